@@ -1,0 +1,39 @@
+//! L3: the device, where a store's bytes live.
+//!
+//! A device is an array of bytes with explicit durability: what [`Device::write_at`] returned
+//! for is durable only after a later [`Device::flush`] returned. The engine reads and writes
+//! whole units (4,096 bytes, aligned) into private buffers; it never maps a live store.
+
+use std::io;
+
+/// Where a store's bytes live. All methods may be called from many threads at once.
+///
+/// Offsets and lengths are bytes, and multiples of 4,096 when the engine calls.
+pub trait Device: Send + Sync {
+    /// Bytes that can be read now.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Bytes that the device can ever hold, or `None` where it grows with its host file system.
+    fn capacity(&self) -> io::Result<Option<u64>>;
+
+    /// Fills `buf` from `offset`. Beyond the end is `UnexpectedEof`.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `buf` at `offset`. Until a flush returns, a crash may keep, drop or tear it.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
+
+    /// Writes several buffers one after another, starting at `offset`, as one request.
+    fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()>;
+
+    /// Makes all writes that returned before this call durable. After a failure the state of
+    /// those writes is unknown, and a second flush proves nothing.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Reserves space for the range, growing the device when needed, so that a later write to it
+    /// does not fail for lack of space. New bytes read as zero.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Says that the range's contents are no longer needed. Advice: may do nothing; the range
+    /// reads as anything afterwards.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+}

@@ -1,0 +1,323 @@
+//! L0: the one error type of the crate, its kinds, and their numbers.
+//!
+//! Every failure is an [`Error`]; each has an [`ErrorKind`], whose number is also the C status
+//! and is never reused, and an `errno` for servers that speak POSIX. Errors name objects by
+//! number (unit, inode, region), never by name, key or content: those are secrets of the store.
+//! Cryptographic failures carry no detail about what differed.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+/// The crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a failure is about, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Object {
+    /// The store as a whole.
+    Store,
+    /// A slot of the superblock ring: place 0 or 1, slot 0 to 7.
+    Superblock {
+        /// Which of the two places.
+        place: u8,
+        /// Slot in the ring.
+        slot: u8,
+    },
+    /// A tree node, by its first unit.
+    Node {
+        /// First unit on the device.
+        unit: u64,
+    },
+    /// A page of the space map, by its unit.
+    SpacePage {
+        /// Unit on the device.
+        unit: u64,
+    },
+    /// A record of the intent log, by its byte offset in the ring.
+    Log {
+        /// Byte offset inside the log ring.
+        offset: u64,
+    },
+    /// A row of a tree that does not parse, by the row's class.
+    Row {
+        /// First byte of the row's key.
+        class: u8,
+    },
+    /// A wrapped data key.
+    Key {
+        /// Key id.
+        id: u64,
+    },
+    /// An inode.
+    Inode {
+        /// Inode number.
+        ino: u64,
+    },
+    /// Contents of a file.
+    File {
+        /// Inode number.
+        ino: u64,
+        /// Byte offset in the file.
+        offset: u64,
+    },
+    /// A key service file or another file that is not the store.
+    KeyService,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Object::Store => write!(f, "the store"),
+            Object::Superblock { place, slot } => {
+                write!(f, "superblock slot {slot} of place {place}")
+            }
+            Object::Node { unit } => write!(f, "tree node at unit {unit}"),
+            Object::SpacePage { unit } => write!(f, "space page at unit {unit}"),
+            Object::Log { offset } => write!(f, "log record at offset {offset}"),
+            Object::Row { class } => write!(f, "row of class {class}"),
+            Object::Key { id } => write!(f, "data key {id}"),
+            Object::Inode { ino } => write!(f, "inode {ino}"),
+            Object::File { ino, offset } => write!(f, "inode {ino} at byte {offset}"),
+            Object::KeyService => write!(f, "the key service file"),
+        }
+    }
+}
+
+/// Any failure of the crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // --- answers of the file system -----------------------------------------------------------
+    /// No entry of that name, or no such attribute target.
+    #[error("no such file or directory")]
+    NotFound,
+    /// An entry of that name exists.
+    #[error("the name exists already")]
+    Exists,
+    /// A directory was needed.
+    #[error("not a directory")]
+    NotDirectory,
+    /// A directory was given where another type was needed.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The directory still has entries.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// A name longer than 255 bytes or a target longer than 4,095.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// An argument that no state of the store could accept; the text says which.
+    #[error("invalid argument: {0}")]
+    InvalidArgument(&'static str),
+    /// The inode has the most hard links that the format allows.
+    #[error("too many links")]
+    TooManyLinks,
+    /// The offset or size is beyond the largest file.
+    #[error("the file would be too large")]
+    FileTooLarge,
+    /// No extended attribute of that name.
+    #[error("no such extended attribute")]
+    NoAttribute,
+    /// The caller's buffer is too small for the value.
+    #[error("the value is larger than the buffer")]
+    BufferTooSmall,
+    /// A handle whose inode is gone.
+    #[error("stale handle: the file it named is gone")]
+    Stale,
+    /// A handle that this store never gave out.
+    #[error("not a handle of this file system")]
+    BadHandle,
+    /// The operation does not apply to this type of file.
+    #[error("operation not supported on this type of file")]
+    NotSupported,
+    /// A rename that would put a directory below itself.
+    #[error("a directory cannot be moved below itself")]
+    Loop,
+    /// The store or this handle was opened for reading.
+    #[error("opened read-only")]
+    ReadOnly,
+
+    // --- space and device ---------------------------------------------------------------------
+    /// No space for the operation; deleting still works.
+    #[error("no space left in the store: delete files or enlarge the store")]
+    NoSpace,
+    /// The device failed.
+    #[error("{op} failed on {object}: {source}")]
+    Io {
+        /// What was tried, e.g. "read".
+        op: &'static str,
+        /// On what.
+        object: Object,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// An earlier write or flush failed, so nothing may change until the store is reopened.
+    #[error("the store refuses changes since an earlier failure ({0}): close it and open it again")]
+    Poisoned(Arc<str>),
+
+    // --- the store itself ---------------------------------------------------------------------
+    /// Another process, or another handle of this one, has the store open.
+    #[error("the store is in use: close the program that has it open")]
+    InUse,
+    /// The file is not a store.
+    #[error("not an efscrypt store")]
+    NotAStore,
+    /// The store's format is newer than this build.
+    #[error("the store needs a newer version: {0}")]
+    Unsupported(&'static str),
+    /// The store is shorter than its superblock says.
+    #[error("the store is truncated: it has {have} bytes and needs {need}")]
+    Truncated {
+        /// Bytes there are.
+        have: u64,
+        /// Bytes there should be.
+        need: u64,
+    },
+    /// Bytes that do not authenticate, or authenticate and make no sense.
+    #[error("{object} is damaged: {why}")]
+    Corrupt {
+        /// What is damaged.
+        object: Object,
+        /// Which check failed.
+        why: &'static str,
+    },
+
+    // --- keys ---------------------------------------------------------------------------------
+    /// The key does not open this store.
+    #[error("wrong key: it does not open {0}")]
+    WrongKey(Object),
+    /// The passphrase does not open the key service file.
+    #[error("wrong passphrase for the key service file")]
+    WrongPassphrase,
+    /// The provider has no such key.
+    #[error("the key service has no key {0:?}")]
+    KeyNotFound(String),
+    /// The provider has the key but it is disabled or pending deletion.
+    #[error("key {id} is {state}: enable it in the key service")]
+    KeyDisabled {
+        /// The provider's id of the key.
+        id: String,
+        /// Its state, in words.
+        state: &'static str,
+    },
+    /// The provider refused.
+    #[error("the key service refused: {0}")]
+    KeyDenied(String),
+    /// The provider could not be asked.
+    #[error("the key service cannot be reached: {0}")]
+    KeyUnreachable(String),
+    /// The domain's keys are locked or were never unlocked.
+    #[error("the contents key is not available: unlock the store's data domain")]
+    KeyUnavailable,
+    /// The process forked after the store was opened; a child cannot use its keys.
+    #[error("the store was opened before a fork: open it again in this process")]
+    Forked,
+    /// An invariant of the engine does not hold: a bug, reported instead of a panic.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+/// The kind of an [`Error`]: stable numbers, shared with the C ABI, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u32)]
+#[allow(missing_docs, reason = "each is documented at the variant of Error it stands for")]
+pub enum ErrorKind {
+    NotFound = 1,
+    Exists = 2,
+    NotDirectory = 3,
+    IsDirectory = 4,
+    NotEmpty = 5,
+    NameTooLong = 6,
+    InvalidArgument = 7,
+    TooManyLinks = 8,
+    FileTooLarge = 9,
+    NoAttribute = 10,
+    BufferTooSmall = 11,
+    Stale = 12,
+    BadHandle = 13,
+    NotSupported = 14,
+    Loop = 15,
+    ReadOnly = 16,
+    NoSpace = 30,
+    Io = 31,
+    Poisoned = 32,
+    InUse = 50,
+    NotAStore = 51,
+    Unsupported = 52,
+    Truncated = 53,
+    Corrupt = 54,
+    WrongKey = 70,
+    WrongPassphrase = 71,
+    KeyNotFound = 72,
+    KeyDisabled = 73,
+    KeyDenied = 74,
+    KeyUnreachable = 75,
+    KeyUnavailable = 76,
+    Forked = 77,
+    Internal = 99,
+}
+
+impl Error {
+    /// The kind, whose number is stable.
+    pub fn kind(&self) -> ErrorKind {
+        self.class().0
+    }
+
+    /// The `errno` value (Linux) that a POSIX server answers with.
+    pub fn errno(&self) -> i32 {
+        self.class().1.raw_os_error()
+    }
+
+    /// One row per variant: its kind and its errno.
+    fn class(&self) -> (ErrorKind, Errno) {
+        use ErrorKind as K;
+        match self {
+            Error::NotFound => (K::NotFound, Errno::NOENT),
+            Error::Exists => (K::Exists, Errno::EXIST),
+            Error::NotDirectory => (K::NotDirectory, Errno::NOTDIR),
+            Error::IsDirectory => (K::IsDirectory, Errno::ISDIR),
+            Error::NotEmpty => (K::NotEmpty, Errno::NOTEMPTY),
+            Error::NameTooLong => (K::NameTooLong, Errno::NAMETOOLONG),
+            Error::InvalidArgument(_) => (K::InvalidArgument, Errno::INVAL),
+            Error::TooManyLinks => (K::TooManyLinks, Errno::MLINK),
+            Error::FileTooLarge => (K::FileTooLarge, Errno::FBIG),
+            Error::NoAttribute => (K::NoAttribute, Errno::NODATA),
+            Error::BufferTooSmall => (K::BufferTooSmall, Errno::RANGE),
+            Error::Stale => (K::Stale, Errno::STALE),
+            Error::BadHandle => (K::BadHandle, Errno::BADF),
+            Error::NotSupported => (K::NotSupported, Errno::OPNOTSUPP),
+            Error::Loop => (K::Loop, Errno::INVAL),
+            Error::ReadOnly => (K::ReadOnly, Errno::ROFS),
+            Error::NoSpace => (K::NoSpace, Errno::NOSPC),
+            Error::Io { .. } => (K::Io, Errno::IO),
+            Error::Poisoned(_) => (K::Poisoned, Errno::IO),
+            Error::InUse => (K::InUse, Errno::BUSY),
+            Error::NotAStore => (K::NotAStore, Errno::INVAL),
+            Error::Unsupported(_) => (K::Unsupported, Errno::OPNOTSUPP),
+            Error::Truncated { .. } => (K::Truncated, Errno::IO),
+            Error::Corrupt { .. } => (K::Corrupt, Errno::IO),
+            Error::WrongKey(_) => (K::WrongKey, Errno::ACCESS),
+            Error::WrongPassphrase => (K::WrongPassphrase, Errno::ACCESS),
+            Error::KeyNotFound(_) => (K::KeyNotFound, Errno::ACCESS),
+            Error::KeyDisabled { .. } => (K::KeyDisabled, Errno::ACCESS),
+            Error::KeyDenied(_) => (K::KeyDenied, Errno::ACCESS),
+            Error::KeyUnreachable(_) => (K::KeyUnreachable, Errno::AGAIN),
+            Error::KeyUnavailable => (K::KeyUnavailable, Errno::ACCESS),
+            Error::Forked => (K::Forked, Errno::IO),
+            Error::Internal(_) => (K::Internal, Errno::IO),
+        }
+    }
+
+    pub(crate) fn corrupt(object: Object, why: &'static str) -> Error {
+        Error::Corrupt { object, why }
+    }
+
+    pub(crate) fn io(op: &'static str, object: Object, source: io::Error) -> Error {
+        Error::Io { op, object, source }
+    }
+}

@@ -1,0 +1,11 @@
+//! An embeddable encrypted storage engine: a complete, authenticated, crash-safe file tree in
+//! one store.
+//!
+//! Modules stand in layer order; a module imports only from those above it.
+
+pub mod error;
+pub mod limits;
+
+pub mod device;
+
+pub use error::{Error, ErrorKind, Object, Result};
