@@ -72,6 +72,11 @@ impl MemoryDevice {
         MemoryDevice { image: RwLock::new(image), limit }
     }
 
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn into_parts(self) -> (Image, Limit) {
+        (self.image.into_inner(), self.limit)
+    }
+
     /// An independent device with the same bytes and limit; costs no copy of the bytes.
     pub fn snapshot(&self) -> MemoryDevice {
         MemoryDevice::from_image(self.image.read().clone(), self.limit)

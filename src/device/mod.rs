@@ -6,12 +6,15 @@
 //!
 //! - [`FileDevice`]: a regular file or a block device.
 //! - [`MemoryDevice`]: bytes in memory, for tests and small uses.
+//! - `sim` (feature `sim`): a device that loses power, lies and fails on demand.
 
 #![forbid(unsafe_code)]
 
 mod file;
 mod image;
 mod memory;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
 use std::sync::Arc;
