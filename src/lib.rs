@@ -5,6 +5,13 @@
 
 pub mod error;
 pub mod limits;
+pub mod secret;
+
+mod cpu;
+
+#[doc(hidden)]
+pub mod crypto;
+pub use crypto::xts;
 
 pub mod device;
 

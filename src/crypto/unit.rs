@@ -1,0 +1,262 @@
+//! The data key of a file, expanded: units sealed with XTS and a MAC, inline contents with
+//! GCM-SIV.
+//!
+//! A unit's MAC covers the key id, the tweak and the ciphertext, and is verified before anything
+//! is decrypted. Its crc32 covers the ciphertext, so that a scrub finds damage without a key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cipher::inout::InOutBuf;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zeroize::Zeroize;
+
+use super::aead::{AuthError, SealKey};
+use super::arena::{KeyArena, Slot};
+use super::backend::Backend;
+use super::kdf::{Kdf, Label};
+use super::mac::{TAG_BATCH, UnitMac};
+use super::xts::Xts256;
+use crate::error::{Error, Result};
+use crate::limits::UNIT;
+use crate::secret::{Secret, ct_eq};
+
+/// What is stored beside a sealed unit: 20 bytes.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(C)]
+pub struct UnitTag {
+    /// MAC over key id, tweak and ciphertext.
+    pub mac: [u8; 16],
+    /// crc32 (IEEE) of the ciphertext.
+    pub crc: U32,
+}
+
+const _: () = assert!(size_of::<UnitTag>() == 20);
+
+/// A unit did not authenticate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadUnit {
+    /// Which unit of the buffer, from 0.
+    pub index: usize,
+}
+
+impl fmt::Display for BadUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unit {} of the buffer does not authenticate", self.index)
+    }
+}
+
+impl std::error::Error for BadUnit {}
+
+/// The subkeys of one data key.
+pub struct DataKey {
+    xts: Xts256,
+    mac: UnitMac,
+    inline: SealKey,
+}
+
+impl DataKey {
+    /// Derives the subkeys of a data key, in the arena, for the fastest backend.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a key of zeros, or one whose subkeys are not usable (the
+    /// XTS halves are equal, or the hash key is zero): take another random key. Else as
+    /// [`KeyArena::place`].
+    pub fn derive(
+        arena: &Arc<KeyArena>,
+        dek: &Secret<32>,
+        store_id: &[u8; 16],
+        key_id: u64,
+    ) -> Result<Slot<DataKey>> {
+        DataKey::derive_for(arena, dek, store_id, key_id, Backend::detect())
+    }
+
+    /// [`DataKey::derive`] for one backend.
+    ///
+    /// # Errors
+    /// As there, and [`Error::InvalidArgument`] if this processor lacks the backend.
+    pub fn derive_for(
+        arena: &Arc<KeyArena>,
+        dek: &Secret<32>,
+        store_id: &[u8; 16],
+        key_id: u64,
+        backend: Backend,
+    ) -> Result<Slot<DataKey>> {
+        let backend = backend.require()?;
+        if dek.is_zero() {
+            return Err(Error::InvalidArgument("a data key of zeros"));
+        }
+        arena.place(|| {
+            let kdf = Kdf::new(dek, store_id);
+            let context = key_id.to_le_bytes();
+            let subkey = |label| {
+                let mut key = Secret::<32>::zeroed();
+                kdf.expand(label, &context, key.expose_mut());
+                key
+            };
+            let mut h = Secret::<16>::zeroed();
+            kdf.expand(Label::UnitHash, &context, h.expose_mut());
+            if h.is_zero() {
+                return Err(Error::InvalidArgument("a data key whose hash key is zero"));
+            }
+            let (k1, k2) = (subkey(Label::XtsK1), subkey(Label::XtsK2));
+            Ok(DataKey {
+                xts: Xts256::from_halves(k1.expose(), k2.expose(), backend)?,
+                mac: UnitMac::new(subkey(Label::UnitMac).expose(), h.expose(), key_id, backend),
+                inline: SealKey::new(subkey(Label::Inline).expose()),
+            })
+        })
+    }
+
+    /// Encrypts units of 4,096 bytes from `plain` to `cipher` and writes their tags. Unit `i` has
+    /// the tweak `first_tweak + i`, which must never have sealed anything else under this key.
+    ///
+    /// # Panics
+    /// If the buffers differ in length, are not whole units, or `tags` is not one for each unit.
+    pub fn seal_units(
+        &self,
+        first_tweak: u128,
+        plain: &[u8],
+        cipher: &mut [u8],
+        tags: &mut [UnitTag],
+    ) {
+        assert_eq!(plain.len(), tags.len() * UNIT, "one tag for each whole unit");
+        let Ok(data) = InOutBuf::new(plain, &mut *cipher) else {
+            panic!("plaintext and ciphertext differ in length");
+        };
+        self.xts.encrypt_inout(data, UNIT, first_tweak);
+        let mut macs = [[0u8; 16]; TAG_BATCH];
+        let mut tweak = first_tweak;
+        for (units, tags) in cipher.chunks(UNIT * TAG_BATCH).zip(tags.chunks_mut(TAG_BATCH)) {
+            self.mac.tags(tweak, units, UNIT, &mut macs[..tags.len()]);
+            for ((tag, unit), mac) in tags.iter_mut().zip(units.chunks(UNIT)).zip(&macs) {
+                *tag = UnitTag { mac: *mac, crc: U32::new(crc32fast::hash(unit)) };
+            }
+            tweak = tweak.wrapping_add(tags.len() as u128);
+        }
+    }
+
+    /// Verifies and decrypts units of 4,096 bytes in place; the arguments are those that sealed
+    /// them. The crc is not looked at: the MAC says more.
+    ///
+    /// # Errors
+    /// [`BadUnit`] names the first unit that does not authenticate; all of `buf` is then zero.
+    ///
+    /// # Panics
+    /// If `buf` is not whole units, or `tags` is not one for each unit.
+    pub fn open_units(
+        &self,
+        first_tweak: u128,
+        buf: &mut [u8],
+        tags: &[UnitTag],
+    ) -> std::result::Result<(), BadUnit> {
+        assert_eq!(buf.len(), tags.len() * UNIT, "one tag for each whole unit");
+        let opened = self.open_batches(first_tweak, buf, tags);
+        if opened.is_err() {
+            buf.zeroize();
+        }
+        opened
+    }
+
+    /// Verifies a batch of units while it is in the cache, then decrypts it.
+    fn open_batches(
+        &self,
+        first_tweak: u128,
+        buf: &mut [u8],
+        tags: &[UnitTag],
+    ) -> std::result::Result<(), BadUnit> {
+        let mut macs = [[0u8; 16]; TAG_BATCH];
+        let batches = buf.chunks_mut(UNIT * TAG_BATCH).zip(tags.chunks(TAG_BATCH));
+        for (batch, (units, tags)) in batches.enumerate() {
+            let first = batch * TAG_BATCH;
+            let tweak = first_tweak.wrapping_add(first as u128);
+            self.mac.tags(tweak, units, UNIT, &mut macs[..tags.len()]);
+            if let Some(bad) = tags.iter().zip(&macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
+                return Err(BadUnit { index: first + bad });
+            }
+            self.xts.decrypt_units(units, UNIT, tweak);
+        }
+        Ok(())
+    }
+
+    /// Seals contents that are kept in the tree, as [`SealKey::seal`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn seal_inline(&self, nonce: &[u8; 12], aad: &[u8], buf: &mut [u8]) -> [u8; 16] {
+        self.inline.seal(nonce, aad, buf)
+    }
+
+    /// Opens contents that are kept in the tree, as [`SealKey::open`].
+    ///
+    /// # Errors
+    /// [`AuthError`]; `buf` then holds zeros.
+    pub fn open_inline(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        buf: &mut [u8],
+        tag: &[u8; 16],
+    ) -> std::result::Result<(), AuthError> {
+        self.inline.open(nonce, aad, buf, tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: [u8; 16] = [9; 16];
+    const TWEAK: u128 = 0x0123_4567_89ab_cdef_0011_2233 << 32;
+
+    fn key(byte: u8, key_id: u64) -> Slot<DataKey> {
+        let dek = Secret::from_slice(&[byte; 32]).unwrap();
+        DataKey::derive(&KeyArena::new().unwrap(), &dek, &STORE, key_id).unwrap()
+    }
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn seal(key: &DataKey, tweak: u128, plain: &[u8]) -> (Vec<u8>, Vec<UnitTag>) {
+        let mut cipher = vec![0u8; plain.len()];
+        let mut tags = vec![UnitTag::default(); plain.len() / UNIT];
+        key.seal_units(tweak, plain, &mut cipher, &mut tags);
+        (cipher, tags)
+    }
+
+    #[test]
+    fn units_come_back_for_every_count_around_the_batches() {
+        let key = key(1, 5);
+        for units in [1, 2, 7, 15, 16, 17, 31, 32, 33, 64] {
+            let plain = pattern(units * UNIT);
+            let (mut buf, tags) = seal(&key, TWEAK, &plain);
+            assert_ne!(buf, plain);
+            for (unit, tag) in buf.chunks(UNIT).zip(&tags) {
+                assert_eq!(tag.crc.get(), crc32fast::hash(unit));
+            }
+            key.open_units(TWEAK, &mut buf, &tags).unwrap();
+            assert_eq!(buf, plain);
+        }
+    }
+
+    #[test]
+    fn unusable_keys_are_refused() {
+        let arena = KeyArena::new().unwrap();
+        let zero = DataKey::derive(&arena, &Secret::zeroed(), &STORE, 1);
+        assert!(matches!(zero, Err(Error::InvalidArgument(_))));
+    }
+}

@@ -1,0 +1,45 @@
+//! 512-bit loads, stores and AES rounds: four blocks in a register, eight registers in flight.
+#![allow(unsafe_code, reason = "vector loads and stores go through pointers")]
+
+use std::arch::x86_64::*;
+
+use super::schedule::ROUND_KEYS;
+
+/// Eight registers, 32 blocks: enough independent rounds to cover the latency of one.
+pub(crate) type Zmm8 = [__m512i; 8];
+
+/// The 64 bytes at `at` of a slice.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load(bytes: &[u8], at: usize) -> __m512i {
+    let source = &bytes[at..at + 64];
+    // SAFETY: the slice has 64 readable bytes, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(source.as_ptr().cast()) }
+}
+
+/// Writes 64 bytes to `at` of a slice.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store(bytes: &mut [u8], at: usize, value: __m512i) {
+    let target = &mut bytes[at..at + 64];
+    // SAFETY: the slice has 64 writable bytes, and the store needs no alignment.
+    unsafe { _mm512_storeu_si512(target.as_mut_ptr().cast(), value) }
+}
+
+/// One block in all four lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn broadcast(block: __m128i) -> __m512i {
+    _mm512_broadcast_i32x4(block)
+}
+
+/// AES-256 encryption of four blocks.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+pub(crate) fn encrypt_lanes(keys: &[__m128i; ROUND_KEYS], blocks: __m512i) -> __m512i {
+    let mut state = _mm512_xor_si512(blocks, broadcast(keys[0]));
+    for &key in &keys[1..ROUND_KEYS - 1] {
+        state = _mm512_aesenc_epi128(state, broadcast(key));
+    }
+    _mm512_aesenclast_epi128(state, broadcast(keys[ROUND_KEYS - 1]))
+}

@@ -1,0 +1,173 @@
+//! XTS-AES-256 on AES-NI: eight blocks (128 bytes) in flight.
+//!
+//! Sixteen vector registers hold eight states, the running tweak and what the rounds need; the
+//! eight tweaks of a stride wait in memory. For processors without AVX-512: Intel from Westmere,
+//! AMD from Bulldozer. Interleaving more blocks gains nothing where two rounds of latency four
+//! can start in a cycle.
+#![allow(unsafe_code, reason = "vector loads, stores and AES-NI calls with the token's proof")]
+
+use std::arch::x86_64::*;
+
+use cipher::array::Array;
+use cipher::consts::U128;
+use cipher::inout::{InOut, InOutBuf};
+use zeroize::Zeroize;
+
+use super::TWEAK_BATCH;
+use crate::cpu::AesNi;
+use crate::crypto::x86::{DecryptKeys, EncryptKeys};
+
+/// The expanded keys of this kernel.
+pub(super) struct Key {
+    encrypt: EncryptKeys,
+    decrypt: DecryptKeys,
+    tweak: EncryptKeys,
+    /// Proof that the processor has the instructions; nothing makes a key without it.
+    _token: AesNi,
+}
+
+impl Key {
+    pub(super) fn new(token: AesNi, k1: &[u8; 32], k2: &[u8; 32]) -> Self {
+        let encrypt = EncryptKeys::new(token, k1);
+        let decrypt = DecryptKeys::new(token, &encrypt);
+        Key { encrypt, decrypt, tweak: EncryptKeys::new(token, k2), _token: token }
+    }
+
+    pub(super) fn encrypt_tweaks(&self, first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { encrypt_tweaks(self.tweak.keys(), first, out, count) }
+    }
+
+    pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
+    }
+
+    pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
+    }
+}
+
+/// Encrypts `count` tweaks from `first`, eight at a time.
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+fn encrypt_tweaks(keys: &[__m128i; 15], first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+    let (groups, _) = out.as_chunks_mut::<8>();
+    for (index, group) in groups.iter_mut().take(count.div_ceil(8)).enumerate() {
+        let start = first.wrapping_add(8 * index as u128);
+        let mut state = [_mm_setzero_si128(); 8];
+        for (lane, block) in state.iter_mut().enumerate() {
+            *block = _mm_xor_si128(from_u128(start.wrapping_add(lane as u128)), keys[0]);
+        }
+        for &key in &keys[1..14] {
+            for block in &mut state {
+                *block = _mm_aesenc_si128(*block, key);
+            }
+        }
+        for (tweak, block) in group.iter_mut().zip(state) {
+            *tweak = to_u128(_mm_aesenclast_si128(block, keys[14]));
+        }
+    }
+}
+
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+fn crypt_units<const ENCRYPT: bool>(
+    keys: &[__m128i; 15],
+    mut data: InOutBuf<'_, '_, u8>,
+    unit_len: usize,
+    tweaks: &[u128],
+) {
+    for &tweak in tweaks {
+        let len = unit_len.min(data.len());
+        let (unit, rest) = data.split_at(len);
+        data = rest;
+        let mut running = from_u128(tweak);
+        let (strides, mut tail) = unit.into_chunks::<U128>();
+        for stride in strides {
+            running = crypt_stride::<ENCRYPT>(keys, stride, running);
+        }
+        if !tail.is_empty() {
+            let mut padded = Array::<u8, U128>::default();
+            padded[..tail.len()].copy_from_slice(tail.get_in());
+            crypt_stride::<ENCRYPT>(keys, InOut::from(&mut padded), running);
+            let len = tail.len();
+            tail.get_out().copy_from_slice(&padded[..len]);
+            padded.zeroize();
+        }
+    }
+}
+
+/// Eight blocks from the tweak `running`; returns the tweak after them.
+#[inline]
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+fn crypt_stride<const ENCRYPT: bool>(
+    keys: &[__m128i; 15],
+    mut stride: InOut<'_, '_, Array<u8, U128>>,
+    mut running: __m128i,
+) -> __m128i {
+    let mut tweaks = [_mm_setzero_si128(); 8];
+    let mut state = [_mm_setzero_si128(); 8];
+    let source = stride.get_in();
+    for i in 0..8 {
+        tweaks[i] = running;
+        let block = load(source, 16 * i);
+        state[i] = _mm_xor_si128(_mm_xor_si128(block, running), keys[0]);
+        running = double(running);
+    }
+    for &key in &keys[1..14] {
+        for block in &mut state {
+            *block =
+                if ENCRYPT { _mm_aesenc_si128(*block, key) } else { _mm_aesdec_si128(*block, key) };
+        }
+    }
+    let target = stride.get_out();
+    for i in 0..8 {
+        let key = _mm_xor_si128(keys[14], tweaks[i]);
+        let block = if ENCRYPT {
+            _mm_aesenclast_si128(state[i], key)
+        } else {
+            _mm_aesdeclast_si128(state[i], key)
+        };
+        store(target, 16 * i, block);
+    }
+    running
+}
+
+/// The tweak times x (IEEE 1619-2018, section 5.2).
+#[inline]
+#[target_feature(enable = "sse2")]
+fn double(tweak: __m128i) -> __m128i {
+    // The sign words of the top dword of each half, swapped: all ones where a carry leaves it.
+    let signs = _mm_srai_epi32::<31>(_mm_shuffle_epi32::<0x13>(tweak));
+    let carries = _mm_and_si128(signs, _mm_set_epi32(0, 1, 0, 0x87));
+    _mm_xor_si128(_mm_add_epi64(tweak, tweak), carries)
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn load(bytes: &[u8], at: usize) -> __m128i {
+    let source = &bytes[at..at + 16];
+    // SAFETY: the slice has 16 readable bytes, and the load needs no alignment.
+    unsafe { _mm_loadu_si128(source.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn store(bytes: &mut [u8], at: usize, value: __m128i) {
+    let target = &mut bytes[at..at + 16];
+    // SAFETY: the slice has 16 writable bytes, and the store needs no alignment.
+    unsafe { _mm_storeu_si128(target.as_mut_ptr().cast(), value) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn from_u128(block: u128) -> __m128i {
+    _mm_set_epi64x((block >> 64) as i64, block as i64)
+}
+
+#[inline]
+#[target_feature(enable = "sse4.1")]
+fn to_u128(block: __m128i) -> u128 {
+    let (low, high) = (_mm_cvtsi128_si64(block), _mm_extract_epi64::<1>(block));
+    (high as u64 as u128) << 64 | low as u64 as u128
+}

@@ -1,0 +1,201 @@
+//! XTS-AES-256 on AVX-512: VAES for the rounds, VPCLMULQDQ for the tweaks.
+//!
+//! A stride is 32 blocks (512 bytes): eight registers of data, eight of tweaks, round keys
+//! broadcast from the key. That keeps two AES units with a latency of four cycles busy, and
+//! strides of different units do not depend on each other, so a unit of 512 bytes costs no more
+//! than a stride of a long one. For Intel from Ice Lake and AMD from Zen 4.
+//!
+//! The tweak is xored into the first and last round keys instead of the data before and after, so
+//! it stays off the latency chain. What a unit leaves after its last whole stride goes through a
+//! padded copy: units are multiples of 512 bytes in practice.
+#![allow(unsafe_code, reason = "calls AVX-512 functions with the token's proof")]
+
+use std::arch::x86_64::*;
+
+use cipher::array::Array;
+use cipher::consts::U512;
+use cipher::inout::{InOut, InOutBuf};
+use zeroize::Zeroize;
+
+use super::TWEAK_BATCH;
+use crate::cpu::Vaes512;
+use crate::crypto::x86::{DecryptKeys, EncryptKeys, Zmm8, broadcast, encrypt_lanes, load, store};
+
+/// The expanded keys of this kernel.
+pub(super) struct Key {
+    encrypt: EncryptKeys,
+    decrypt: DecryptKeys,
+    tweak: EncryptKeys,
+    /// Proof that the processor has the instructions; nothing makes a key without it.
+    _token: Vaes512,
+}
+
+impl Key {
+    pub(super) fn new(token: Vaes512, k1: &[u8; 32], k2: &[u8; 32]) -> Self {
+        let encrypt = EncryptKeys::new(token.aes_ni(), k1);
+        let decrypt = DecryptKeys::new(token.aes_ni(), &encrypt);
+        let tweak = EncryptKeys::new(token.aes_ni(), k2);
+        Key { encrypt, decrypt, tweak, _token: token }
+    }
+
+    pub(super) fn encrypt_tweaks(&self, first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { encrypt_tweaks(self.tweak.keys(), first, out, count) }
+    }
+
+    pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
+    }
+
+    pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        // SAFETY: `_token` proves the instructions.
+        unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
+    }
+}
+
+/// Encrypts `count` tweaks from `first`, four in a register; the registers are independent, so
+/// one latency chain covers them all.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn encrypt_tweaks(keys: &[__m128i; 15], first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+    let (groups, _) = out.as_chunks_mut::<4>();
+    for (index, group) in groups.iter_mut().take(count.div_ceil(4)).enumerate() {
+        let at = |lane: usize| first.wrapping_add((4 * index + lane) as u128);
+        let [a, b, c, d] = [at(0), at(1), at(2), at(3)].map(|t| [t as i64, (t >> 64) as i64]);
+        let plain = _mm512_set_epi64(d[1], d[0], c[1], c[0], b[1], b[0], a[1], a[0]);
+        let bytes = zerocopy::IntoBytes::as_mut_bytes(group);
+        store(bytes, 0, encrypt_lanes(keys, plain));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn crypt_units<const ENCRYPT: bool>(
+    keys: &[__m128i; 15],
+    mut data: InOutBuf<'_, '_, u8>,
+    unit_len: usize,
+    tweaks: &[u128],
+) {
+    for &tweak in tweaks {
+        let len = unit_len.min(data.len());
+        let (unit, rest) = data.split_at(len);
+        data = rest;
+        let mut lanes = first_lanes(tweak);
+        let (strides, tail) = unit.into_chunks::<U512>();
+        for stride in strides {
+            crypt_stride::<ENCRYPT>(keys, stride, &lanes);
+            lanes = next_lanes(&lanes);
+        }
+        if !tail.is_empty() {
+            crypt_tail::<ENCRYPT>(keys, tail, &lanes);
+        }
+    }
+}
+
+/// The blocks after the last whole stride, through a padded copy that is wiped.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn crypt_tail<const ENCRYPT: bool>(
+    keys: &[__m128i; 15],
+    mut tail: InOutBuf<'_, '_, u8>,
+    lanes: &Zmm8,
+) {
+    let mut padded = Array::<u8, U512>::default();
+    padded[..tail.len()].copy_from_slice(tail.get_in());
+    crypt_stride::<ENCRYPT>(keys, InOut::from(&mut padded), lanes);
+    let len = tail.len();
+    tail.get_out().copy_from_slice(&padded[..len]);
+    padded.zeroize();
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn crypt_stride<const ENCRYPT: bool>(
+    keys: &[__m128i; 15],
+    mut stride: InOut<'_, '_, Array<u8, U512>>,
+    lanes: &Zmm8,
+) {
+    let source = stride.get_in();
+    let first = broadcast(keys[0]);
+    let last = broadcast(keys[14]);
+    let mut state = [_mm512_setzero_si512(); 8];
+    for i in 0..8 {
+        // 0x96 is the three-way xor.
+        state[i] = _mm512_ternarylogic_epi64::<0x96>(load(source, 64 * i), lanes[i], first);
+    }
+    for &key in &keys[1..14] {
+        let key = broadcast(key);
+        for block in &mut state {
+            *block = if ENCRYPT {
+                _mm512_aesenc_epi128(*block, key)
+            } else {
+                _mm512_aesdec_epi128(*block, key)
+            };
+        }
+    }
+    let target = stride.get_out();
+    for i in 0..8 {
+        let key = _mm512_xor_si512(last, lanes[i]);
+        let block = if ENCRYPT {
+            _mm512_aesenclast_epi128(state[i], key)
+        } else {
+            _mm512_aesdeclast_epi128(state[i], key)
+        };
+        store(target, 64 * i, block);
+    }
+}
+
+/// The tweaks of the first 32 blocks: `tweak` times x^0 to x^31.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn first_lanes(tweak: u128) -> Zmm8 {
+    let block = _mm_set_epi64x((tweak >> 64) as i64, tweak as i64);
+    let all = broadcast(block);
+    let a = mul_bits(all, _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0));
+    let b = mul_bits(all, _mm512_set_epi64(7, 7, 6, 6, 5, 5, 4, 4));
+    [
+        a,
+        b,
+        mul_bytes::<1, 15>(a),
+        mul_bytes::<1, 15>(b),
+        mul_bytes::<2, 14>(a),
+        mul_bytes::<2, 14>(b),
+        mul_bytes::<3, 13>(a),
+        mul_bytes::<3, 13>(b),
+    ]
+}
+
+/// All tweaks times x^32: the next stride's.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn next_lanes(lanes: &Zmm8) -> Zmm8 {
+    let mut next = *lanes;
+    for lane in &mut next {
+        *lane = mul_bytes::<4, 12>(*lane);
+    }
+    next
+}
+
+/// Each lane times x^bits, where both halves of a lane hold the same count from 0 to 7.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn mul_bits(lanes: __m512i, bits: __m512i) -> __m512i {
+    let carries = _mm512_srlv_epi64(lanes, _mm512_sub_epi64(_mm512_set1_epi64(64), bits));
+    // The low half's carry enters the high half; the high half's leaves the lane and is folded.
+    let up = _mm512_bslli_epi128::<8>(carries);
+    let fold = _mm512_clmulepi64_epi128::<0x01>(carries, polynomial());
+    _mm512_ternarylogic_epi64::<0x96>(_mm512_sllv_epi64(lanes, bits), up, fold)
+}
+
+/// Each lane times x^(8 `UP`), where `UP + DOWN` is 16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
+fn mul_bytes<const UP: i32, const DOWN: i32>(lanes: __m512i) -> __m512i {
+    let fold = _mm512_clmulepi64_epi128::<0x00>(_mm512_bsrli_epi128::<DOWN>(lanes), polynomial());
+    _mm512_xor_si512(_mm512_bslli_epi128::<UP>(lanes), fold)
+}
+
+/// x^7 + x^2 + x + 1, which x^128 is congruent to (IEEE 1619-2018, section 5.2), in each lane.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn polynomial() -> __m512i {
+    _mm512_broadcast_i32x4(_mm_set_epi64x(0, 0x87))
+}
