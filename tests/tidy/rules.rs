@@ -32,6 +32,7 @@ const ROOT_NAMES: &[&str] = &["Error", "ErrorKind", "Object", "Result"];
 /// Where `unsafe` may be written: the CPU's instructions, the kernels, the key arena, C.
 const UNSAFE_PLACES: &[&str] = &[
     "src/cpu",
+    "src/crypto/x86/",
     "src/crypto/xts/",
     "src/crypto/mac",
     "src/crypto/aead",
