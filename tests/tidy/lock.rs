@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Crates that open sockets or bring an asynchronous runtime; the core has no network.
-const BANNED: &[&str] = &[
+/// Crates that open sockets or bring an asynchronous runtime; the core has no network. The list
+/// of `deny.toml` is the same.
+pub const BANNED: &[&str] = &[
     "actix-rt",
     "async-io",
     "async-std",

@@ -102,4 +102,9 @@ fn dependencies_do_no_networking() {
     assert!(core.contains("aes"), "the lock file was not understood");
     assert_eq!(lock::banned(&core), Vec::<String>::new());
     assert_eq!(lock.foreign(), Vec::<String>::new());
+
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    for name in lock::BANNED {
+        assert!(deny.contains(&format!("\"{name}\",")), "deny.toml does not ban {name}");
+    }
 }
