@@ -260,7 +260,8 @@ impl Device for SimDevice {
     }
 
     fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
-        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        bufs.iter().for_each(|buf| bytes.extend_from_slice(buf));
         self.write(offset, bytes.into())
     }
 
