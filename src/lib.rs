@@ -13,6 +13,15 @@ mod cpu;
 pub mod crypto;
 pub use crypto::xts;
 
+mod format;
+
 pub mod device;
+
+mod store;
+
+mod tree;
+
+#[doc(hidden)]
+pub mod txn;
 
 pub use error::{Error, ErrorKind, Object, Result};
