@@ -150,7 +150,7 @@ pub struct InodeRow {
     /// Bytes of the tail behind the fixed part.
     pub tail_len: U32,
     /// Zero.
-    pub reserved: [u8; 20],
+    pub reserved: [u8; 36],
 }
 
 /// Bytes of the fixed part.
