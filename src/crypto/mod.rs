@@ -5,6 +5,7 @@
 //! engine's own and promises no stability.
 
 mod aead;
+mod aes256;
 mod arena;
 mod backend;
 mod kdf;
@@ -13,6 +14,8 @@ mod namehash;
 mod polyval;
 mod rng;
 mod unit;
+#[cfg(target_arch = "x86_64")]
+mod unit512;
 mod wrap;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -26,6 +26,31 @@ pub(crate) fn store(bytes: &mut [u8], at: usize, value: __m512i) {
     unsafe { _mm512_storeu_si512(target.as_mut_ptr().cast(), value) }
 }
 
+/// A whole stride of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_stride(bytes: &[u8; 512]) -> Zmm8 {
+    [
+        load(bytes, 0),
+        load(bytes, 64),
+        load(bytes, 128),
+        load(bytes, 192),
+        load(bytes, 256),
+        load(bytes, 320),
+        load(bytes, 384),
+        load(bytes, 448),
+    ]
+}
+
+/// Writes a whole stride of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_stride(bytes: &mut [u8; 512], stride: &Zmm8) {
+    for (index, &vector) in stride.iter().enumerate() {
+        store(bytes, 64 * index, vector);
+    }
+}
+
 /// One block in all four lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]

@@ -14,7 +14,7 @@ mod field;
 #[cfg(target_arch = "x86_64")]
 mod aesni;
 #[cfg(target_arch = "x86_64")]
-mod vaes512;
+pub(super) mod vaes512;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::secret::ct_eq;
 
 /// Units whose first tweaks are encrypted together.
-const TWEAK_BATCH: usize = 32;
+pub(super) const TWEAK_BATCH: usize = 32;
 
 /// Bytes of one AES block, the smallest unit.
 const BLOCK: usize = 16;
@@ -134,6 +134,12 @@ impl Xts256 {
             #[cfg(target_arch = "x86_64")]
             Keys::Vaes512(_) => Backend::Vaes512,
         }
+    }
+
+    /// The key of the AVX-512 kernel, if this is one.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn vaes512(&self) -> Option<&vaes512::Key> {
+        if let Keys::Vaes512(key) = &self.keys { Some(key) } else { None }
     }
 
     /// Encrypts consecutive units of `unit_len` bytes in place.
