@@ -13,6 +13,8 @@ mod mac;
 mod namehash;
 mod polyval;
 mod rng;
+#[cfg(target_arch = "x86_64")]
+mod siv512;
 mod unit;
 #[cfg(target_arch = "x86_64")]
 mod unit512;

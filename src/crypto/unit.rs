@@ -123,7 +123,7 @@ impl DataKey {
             Ok(DataKey {
                 xts: Xts256::from_halves(k1.expose(), k2.expose(), backend)?,
                 mac: UnitMac::new(subkey(Label::UnitMac).expose(), h.expose(), key_id, backend)?,
-                inline: SealKey::new(subkey(Label::Inline).expose()),
+                inline: SealKey::with_backend(subkey(Label::Inline).expose(), backend)?,
             })
         })
     }

@@ -33,7 +33,7 @@ pub(in crate::crypto) struct Powers {
 }
 
 impl Powers {
-    pub(super) fn new(token: Vaes512, h: &[u8; 16]) -> Self {
+    pub(in crate::crypto) fn new(token: Vaes512, h: &[u8; 16]) -> Self {
         let mut powers = Powers { h: [0; PADDED], halves: [0; PADDED], _token: token };
         // SAFETY: the token proves the instructions.
         unsafe { powers.fill(u128::from_le_bytes(*h)) };
@@ -41,7 +41,7 @@ impl Powers {
     }
 
     /// The hash of `data`, padded with zeros to whole blocks, after what `sum` holds.
-    pub(super) fn update_padded(&self, sum: u128, data: &[u8]) -> u128 {
+    pub(in crate::crypto) fn update_padded(&self, sum: u128, data: &[u8]) -> u128 {
         // SAFETY: `_token` proves the instructions.
         unsafe { self.update(sum, data) }
     }

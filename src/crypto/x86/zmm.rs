@@ -51,6 +51,17 @@ pub(crate) fn store_stride(bytes: &mut [u8; 512], stride: &Zmm8) {
     }
 }
 
+/// Two strides xored.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn xor_stride(a: &Zmm8, b: &Zmm8) -> Zmm8 {
+    let mut out = *a;
+    for (a, b) in out.iter_mut().zip(b) {
+        *a = _mm512_xor_si512(*a, *b);
+    }
+    out
+}
+
 /// One block in all four lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -67,4 +78,22 @@ pub(crate) fn encrypt_lanes(keys: &[__m128i; ROUND_KEYS], blocks: __m512i) -> __
         state = _mm512_aesenc_epi128(state, broadcast(key));
     }
     _mm512_aesenclast_epi128(state, broadcast(keys[ROUND_KEYS - 1]))
+}
+
+/// AES-256 encryption of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+pub(crate) fn encrypt_stride(keys: &[__m128i; ROUND_KEYS], blocks: &Zmm8) -> Zmm8 {
+    let mut state = xor_stride(blocks, &[broadcast(keys[0]); 8]);
+    for &key in &keys[1..ROUND_KEYS - 1] {
+        let key = broadcast(key);
+        for block in &mut state {
+            *block = _mm512_aesenc_epi128(*block, key);
+        }
+    }
+    let last = broadcast(keys[ROUND_KEYS - 1]);
+    for block in &mut state {
+        *block = _mm512_aesenclast_epi128(*block, last);
+    }
+    state
 }

@@ -8,13 +8,6 @@ pub(super) fn double(tweak: u128) -> u128 {
     (tweak << 1) ^ (carry.wrapping_neg() & 0x87) as u128
 }
 
-/// `tweak` times x^8.
-#[inline]
-pub(super) fn mul_x8(tweak: u128) -> u128 {
-    let out = (tweak >> 120) as u64;
-    (tweak << 8) ^ u128::from(out ^ (out << 1) ^ (out << 2) ^ (out << 7))
-}
-
 /// `tweak` times x^`blocks`: the tweak of the block that many later.
 pub(super) fn advance(mut tweak: u128, mut blocks: usize) -> u128 {
     // A step of up to 64 shifts at most 64 bits out, and folding them back gives 71 bits, so one
@@ -40,13 +33,6 @@ mod tests {
                 assert_eq!(advance(start, blocks), expected, "{blocks}");
                 expected = double(expected);
             }
-        }
-    }
-
-    #[test]
-    fn mul_x8_is_eight_doublings() {
-        for start in [1u128, u128::MAX, 0xff << 120, 0x81 << 120, 0x0123_4567_89ab_cdef << 64] {
-            assert_eq!(mul_x8(start), advance(start, 8));
         }
     }
 
