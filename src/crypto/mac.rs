@@ -7,68 +7,51 @@
 
 use std::sync::Arc;
 
-use aes::{Aes256Enc, Block};
-use cipher::{BlockCipherEncrypt, KeyInit};
-
+use super::aes256::BlockKey;
 use super::arena::{KeyArena, Slot};
 use super::backend::Backend;
 use super::kdf::{Kdf, Label};
 use super::polyval::{HashKey, length_block};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::{Secret, ct_eq};
-
-/// Tags that are encrypted together.
-pub(crate) const TAG_BATCH: usize = 16;
 
 /// The MAC of units of ciphertext, under one data key.
 pub(crate) struct UnitMac {
     hash: HashKey,
-    encrypt: Aes256Enc,
+    encrypt: BlockKey,
     /// The key id as the first block of every message.
-    key_id: [u8; 16],
+    key_id: u128,
 }
 
 impl UnitMac {
     /// `key` is the AES key, `h` the POLYVAL key.
-    pub(crate) fn new(key: &[u8; 32], h: &[u8; 16], key_id: u64, backend: Backend) -> Self {
-        UnitMac {
-            hash: HashKey::new(h, backend),
-            encrypt: Aes256Enc::new(key.into()),
-            key_id: u128::from(key_id).to_le_bytes(),
-        }
+    pub(crate) fn new(key: &[u8; 32], h: &[u8; 16], key_id: u64, backend: Backend) -> Result<Self> {
+        let hash = HashKey::new(h, backend)?;
+        Ok(UnitMac { hash, encrypt: BlockKey::new(key, backend)?, key_id: key_id.into() })
     }
 
-    /// The tags of consecutive units of `unit_len` bytes, of which there are as many as `tags`;
-    /// unit `i` has the tweak `first_tweak + i`.
-    pub(crate) fn tags(
-        &self,
-        first_tweak: u128,
-        units: &[u8],
-        unit_len: usize,
-        tags: &mut [[u8; 16]],
-    ) {
-        let mut blocks = [Block::default(); TAG_BATCH];
-        let mut tweak = first_tweak;
-        let batches = units.chunks(unit_len * TAG_BATCH).zip(tags.chunks_mut(TAG_BATCH));
-        for (batch, tags) in batches {
-            for (unit, block) in batch.chunks(unit_len).zip(&mut blocks) {
-                block.0 = self.hash_unit(tweak, unit);
-                tweak = tweak.wrapping_add(1);
-            }
-            let blocks = &mut blocks[..tags.len()];
-            self.encrypt.encrypt_blocks(blocks);
-            tags.iter_mut().zip(blocks).for_each(|(tag, block)| *tag = block.0);
-        }
+    /// The hash of a unit's message: key id, tweak, ciphertext and lengths.
+    pub(crate) fn hash_unit(&self, tweak: u128, unit: &[u8]) -> [u8; 16] {
+        let (key_id, tweak) = (self.key_id.to_le_bytes(), tweak.to_le_bytes());
+        self.hash.hash(&[&key_id, &tweak, unit, &UnitMac::lengths(unit.len())])
     }
 
-    /// POLYVAL over key id, tweak, ciphertext and lengths.
-    fn hash_unit(&self, tweak: u128, unit: &[u8]) -> [u8; 16] {
-        let mut hash = self.hash.start();
-        hash.update_padded(&self.key_id);
-        hash.update_padded(&tweak.to_le_bytes());
-        hash.update_padded(unit);
-        hash.update_padded(&length_block(32, unit.len()));
-        hash.finish()
+    /// Turns hashes into tags.
+    pub(crate) fn finish(&self, hashes: &mut [[u8; 16]]) {
+        self.encrypt.encrypt(hashes);
+    }
+
+    /// The last block of the message of a unit.
+    pub(crate) fn lengths(unit_len: usize) -> [u8; 16] {
+        length_block(32, unit_len)
+    }
+
+    pub(crate) fn key_id(&self) -> u128 {
+        self.key_id
+    }
+
+    pub(crate) fn hash_key(&self) -> &HashKey {
+        &self.hash
     }
 }
 
@@ -76,7 +59,7 @@ impl UnitMac {
 /// superblock, so handles outlive every change of keys.
 pub struct HandleMac {
     hash: HashKey,
-    encrypt: Aes256Enc,
+    encrypt: BlockKey,
 }
 
 impl HandleMac {
@@ -89,24 +72,24 @@ impl HandleMac {
         key: &Secret<32>,
         store_id: &[u8; 16],
     ) -> Result<Slot<HandleMac>> {
-        let mut keys = Secret::<48>::zeroed();
-        Kdf::new(key, store_id).expand(Label::HandleMac, &[], keys.expose_mut());
-        let (aes, h) = keys.expose().split_first_chunk::<32>().unwrap_or_else(|| unreachable!());
-        let h = h.try_into().unwrap_or_else(|_| unreachable!());
         arena.place(|| {
-            let hash = HashKey::new(h, Backend::detect());
-            Ok(HandleMac { hash, encrypt: Aes256Enc::new(aes.into()) })
+            let mut keys = Secret::<48>::zeroed();
+            Kdf::new(key, store_id).expand(Label::HandleMac, &[], keys.expose_mut());
+            let (Some(aes), Some(h)) = (keys.expose().first_chunk(), keys.expose().last_chunk())
+            else {
+                return Err(Error::Internal("48 bytes hold a key of 32 and one of 16"));
+            };
+            let backend = Backend::detect();
+            let hash = HashKey::new(h, backend)?;
+            Ok(HandleMac { hash, encrypt: BlockKey::new(aes, backend)? })
         })
     }
 
     /// The MAC of a handle's other bytes.
     pub fn mac(&self, handle: &[u8]) -> [u8; 16] {
-        let mut hash = self.hash.start();
-        hash.update_padded(handle);
-        hash.update_padded(&length_block(0, handle.len()));
-        let mut block = Block::from(hash.finish());
-        self.encrypt.encrypt_block(&mut block);
-        block.0
+        let mut tag = [self.hash.hash(&[handle, &length_block(0, handle.len())])];
+        self.encrypt.encrypt(&mut tag);
+        tag[0]
     }
 
     /// Whether `mac` is the handle's; compared in constant time.

@@ -5,6 +5,7 @@
 //! engine's own and promises no stability.
 
 mod aead;
+mod aes256;
 mod arena;
 mod backend;
 mod kdf;
@@ -12,7 +13,11 @@ mod mac;
 mod namehash;
 mod polyval;
 mod rng;
+#[cfg(target_arch = "x86_64")]
+mod siv512;
 mod unit;
+#[cfg(target_arch = "x86_64")]
+mod unit512;
 mod wrap;
 #[cfg(target_arch = "x86_64")]
 mod x86;

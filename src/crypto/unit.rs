@@ -16,7 +16,11 @@ use super::aead::{AuthError, SealKey};
 use super::arena::{KeyArena, Slot};
 use super::backend::Backend;
 use super::kdf::{Kdf, Label};
-use super::mac::{TAG_BATCH, UnitMac};
+use super::mac::UnitMac;
+#[cfg(target_arch = "x86_64")]
+use super::polyval::HashKey;
+#[cfg(target_arch = "x86_64")]
+use super::unit512::UnitPass;
 use super::xts::Xts256;
 use crate::error::{Error, Result};
 use crate::limits::UNIT;
@@ -45,6 +49,9 @@ pub struct UnitTag {
 }
 
 const _: () = assert!(size_of::<UnitTag>() == 20);
+
+/// Units that are sealed or opened together: little enough to stay in the first-level cache.
+const BATCH: usize = 8;
 
 /// A unit did not authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +122,8 @@ impl DataKey {
             let (k1, k2) = (subkey(Label::XtsK1), subkey(Label::XtsK2));
             Ok(DataKey {
                 xts: Xts256::from_halves(k1.expose(), k2.expose(), backend)?,
-                mac: UnitMac::new(subkey(Label::UnitMac).expose(), h.expose(), key_id, backend),
-                inline: SealKey::new(subkey(Label::Inline).expose()),
+                mac: UnitMac::new(subkey(Label::UnitMac).expose(), h.expose(), key_id, backend)?,
+                inline: SealKey::with_backend(subkey(Label::Inline).expose(), backend)?,
             })
         })
     }
@@ -134,18 +141,45 @@ impl DataKey {
         tags: &mut [UnitTag],
     ) {
         assert_eq!(plain.len(), tags.len() * UNIT, "one tag for each whole unit");
-        let Ok(data) = InOutBuf::new(plain, &mut *cipher) else {
-            panic!("plaintext and ciphertext differ in length");
-        };
-        self.xts.encrypt_inout(data, UNIT, first_tweak);
-        let mut macs = [[0u8; 16]; TAG_BATCH];
+        assert_eq!(plain.len(), cipher.len(), "plaintext and ciphertext of equal length");
         let mut tweak = first_tweak;
-        for (units, tags) in cipher.chunks(UNIT * TAG_BATCH).zip(tags.chunks_mut(TAG_BATCH)) {
-            self.mac.tags(tweak, units, UNIT, &mut macs[..tags.len()]);
-            for ((tag, unit), mac) in tags.iter_mut().zip(units.chunks(UNIT)).zip(&macs) {
+        let batches = plain.chunks(UNIT * BATCH).zip(cipher.chunks_mut(UNIT * BATCH));
+        for ((plain, cipher), tags) in batches.zip(tags.chunks_mut(BATCH)) {
+            let mut hashes = [[0u8; 16]; BATCH];
+            let hashes = &mut hashes[..tags.len()];
+            self.seal_batch(tweak, plain, cipher, hashes);
+            self.mac.finish(hashes);
+            for ((tag, mac), unit) in tags.iter_mut().zip(hashes).zip(cipher.chunks(UNIT)) {
                 *tag = UnitTag { mac: *mac, crc: U32::new(crc32fast::hash(unit)) };
             }
             tweak = tweak.wrapping_add(tags.len() as u128);
+        }
+    }
+
+    /// Encrypts a batch of units and writes the hashes of their ciphertext.
+    fn seal_batch(&self, tweak: u128, plain: &[u8], cipher: &mut [u8], hashes: &mut [[u8; 16]]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(pass) = self.pass() {
+            return pass.seal(tweak, plain, cipher, hashes);
+        }
+        let Ok(data) = InOutBuf::new(plain, &mut *cipher) else {
+            unreachable!("the caller compared the lengths");
+        };
+        self.xts.encrypt_inout(data, UNIT, tweak);
+        for (index, (unit, hash)) in cipher.chunks(UNIT).zip(hashes).enumerate() {
+            *hash = self.mac.hash_unit(tweak.wrapping_add(index as u128), unit);
+        }
+    }
+
+    /// The kernel that does everything in one pass, where both keys are made for it.
+    #[cfg(target_arch = "x86_64")]
+    fn pass(&self) -> Option<UnitPass<'_>> {
+        match (self.xts.vaes512(), self.mac.hash_key()) {
+            (Some(xts), HashKey::Clmul512(powers)) => {
+                let lengths = u128::from_le_bytes(UnitMac::lengths(UNIT));
+                Some(UnitPass { xts, powers, key_id: self.mac.key_id(), lengths })
+            }
+            _ => None,
         }
     }
 
@@ -164,31 +198,44 @@ impl DataKey {
         tags: &[UnitTag],
     ) -> std::result::Result<(), BadUnit> {
         assert_eq!(buf.len(), tags.len() * UNIT, "one tag for each whole unit");
-        let opened = self.open_batches(first_tweak, buf, tags);
-        if opened.is_err() {
-            buf.zeroize();
-        }
-        opened
-    }
-
-    /// Verifies a batch of units while it is in the cache, then decrypts it.
-    fn open_batches(
-        &self,
-        first_tweak: u128,
-        buf: &mut [u8],
-        tags: &[UnitTag],
-    ) -> std::result::Result<(), BadUnit> {
-        let mut macs = [[0u8; 16]; TAG_BATCH];
-        let batches = buf.chunks_mut(UNIT * TAG_BATCH).zip(tags.chunks(TAG_BATCH));
-        for (batch, (units, tags)) in batches.enumerate() {
-            let first = batch * TAG_BATCH;
+        for (batch, (units, expected)) in
+            buf.chunks_mut(UNIT * BATCH).zip(tags.chunks(BATCH)).enumerate()
+        {
+            let first = batch * BATCH;
             let tweak = first_tweak.wrapping_add(first as u128);
-            self.mac.tags(tweak, units, UNIT, &mut macs[..tags.len()]);
-            if let Some(bad) = tags.iter().zip(&macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
+            if let Err(bad) = self.open_batch(tweak, units, expected) {
+                buf.zeroize();
                 return Err(BadUnit { index: first + bad });
             }
-            self.xts.decrypt_units(units, UNIT, tweak);
         }
+        Ok(())
+    }
+
+    /// Verifies and decrypts a batch of units, or says which is the first that is bad.
+    fn open_batch(
+        &self,
+        tweak: u128,
+        units: &mut [u8],
+        tags: &[UnitTag],
+    ) -> std::result::Result<(), usize> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(pass) = self.pass() {
+            return pass.open(tweak, units, |index, hash| {
+                let mut mac = [hash];
+                self.mac.finish(&mut mac);
+                ct_eq(&mac[0], &tags[index].mac)
+            });
+        }
+        let mut macs = [[0u8; 16]; BATCH];
+        let macs = &mut macs[..tags.len()];
+        for (index, (unit, hash)) in units.chunks(UNIT).zip(&mut *macs).enumerate() {
+            *hash = self.mac.hash_unit(tweak.wrapping_add(index as u128), unit);
+        }
+        self.mac.finish(macs);
+        if let Some(bad) = tags.iter().zip(macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
+            return Err(bad);
+        }
+        self.xts.decrypt_units(units, UNIT, tweak);
         Ok(())
     }
 

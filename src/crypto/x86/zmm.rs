@@ -26,6 +26,42 @@ pub(crate) fn store(bytes: &mut [u8], at: usize, value: __m512i) {
     unsafe { _mm512_storeu_si512(target.as_mut_ptr().cast(), value) }
 }
 
+/// A whole stride of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn load_stride(bytes: &[u8; 512]) -> Zmm8 {
+    [
+        load(bytes, 0),
+        load(bytes, 64),
+        load(bytes, 128),
+        load(bytes, 192),
+        load(bytes, 256),
+        load(bytes, 320),
+        load(bytes, 384),
+        load(bytes, 448),
+    ]
+}
+
+/// Writes a whole stride of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn store_stride(bytes: &mut [u8; 512], stride: &Zmm8) {
+    for (index, &vector) in stride.iter().enumerate() {
+        store(bytes, 64 * index, vector);
+    }
+}
+
+/// Two strides xored.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn xor_stride(a: &Zmm8, b: &Zmm8) -> Zmm8 {
+    let mut out = *a;
+    for (a, b) in out.iter_mut().zip(b) {
+        *a = _mm512_xor_si512(*a, *b);
+    }
+    out
+}
+
 /// One block in all four lanes.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -42,4 +78,22 @@ pub(crate) fn encrypt_lanes(keys: &[__m128i; ROUND_KEYS], blocks: __m512i) -> __
         state = _mm512_aesenc_epi128(state, broadcast(key));
     }
     _mm512_aesenclast_epi128(state, broadcast(keys[ROUND_KEYS - 1]))
+}
+
+/// AES-256 encryption of 32 blocks.
+#[inline]
+#[target_feature(enable = "avx512f,vaes")]
+pub(crate) fn encrypt_stride(keys: &[__m128i; ROUND_KEYS], blocks: &Zmm8) -> Zmm8 {
+    let mut state = xor_stride(blocks, &[broadcast(keys[0]); 8]);
+    for &key in &keys[1..ROUND_KEYS - 1] {
+        let key = broadcast(key);
+        for block in &mut state {
+            *block = _mm512_aesenc_epi128(*block, key);
+        }
+    }
+    let last = broadcast(keys[ROUND_KEYS - 1]);
+    for block in &mut state {
+        *block = _mm512_aesenclast_epi128(*block, last);
+    }
+    state
 }

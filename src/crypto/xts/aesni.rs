@@ -4,7 +4,7 @@
 //! eight tweaks of a stride wait in memory. For processors without AVX-512: Intel from Westmere,
 //! AMD from Bulldozer. Interleaving more blocks gains nothing where two rounds of latency four
 //! can start in a cycle.
-#![allow(unsafe_code, reason = "vector loads, stores and AES-NI calls with the token's proof")]
+#![allow(unsafe_code, reason = "calls AES-NI functions with the token's proof")]
 
 use std::arch::x86_64::*;
 
@@ -15,7 +15,10 @@ use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::AesNi;
-use crate::crypto::x86::{DecryptKeys, EncryptKeys};
+use crate::crypto::x86::{
+    DecryptKeys, EncryptKeys, ROUND_KEYS, encrypt_block, from_u128, load_block, store_block,
+    to_u128,
+};
 
 /// The expanded keys of this kernel.
 pub(super) struct Key {
@@ -49,30 +52,23 @@ impl Key {
     }
 }
 
-/// Encrypts `count` tweaks from `first`, eight at a time.
+/// Encrypts `count` tweaks from `first`; they are independent, so one latency chain covers them.
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-fn encrypt_tweaks(keys: &[__m128i; 15], first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
-    let (groups, _) = out.as_chunks_mut::<8>();
-    for (index, group) in groups.iter_mut().take(count.div_ceil(8)).enumerate() {
-        let start = first.wrapping_add(8 * index as u128);
-        let mut state = [_mm_setzero_si128(); 8];
-        for (lane, block) in state.iter_mut().enumerate() {
-            *block = _mm_xor_si128(from_u128(start.wrapping_add(lane as u128)), keys[0]);
-        }
-        for &key in &keys[1..14] {
-            for block in &mut state {
-                *block = _mm_aesenc_si128(*block, key);
-            }
-        }
-        for (tweak, block) in group.iter_mut().zip(state) {
-            *tweak = to_u128(_mm_aesenclast_si128(block, keys[14]));
-        }
+fn encrypt_tweaks(
+    keys: &[__m128i; ROUND_KEYS],
+    first: u128,
+    out: &mut [u128; TWEAK_BATCH],
+    count: usize,
+) {
+    for (index, tweak) in out[..count].iter_mut().enumerate() {
+        let plain = from_u128(first.wrapping_add(index as u128));
+        *tweak = to_u128(encrypt_block(keys, plain));
     }
 }
 
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 fn crypt_units<const ENCRYPT: bool>(
-    keys: &[__m128i; 15],
+    keys: &[__m128i; ROUND_KEYS],
     mut data: InOutBuf<'_, '_, u8>,
     unit_len: usize,
     tweaks: &[u128],
@@ -101,7 +97,7 @@ fn crypt_units<const ENCRYPT: bool>(
 #[inline]
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 fn crypt_stride<const ENCRYPT: bool>(
-    keys: &[__m128i; 15],
+    keys: &[__m128i; ROUND_KEYS],
     mut stride: InOut<'_, '_, Array<u8, U128>>,
     mut running: __m128i,
 ) -> __m128i {
@@ -110,11 +106,11 @@ fn crypt_stride<const ENCRYPT: bool>(
     let source = stride.get_in();
     for i in 0..8 {
         tweaks[i] = running;
-        let block = load(source, 16 * i);
+        let block = load_block(source, 16 * i);
         state[i] = _mm_xor_si128(_mm_xor_si128(block, running), keys[0]);
         running = double(running);
     }
-    for &key in &keys[1..14] {
+    for &key in &keys[1..ROUND_KEYS - 1] {
         for block in &mut state {
             *block =
                 if ENCRYPT { _mm_aesenc_si128(*block, key) } else { _mm_aesdec_si128(*block, key) };
@@ -122,13 +118,13 @@ fn crypt_stride<const ENCRYPT: bool>(
     }
     let target = stride.get_out();
     for i in 0..8 {
-        let key = _mm_xor_si128(keys[14], tweaks[i]);
+        let key = _mm_xor_si128(keys[ROUND_KEYS - 1], tweaks[i]);
         let block = if ENCRYPT {
             _mm_aesenclast_si128(state[i], key)
         } else {
             _mm_aesdeclast_si128(state[i], key)
         };
-        store(target, 16 * i, block);
+        store_block(target, 16 * i, block);
     }
     running
 }
@@ -141,33 +137,4 @@ fn double(tweak: __m128i) -> __m128i {
     let signs = _mm_srai_epi32::<31>(_mm_shuffle_epi32::<0x13>(tweak));
     let carries = _mm_and_si128(signs, _mm_set_epi32(0, 1, 0, 0x87));
     _mm_xor_si128(_mm_add_epi64(tweak, tweak), carries)
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn load(bytes: &[u8], at: usize) -> __m128i {
-    let source = &bytes[at..at + 16];
-    // SAFETY: the slice has 16 readable bytes, and the load needs no alignment.
-    unsafe { _mm_loadu_si128(source.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn store(bytes: &mut [u8], at: usize, value: __m128i) {
-    let target = &mut bytes[at..at + 16];
-    // SAFETY: the slice has 16 writable bytes, and the store needs no alignment.
-    unsafe { _mm_storeu_si128(target.as_mut_ptr().cast(), value) }
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn from_u128(block: u128) -> __m128i {
-    _mm_set_epi64x((block >> 64) as i64, block as i64)
-}
-
-#[inline]
-#[target_feature(enable = "sse4.1")]
-fn to_u128(block: __m128i) -> u128 {
-    let (low, high) = (_mm_cvtsi128_si64(block), _mm_extract_epi64::<1>(block));
-    (high as u64 as u128) << 64 | low as u64 as u128
 }

@@ -14,7 +14,7 @@ mod field;
 #[cfg(target_arch = "x86_64")]
 mod aesni;
 #[cfg(target_arch = "x86_64")]
-mod vaes512;
+pub(super) mod vaes512;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::secret::ct_eq;
 
 /// Units whose first tweaks are encrypted together.
-const TWEAK_BATCH: usize = 32;
+pub(super) const TWEAK_BATCH: usize = 32;
 
 /// Bytes of one AES block, the smallest unit.
 const BLOCK: usize = 16;
@@ -136,6 +136,12 @@ impl Xts256 {
         }
     }
 
+    /// The key of the AVX-512 kernel, if this is one.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn vaes512(&self) -> Option<&vaes512::Key> {
+        if let Keys::Vaes512(key) = &self.keys { Some(key) } else { None }
+    }
+
     /// Encrypts consecutive units of `unit_len` bytes in place.
     ///
     /// Unit `i` has the tweak `first_tweak + i`, wrapping at 2^128, as 16 little-endian bytes.
@@ -165,7 +171,7 @@ impl Xts256 {
         first_tweak: u128,
     ) {
         self.for_each_batch(data, unit_len, first_tweak, |batch, tweaks| {
-            if unit_len % BLOCK == 0 && batch.len() % BLOCK == 0 {
+            if unit_len.is_multiple_of(BLOCK) && batch.len().is_multiple_of(BLOCK) {
                 with_kernel!(self, key => key.encrypt(batch, unit_len, tweaks));
             } else {
                 for_each_unit(batch, unit_len, tweaks, |unit, t| self.encrypt_stealing(unit, t));
@@ -181,7 +187,7 @@ impl Xts256 {
         first_tweak: u128,
     ) {
         self.for_each_batch(data, unit_len, first_tweak, |batch, tweaks| {
-            if unit_len % BLOCK == 0 && batch.len() % BLOCK == 0 {
+            if unit_len.is_multiple_of(BLOCK) && batch.len().is_multiple_of(BLOCK) {
                 with_kernel!(self, key => key.decrypt(batch, unit_len, tweaks));
             } else {
                 for_each_unit(batch, unit_len, tweaks, |unit, t| self.decrypt_stealing(unit, t));
@@ -203,6 +209,8 @@ impl Xts256 {
         #[cfg(test)]
         probe::hit(probe::Kernel::Xts(self.backend()));
 
+        // Encrypted tweaks are no key material: they mask only the blocks of their own units,
+        // whose plaintext the caller holds.
         let mut tweaks = [0u128; TWEAK_BATCH];
         let mut first = first_tweak;
         while !data.is_empty() {
@@ -214,8 +222,6 @@ impl Xts256 {
             data = rest;
             first = first.wrapping_add(count as u128);
         }
-        // Tweaks are as secret as K2 makes them: knowing one unmasks its unit's blocks.
-        tweaks.zeroize();
     }
 
     /// Encrypts one unit of any length from 16 bytes, stealing from the last whole block.

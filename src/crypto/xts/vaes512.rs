@@ -1,9 +1,10 @@
 //! XTS-AES-256 on AVX-512: VAES for the rounds, VPCLMULQDQ for the tweaks.
 //!
 //! A stride is 32 blocks (512 bytes): eight registers of data, eight of tweaks, round keys
-//! broadcast from the key. That keeps two AES units with a latency of four cycles busy, and
-//! strides of different units do not depend on each other, so a unit of 512 bytes costs no more
-//! than a stride of a long one. For Intel from Ice Lake and AMD from Zen 4.
+//! broadcast from the key. Rounds have a latency of four cycles and two can start in a cycle, so
+//! eight are in flight; strides of different units do not depend on each other, so a unit of 512
+//! bytes costs little more than a stride of a long one. For Intel from Ice Lake and AMD from
+//! Zen 4.
 //!
 //! The tweak is xored into the first and last round keys instead of the data before and after, so
 //! it stays off the latency chain. What a unit leaves after its last whole stride goes through a
@@ -12,17 +13,19 @@
 
 use std::arch::x86_64::*;
 
-use cipher::array::Array;
 use cipher::consts::U512;
-use cipher::inout::{InOut, InOutBuf};
+use cipher::inout::InOutBuf;
 use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::Vaes512;
-use crate::crypto::x86::{DecryptKeys, EncryptKeys, Zmm8, broadcast, encrypt_lanes, load, store};
+use crate::crypto::x86::{
+    DecryptKeys, EncryptKeys, ROUND_KEYS, Zmm8, broadcast, encrypt_lanes, from_u128, load_stride,
+    store, store_stride,
+};
 
 /// The expanded keys of this kernel.
-pub(super) struct Key {
+pub(in crate::crypto) struct Key {
     encrypt: EncryptKeys,
     decrypt: DecryptKeys,
     tweak: EncryptKeys,
@@ -38,7 +41,20 @@ impl Key {
         Key { encrypt, decrypt, tweak, _token: token }
     }
 
-    pub(super) fn encrypt_tweaks(&self, first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+    pub(in crate::crypto) fn encrypt_keys(&self) -> &[__m128i; ROUND_KEYS] {
+        self.encrypt.keys()
+    }
+
+    pub(in crate::crypto) fn decrypt_keys(&self) -> &[__m128i; ROUND_KEYS] {
+        self.decrypt.keys()
+    }
+
+    pub(in crate::crypto) fn encrypt_tweaks(
+        &self,
+        first: u128,
+        out: &mut [u128; TWEAK_BATCH],
+        count: usize,
+    ) {
         // SAFETY: `_token` proves the instructions.
         unsafe { encrypt_tweaks(self.tweak.keys(), first, out, count) }
     }
@@ -57,7 +73,12 @@ impl Key {
 /// Encrypts `count` tweaks from `first`, four in a register; the registers are independent, so
 /// one latency chain covers them all.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
-fn encrypt_tweaks(keys: &[__m128i; 15], first: u128, out: &mut [u128; TWEAK_BATCH], count: usize) {
+fn encrypt_tweaks(
+    keys: &[__m128i; ROUND_KEYS],
+    first: u128,
+    out: &mut [u128; TWEAK_BATCH],
+    count: usize,
+) {
     let (groups, _) = out.as_chunks_mut::<4>();
     for (index, group) in groups.iter_mut().take(count.div_ceil(4)).enumerate() {
         let at = |lane: usize| first.wrapping_add((4 * index + lane) as u128);
@@ -70,7 +91,7 @@ fn encrypt_tweaks(keys: &[__m128i; 15], first: u128, out: &mut [u128; TWEAK_BATC
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
 fn crypt_units<const ENCRYPT: bool>(
-    keys: &[__m128i; 15],
+    keys: &[__m128i; ROUND_KEYS],
     mut data: InOutBuf<'_, '_, u8>,
     unit_len: usize,
     tweaks: &[u128],
@@ -81,8 +102,9 @@ fn crypt_units<const ENCRYPT: bool>(
         data = rest;
         let mut lanes = first_lanes(tweak);
         let (strides, tail) = unit.into_chunks::<U512>();
-        for stride in strides {
-            crypt_stride::<ENCRYPT>(keys, stride, &lanes);
+        for mut stride in strides {
+            let done = crypt_stride::<ENCRYPT>(keys, &load_stride(&stride.get_in().0), &lanes);
+            store_stride(&mut stride.get_out().0, &done);
             lanes = next_lanes(&lanes);
         }
         if !tail.is_empty() {
@@ -94,34 +116,35 @@ fn crypt_units<const ENCRYPT: bool>(
 /// The blocks after the last whole stride, through a padded copy that is wiped.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
 fn crypt_tail<const ENCRYPT: bool>(
-    keys: &[__m128i; 15],
+    keys: &[__m128i; ROUND_KEYS],
     mut tail: InOutBuf<'_, '_, u8>,
     lanes: &Zmm8,
 ) {
-    let mut padded = Array::<u8, U512>::default();
+    let mut padded = [0u8; 512];
     padded[..tail.len()].copy_from_slice(tail.get_in());
-    crypt_stride::<ENCRYPT>(keys, InOut::from(&mut padded), lanes);
+    let done = crypt_stride::<ENCRYPT>(keys, &load_stride(&padded), lanes);
+    store_stride(&mut padded, &done);
     let len = tail.len();
     tail.get_out().copy_from_slice(&padded[..len]);
     padded.zeroize();
 }
 
+/// A stride of data with the tweaks of its 32 blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
-fn crypt_stride<const ENCRYPT: bool>(
-    keys: &[__m128i; 15],
-    mut stride: InOut<'_, '_, Array<u8, U512>>,
+pub(in crate::crypto) fn crypt_stride<const ENCRYPT: bool>(
+    keys: &[__m128i; ROUND_KEYS],
+    data: &Zmm8,
     lanes: &Zmm8,
-) {
-    let source = stride.get_in();
+) -> Zmm8 {
     let first = broadcast(keys[0]);
-    let last = broadcast(keys[14]);
-    let mut state = [_mm512_setzero_si512(); 8];
-    for i in 0..8 {
+    let last = broadcast(keys[ROUND_KEYS - 1]);
+    let mut state = *data;
+    for (block, &lane) in state.iter_mut().zip(lanes) {
         // 0x96 is the three-way xor.
-        state[i] = _mm512_ternarylogic_epi64::<0x96>(load(source, 64 * i), lanes[i], first);
+        *block = _mm512_ternarylogic_epi64::<0x96>(*block, lane, first);
     }
-    for &key in &keys[1..14] {
+    for &key in &keys[1..ROUND_KEYS - 1] {
         let key = broadcast(key);
         for block in &mut state {
             *block = if ENCRYPT {
@@ -131,24 +154,22 @@ fn crypt_stride<const ENCRYPT: bool>(
             };
         }
     }
-    let target = stride.get_out();
-    for i in 0..8 {
-        let key = _mm512_xor_si512(last, lanes[i]);
-        let block = if ENCRYPT {
-            _mm512_aesenclast_epi128(state[i], key)
+    for (block, &lane) in state.iter_mut().zip(lanes) {
+        let key = _mm512_xor_si512(last, lane);
+        *block = if ENCRYPT {
+            _mm512_aesenclast_epi128(*block, key)
         } else {
-            _mm512_aesdeclast_epi128(state[i], key)
+            _mm512_aesdeclast_epi128(*block, key)
         };
-        store(target, 64 * i, block);
     }
+    state
 }
 
-/// The tweaks of the first 32 blocks: `tweak` times x^0 to x^31.
+/// The tweaks of the first 32 blocks of a unit: its encrypted tweak times x^0 to x^31.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
-fn first_lanes(tweak: u128) -> Zmm8 {
-    let block = _mm_set_epi64x((tweak >> 64) as i64, tweak as i64);
-    let all = broadcast(block);
+pub(in crate::crypto) fn first_lanes(tweak: u128) -> Zmm8 {
+    let all = broadcast(from_u128(tweak));
     let a = mul_bits(all, _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0));
     let b = mul_bits(all, _mm512_set_epi64(7, 7, 6, 6, 5, 5, 4, 4));
     [
@@ -166,12 +187,19 @@ fn first_lanes(tweak: u128) -> Zmm8 {
 /// All tweaks times x^32: the next stride's.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
-fn next_lanes(lanes: &Zmm8) -> Zmm8 {
-    let mut next = *lanes;
-    for lane in &mut next {
-        *lane = mul_bytes::<4, 12>(*lane);
-    }
-    next
+pub(in crate::crypto) fn next_lanes(lanes: &Zmm8) -> Zmm8 {
+    // Written out: as a loop it would be kept in memory.
+    let [a, b, c, d, e, f, g, h] = *lanes;
+    [
+        mul_bytes::<4, 12>(a),
+        mul_bytes::<4, 12>(b),
+        mul_bytes::<4, 12>(c),
+        mul_bytes::<4, 12>(d),
+        mul_bytes::<4, 12>(e),
+        mul_bytes::<4, 12>(f),
+        mul_bytes::<4, 12>(g),
+        mul_bytes::<4, 12>(h),
+    ]
 }
 
 /// Each lane times x^bits, where both halves of a lane hold the same count from 0 to 7.
