@@ -14,5 +14,6 @@ pub mod crypto;
 pub use crypto::xts;
 
 pub mod device;
+pub mod keys;
 
 pub use error::{Error, ErrorKind, Object, Result};
