@@ -1,7 +1,7 @@
 //! What opens the file, who may read it, crashes and other processes.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use efscrypt::ErrorKind;
 use efscrypt::keys::{KeyProvider, KeyState, LocalKms, Passphrase, Unlock};
@@ -99,6 +99,9 @@ fn a_file_is_created_once_and_a_missing_one_never_again() {
     fs::rename(bench.dir.path().join("away"), bench.path()).unwrap();
     assert_eq!(kms.list().unwrap(), []);
 
+    let nowhere = bench.dir.path().join("no/such/directory");
+    let there = LocalKms::init_with(&nowhere, &passphrase("x"), bench.options());
+    assert_eq!(kind(there), ErrorKind::Io);
     let here = LocalKms::open(bench.dir.path(), &passphrase("x"));
     assert_eq!(kind(here), ErrorKind::IsDirectory);
     for other in ["", "{}", "not json", "{\"format\":\"x\",\"version\":1}", "[1,2]"] {
@@ -123,6 +126,19 @@ fn the_file_is_private_and_stays_where_a_link_points() {
     through.create_key(None).unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(kms.list().unwrap().len(), 2);
+}
+
+#[test]
+fn an_administrators_change_leaves_the_file_to_its_owner() {
+    let bench = Bench::new();
+    let kms = bench.init();
+    if chown(bench.path(), Some(12345), Some(12346)).is_err() {
+        eprintln!("not checked: only root can give a file away");
+        return;
+    }
+    kms.create_key(None).unwrap();
+    let about = fs::metadata(bench.path()).unwrap();
+    assert_eq!((about.uid(), about.gid(), mode(&bench.path())), (12345, 12346, 0o600));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!   "body": { "service": "<id>", "sequence": 7,
 //!             "unlock": { "method": {"argon2id": {..}}, "check": "..", "root": {..} },
 //!             "keys": [ { "id": "..", "aliases": ["alias/data"], "state": "enabled",
-//!                         "versions": [ { "version": 1, "created": 1.., "material": {..} } ] } ] },
+//!                         "versions": [ { "version": 1, "created": 1, "material": {..} } ] } ] },
 //!   "nonce": "..", "tag": "..", "checksum": ".." }
 //! ```
 //!

@@ -86,14 +86,18 @@ pub(super) fn replace(path: &Path, locked: &Snapshot, bytes: &[u8]) -> Result<Sn
 /// Creates the file, durably.
 ///
 /// # Errors
-/// `Exists` where the name is taken; `Io`.
+/// `Exists` where the name is taken; `Io`, also where its directory is not there.
 pub(super) fn create(path: &Path, bytes: &[u8], rng: &Rng) -> Result<Snapshot> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists,
+        _ => Error::io("create", Object::KeyService, source),
+    };
     let temporary = with_suffix(path, &format!(".{:016x}.tmp", rng.u64()?));
-    let file = write_new(&temporary, bytes, None).map_err(|e| io_error("write", e, path))?;
+    let file = write_new(&temporary, bytes, None).map_err(failed)?;
     // A link, because a rename would replace what another process created meanwhile.
     let linked = fs::hard_link(&temporary, path);
     let _ = fs::remove_file(&temporary);
-    linked.and_then(|()| disk::sync_parent(path)).map_err(|e| io_error("create", e, path))?;
+    linked.and_then(|()| disk::sync_parent(path)).map_err(failed)?;
     snapshot(file, path)
 }
 
@@ -144,7 +148,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 pub(super) fn io_error(op: &'static str, source: io::Error, path: &Path) -> Error {
     match source.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::IsADirectory => Error::IsDirectory,
         io::ErrorKind::NotFound => Error::KeyUnreachable(format!(
             "there is no key service file {}: mount what holds it, name another, or create one",

@@ -13,9 +13,27 @@ use crate::keys::hex;
 use crate::keys::{KeyDescription, KeyState};
 
 /// Beginning of every alias.
-pub(super) const ALIAS_PREFIX: &str = "alias/";
+const ALIAS_PREFIX: &str = "alias/";
 /// Longest alias, bytes, with its prefix.
 const MAX_ALIAS_LEN: usize = 256;
+
+/// What a caller calls a key.
+pub(super) enum KeyName<'a> {
+    Id([u8; 16]),
+    /// With its prefix.
+    Alias(&'a str),
+}
+
+impl<'a> KeyName<'a> {
+    /// `None` for what no key can be called.
+    pub(super) fn parse(name: &'a str) -> Option<Self> {
+        if name.starts_with(ALIAS_PREFIX) {
+            return Some(KeyName::Alias(name));
+        }
+        let mut id = [0; 16];
+        hex::decode_into(name.as_bytes(), &mut id).then_some(KeyName::Id(id))
+    }
+}
 
 /// A key of the service. Versions are ascending and there is always one; the last one wraps.
 #[derive(Clone, Serialize, Deserialize)]
@@ -118,11 +136,11 @@ impl KeyRecord {
         matches!(self.state, StateRecord::PendingDeletion { at } if at <= now)
     }
 
-    /// Whether `name` is its id or one of its aliases.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        match name.starts_with(ALIAS_PREFIX) {
-            true => self.aliases.iter().any(|alias| alias == name),
-            false => hex::encode(&self.id.0) == name,
+    /// Whether it is the key of that name.
+    pub(super) fn is_named(&self, name: &KeyName<'_>) -> bool {
+        match name {
+            KeyName::Id(id) => self.id.0 == *id,
+            KeyName::Alias(name) => self.aliases.iter().any(|alias| alias == name),
         }
     }
 

@@ -6,7 +6,8 @@
 //!    a key that another process disabled is refused from the next call on.
 //! 2. Sequence numbers only rise within a process: a file with a lower one than was seen is an
 //!    older copy, and is refused.
-//! 3. A change is made to the contents read under the file's lock, never to `seen`.
+//! 3. A change is made to the contents read under the file's lock, never to `seen`, whose lock is
+//!    not held meanwhile: uses of keys do not wait for changes.
 //! 4. The material of an expired key is removed by the first change after its date; until then
 //!    it counts as gone all the same.
 
@@ -22,7 +23,7 @@ use crate::secret::Secret;
 use super::bytes::Hex;
 use super::document::{Body, Unverified};
 use super::file::{self, Snapshot};
-use super::key::{KeyRecord, Sealer, StateRecord, check_alias};
+use super::key::{KeyName, KeyRecord, Sealer, StateRecord, check_alias};
 use super::unlock::{UnlockRecord, derive_seal_key};
 use super::{Argon2Cost, Unlock};
 use crate::keys::{Clock, KeyDescription, SystemClock};
@@ -49,9 +50,9 @@ impl Default for LocalOptions {
 /// A key service in a file.
 ///
 /// Usable from many threads, and by many processes on one file. A key is named by its id (32
-/// hexadecimal digits) or by an alias (`alias/` and a name). Calls block for the time of a file
-/// access; changes also for flushes, and for other processes' changes. After a fork the child
-/// gets [`Error::Forked`] and must open the file again.
+/// hexadecimal digits) or by an alias (`alias/` and a name). Uses of keys block for the time of a
+/// file access; changes also for flushes and for each other. After a fork the child gets
+/// [`Error::Forked`] and must open the file again.
 ///
 /// # Errors
 /// Every call may give `KeyUnreachable` where the file is gone, `Io`, and `Corrupt` or
@@ -140,7 +141,7 @@ impl LocalKms {
     pub fn create_key(&self, alias: Option<&str>) -> Result<KeyDescription> {
         alias.map_or(Ok(()), check_alias)?;
         self.change(|body, sealer, now| {
-            if alias.is_some_and(|alias| body.keys.iter().any(|k| k.is_named(alias))) {
+            if alias.is_some_and(|alias| find(body, alias).is_ok()) {
                 return Err(Error::Exists);
             }
             let mut key = KeyRecord::create(sealer, &self.rng, now)?;
@@ -282,7 +283,7 @@ impl LocalKms {
         Ok(Arc::clone(&seen.body))
     }
 
-    /// Index and contents for a call that uses the key, whatever its state.
+    /// The key of that name in whatever state, unless its date of deletion has come.
     pub(super) fn key<'a>(&self, body: &'a Body, name: &str) -> Result<&'a KeyRecord> {
         let key = &body.keys[find(body, name)?];
         match key.is_expired(self.options.clock.now()) {
@@ -326,9 +327,9 @@ impl LocalKms {
     /// Changes the file: all of `f` or nothing, durable when this returns. `f` sees no expired
     /// key, and none is written.
     fn change<R>(&self, f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>) -> Result<R> {
-        let mut seen = self.seen.lock();
+        let floor = self.seen.lock().body.sequence;
         let (locked, bytes) = file::lock(&self.path)?;
-        let mut body = self.verify(&bytes, seen.body.sequence)?;
+        let mut body = self.verify(&bytes, floor)?;
         let (keys, now) = (self.keys.get()?, self.options.clock.now());
         body.keys.retain(|key| !key.is_expired(now));
         let sealer = Sealer { key: &keys.material, service: &self.service };
@@ -336,7 +337,11 @@ impl LocalKms {
         let next = body.sequence.checked_add(1);
         body.sequence = next.ok_or(Error::Internal("the key service had 2^64 changes"))?;
         let file = file::replace(&self.path, &locked, &body.to_file(&keys.file, &self.rng)?)?;
-        *seen = Seen { file, body: Arc::new(body) };
+        // Another thread's later change may be there already.
+        let mut seen = self.seen.lock();
+        if seen.body.sequence < body.sequence {
+            *seen = Seen { file, body: Arc::new(body) };
+        }
         Ok(result)
     }
 
@@ -374,7 +379,8 @@ impl RootKeys {
 
 /// Where in `body.keys` the key of that id or alias stands.
 fn find(body: &Body, name: &str) -> Result<usize> {
-    body.keys.iter().position(|key| key.is_named(name)).ok_or_else(|| not_found(name))
+    let wanted = KeyName::parse(name).ok_or_else(|| not_found(name))?;
+    body.keys.iter().position(|key| key.is_named(&wanted)).ok_or_else(|| not_found(name))
 }
 
 /// The name may be anything, of any length.
