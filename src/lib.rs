@@ -16,6 +16,7 @@ pub use crypto::xts;
 mod format;
 
 pub mod device;
+pub mod keys;
 
 mod store;
 

@@ -58,7 +58,8 @@ fn module(source: &Source) -> &str {
 /// Imports and paths through `crate::` lead to lower layers.
 pub fn imports(source: &Source) -> Vec<String> {
     let own = module(source);
-    if own == "lib" {
+    // A program is a crate of its own, on top of the library: its `crate::` is itself.
+    if matches!(own, "lib" | "bin") {
         return Vec::new();
     }
     let Some(own_layer) = layer(own) else {
