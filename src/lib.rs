@@ -18,11 +18,14 @@ mod format;
 pub mod device;
 pub mod keys;
 
-mod store;
+mod block;
 
 mod tree;
 
 #[doc(hidden)]
 pub mod txn;
 
+mod store;
+
 pub use error::{Error, ErrorKind, Object, Result};
+pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};

@@ -9,6 +9,7 @@ mod clock;
 mod context;
 mod description;
 mod disk;
+mod domain;
 mod hex;
 #[cfg(feature = "local-kms")]
 mod local;
@@ -23,6 +24,7 @@ pub use audit::{
 pub use clock::{Clock, SystemClock};
 pub use context::{CONTEXT_DOMAIN, CONTEXT_FILESYSTEM_ID, EncryptionContext, RESERVED_PREFIX};
 pub use description::{KeyDescription, KeyState};
+pub(crate) use domain::{Kek, newest};
 #[cfg(feature = "local-kms")]
 pub use local::{Argon2Cost, LocalKms, LocalOptions, Passphrase, Unlock};
 pub use provider::KeyProvider;

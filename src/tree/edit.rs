@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::node::{Edge, LOWEST, Node, Retired, VOID};
 use super::{Forest, State, Tree};
+use crate::block::NodeCache;
 use crate::error::{Error, Object, Result};
 use crate::format::{
     Edit, Edits, NodePointer, POINTER_LEN, Page, PutOutcome, STORE_TREE, StoreKey, TreeId,
 };
 use crate::limits::{MAX_KEY_LEN, MAX_LEVEL};
-use crate::store::NodeCache;
 
 /// A node below this many bytes of rows looks for a neighbour to merge with.
 const SPARSE: usize = Page::capacity() / 3;

@@ -38,11 +38,11 @@ pub use checkpoint::Frozen;
 use node::{Edge, Node, Retired};
 pub use walk::Visit;
 
+use crate::block::{NodeCache, Pins, Sealer, Space};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{NodePointer, Page, TreeId};
 use crate::limits::{NODE_SIZE, UNIT};
-use crate::store::{NodeCache, Pins, Sealer, Space};
 
 /// All trees of a store. Thread-safe for readers; one writer at a time.
 pub struct Forest {

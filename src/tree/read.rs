@@ -157,7 +157,7 @@ impl Forest {
     /// it, so it is looked up once more.
     fn fetch_pinned<'a>(
         &'a self,
-        pin: &mut Option<crate::store::Pin<'a>>,
+        pin: &mut Option<crate::block::Pin<'a>>,
         pointer: &NodePointer,
     ) -> Result<()> {
         if pin.is_none() {

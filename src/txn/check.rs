@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
+use crate::block::Bitmap;
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, NodePointer, STORE_TREE, TreeId};
 use crate::limits::{NODE_UNITS, REGION_UNITS};
-use crate::store::Bitmap;
 use crate::tree::Visit;
 
 /// What a check of the structure found.

@@ -16,10 +16,10 @@ use zerocopy::little_endian::U64;
 
 use super::Engine;
 use super::queue::Lsn;
+use crate::block::{FrozenSpace, LogTail, write_superblock};
 use crate::error::{Error, Object, Result};
-use crate::format::Superblock;
+use crate::format::{KEY_SLOTS, KeySlot, Superblock};
 use crate::limits::NODE_UNITS;
-use crate::store::{FrozenSpace, LogTail, write_superblock};
 use crate::tree::Frozen;
 
 /// What changes with a checkpoint beside rows and space.
@@ -30,8 +30,8 @@ pub(super) enum Reason {
     Durability(Lsn),
     /// A new epoch with its first log position.
     Epoch(u64, LogTail),
-    /// A superblock that has other clear parts, such as key slots.
-    Superblock(Box<Superblock>),
+    /// Other key slots.
+    Keys(Box<[KeySlot; KEY_SLOTS]>),
 }
 
 /// The picture that one checkpoint writes.
@@ -68,6 +68,14 @@ impl Engine {
         self.write_checkpoint(self.committed.lock(), reason)
     }
 
+    /// Commits other key slots, and writes one slot of the superblock ring in both places.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn write_keys(&self, slots: [KeySlot; KEY_SLOTS]) -> Result<()> {
+        self.write_checkpoint(self.committed.lock(), Reason::Keys(Box::new(slots)))
+    }
+
     fn write_checkpoint(
         &self,
         mut committed: MutexGuard<'_, Superblock>,
@@ -96,14 +104,15 @@ impl Engine {
         let space = self.space.write(&picture.space)?;
         self.flush()?;
 
-        let mut next = match reason {
-            Reason::Superblock(ref superblock) => Superblock::clone(superblock),
-            _ => committed.clone(),
-        };
+        let mut next = committed.clone();
         let mut tail = self.queue.hold(picture.last);
-        if let Reason::Epoch(epoch, first) = reason {
-            next.body.epoch = U64::new(epoch);
-            tail = first;
+        match reason {
+            Reason::Epoch(epoch, first) => {
+                next.body.epoch = U64::new(epoch);
+                tail = first;
+            }
+            Reason::Keys(slots) => next.keys = *slots,
+            Reason::Changes | Reason::Durability(_) => {}
         }
         let device_len =
             self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;

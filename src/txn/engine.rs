@@ -8,6 +8,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
+use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -16,7 +17,6 @@ use crate::format::{
     Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
 };
 use crate::limits::UNIT;
-use crate::store::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
 use crate::tree::Forest;
 
 /// How an engine is made and opened.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Keys;
+use crate::block::MetaKeys;
 use crate::crypto::{KeyArena, Rng, Slot};
 use crate::error::Result;
 use crate::format::{KEY_SLOTS, KeySlot, StoreId};
 use crate::secret::Secret;
-use crate::store::MetaKeys;
 
 const STORE_ID: StoreId = *b"fixed test store";
 

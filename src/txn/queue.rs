@@ -15,9 +15,9 @@ use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::block::{LogRing, LogTail};
 use crate::error::Result;
 use crate::format::LOG_HEADER_LEN;
-use crate::store::{LogRing, LogTail};
 
 /// Number of a transaction since the store was opened; 0 is before the first.
 pub type Lsn = u64;

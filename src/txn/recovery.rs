@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use super::checkpoint::Reason;
 use super::{Class, Edits, Engine, EngineOptions};
+use crate::block::{LogTail, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
     Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
 };
 use crate::limits::NODE_SIZE;
-use crate::store::{LogTail, Sealer};
 
 /// What opening found in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -13,10 +13,11 @@ const LAYERS: &[(&str, u8)] = &[
     ("format", 2),
     ("device", 3),
     ("keys", 3),
-    ("store", 4),
+    ("block", 4),
     ("tree", 5),
     ("txn", 6),
     ("fs", 7),
+    ("store", 8),
     ("jobs", 8),
     ("check", 8),
     ("ffi", 9),
@@ -243,9 +244,9 @@ mod tests {
     #[test]
     fn imports_can_fail() {
         let upward = [
-            ("src/store/cache.rs", "use crate::tree::Cursor;"),
-            ("src/store/cache.rs", "fn f() { crate::fs::open(); }"),
-            ("src/store/cache.rs", "use crate::{error::Error, txn::{Edit, List}};"),
+            ("src/block/cache.rs", "use crate::tree::Cursor;"),
+            ("src/block/cache.rs", "fn f() { crate::fs::open(); }"),
+            ("src/block/cache.rs", "use crate::{error::Error, txn::{Edit, List}};"),
             ("src/format/node.rs", "use crate::crypto::Tag;"),
             ("src/format/node.rs", "use crate::cpu::Token;"),
             ("src/device/file.rs", "use crate::crypto::Tag;"),
@@ -254,9 +255,9 @@ mod tests {
             ("src/jobs/mod.rs", "use crate::check::Scrub;"),
             ("src/error.rs", "use crate::limits::UNIT;"),
             ("src/cpu.rs", "pub(crate) use crate::crypto::Suite;"),
-            ("src/store/mod.rs", "#[cfg(test)] mod tests { use crate::fs::File; }"),
-            ("src/store/mod.rs", "use crate::FileDevice;"),
-            ("src/store/mod.rs", "use crate::*;"),
+            ("src/block/mod.rs", "#[cfg(test)] mod tests { use crate::fs::File; }"),
+            ("src/block/mod.rs", "use crate::FileDevice;"),
+            ("src/block/mod.rs", "use crate::*;"),
             ("src/novel/mod.rs", "fn f() {}"),
         ];
         for (path, text) in upward {
@@ -267,9 +268,9 @@ mod tests {
     #[test]
     fn imports_can_pass() {
         let downward = [
-            ("src/store/cache.rs", "use crate::{crypto, device::{Device, FileDevice}, limits};"),
-            ("src/store/cache.rs", "use crate::{Error, Result}; use crate::store::seal;"),
-            ("src/store/cache.rs", "// use crate::tree\nfn f() { g(\"crate::tree\") }"),
+            ("src/block/cache.rs", "use crate::{crypto, device::{Device, FileDevice}, limits};"),
+            ("src/block/cache.rs", "use crate::{Error, Result}; use crate::block::seal;"),
+            ("src/block/cache.rs", "// use crate::tree\nfn f() { g(\"crate::tree\") }"),
             ("src/crypto/xts/mod.rs", "use crate::cpu::Token;"),
             ("src/device/sim/crash.rs", "use crate::device::image::Image; pub(crate) fn f() {}"),
             ("src/lib.rs", "pub use crate::fs::File;"),
