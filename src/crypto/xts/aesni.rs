@@ -15,6 +15,8 @@ use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::AesNi;
+#[cfg(test)]
+use crate::crypto::backend::{Backend, probe};
 use crate::crypto::x86::{
     DecryptKeys, EncryptKeys, ROUND_KEYS, encrypt_block, from_u128, load_block, store_block,
     to_u128,
@@ -42,11 +44,15 @@ impl Key {
     }
 
     pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::AesNi));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
     }
 
     pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::AesNi));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
     }

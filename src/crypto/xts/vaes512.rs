@@ -19,6 +19,8 @@ use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::Vaes512;
+#[cfg(test)]
+use crate::crypto::backend::{Backend, probe};
 use crate::crypto::x86::{
     DecryptKeys, EncryptKeys, ROUND_KEYS, Zmm8, broadcast, encrypt_lanes, from_u128, load_stride,
     store, store_stride,
@@ -60,11 +62,15 @@ impl Key {
     }
 
     pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Vaes512));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
     }
 
     pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Vaes512));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
     }
