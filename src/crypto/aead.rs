@@ -37,6 +37,7 @@ pub struct SealKey {
     cipher: Cipher,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a box would take the key out of its arena slot")]
 enum Cipher {
     /// The `aes-gcm-siv` crate, on every processor.
     Crate(Aes256GcmSiv),
