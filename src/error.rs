@@ -66,6 +66,17 @@ pub enum Object {
     },
     /// A key service file or another file that is not the store.
     KeyService,
+    /// The key file that opens a key service file.
+    KeyFile,
+    /// A key as a provider wrapped it.
+    WrappedKey,
+    /// The file of the log of key uses.
+    AuditLog,
+    /// A record of the log of key uses, by its sequence number.
+    AuditRecord {
+        /// Sequence number, from 0.
+        seq: u64,
+    },
 }
 
 impl fmt::Display for Object {
@@ -83,6 +94,10 @@ impl fmt::Display for Object {
             Object::Inode { ino } => write!(f, "inode {ino}"),
             Object::File { ino, offset } => write!(f, "inode {ino} at byte {offset}"),
             Object::KeyService => write!(f, "the key service file"),
+            Object::KeyFile => write!(f, "the key file"),
+            Object::WrappedKey => write!(f, "a wrapped key"),
+            Object::AuditLog => write!(f, "the audit log"),
+            Object::AuditRecord { seq } => write!(f, "audit record {seq}"),
         }
     }
 }

@@ -13,6 +13,19 @@ mod cpu;
 pub mod crypto;
 pub use crypto::xts;
 
+mod format;
+
 pub mod device;
+pub mod keys;
+
+mod block;
+
+mod tree;
+
+#[doc(hidden)]
+pub mod txn;
+
+mod store;
 
 pub use error::{Error, ErrorKind, Object, Result};
+pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};

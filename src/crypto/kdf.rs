@@ -40,11 +40,19 @@ pub enum Label {
     HandleMac,
     /// Random name-hash key: its SipHash key. No context.
     NameHash,
+    /// Unlock key of a key service file: the value that recognizes it. No context.
+    KmsCheck,
+    /// Unlock key of a key service file: seals its root key. No context.
+    KmsUnlock,
+    /// Root key of a key service file: seals key material. No context.
+    KmsMaterial,
+    /// Root key of a key service file: authenticates the file. No context.
+    KmsFile,
 }
 
 impl Label {
     /// Every label.
-    pub const ALL: [Label; 14] = [
+    pub const ALL: [Label; 18] = [
         Label::MetaNode,
         Label::MetaSuper,
         Label::MetaLog,
@@ -59,6 +67,10 @@ impl Label {
         Label::Inline,
         Label::HandleMac,
         Label::NameHash,
+        Label::KmsCheck,
+        Label::KmsUnlock,
+        Label::KmsMaterial,
+        Label::KmsFile,
     ];
 
     /// The label's part of the info string.
@@ -78,6 +90,10 @@ impl Label {
             Label::Inline => b"efscrypt/1/inline",
             Label::HandleMac => b"efscrypt/1/handle-mac",
             Label::NameHash => b"efscrypt/1/name-hash",
+            Label::KmsCheck => b"efscrypt/1/kms-check",
+            Label::KmsUnlock => b"efscrypt/1/kms-unlock",
+            Label::KmsMaterial => b"efscrypt/1/kms-material",
+            Label::KmsFile => b"efscrypt/1/kms-file",
         }
     }
 }

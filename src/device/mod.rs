@@ -3,12 +3,29 @@
 //! A device is an array of bytes with explicit durability: what [`Device::write_at`] returned
 //! for is durable only after a later [`Device::flush`] returned. The engine reads and writes
 //! whole units (4,096 bytes, aligned) into private buffers; it never maps a live store.
+//!
+//! - [`FileDevice`]: a regular file or a block device.
+//! - [`MemoryDevice`]: bytes in memory, for tests and small uses.
+//! - `sim` (feature `sim`): a device that loses power, lies and fails on demand.
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod image;
+mod memory;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
+use std::sync::Arc;
+
+pub use file::FileDevice;
+pub use memory::MemoryDevice;
 
 /// Where a store's bytes live. All methods may be called from many threads at once.
 ///
 /// Offsets and lengths are bytes, and multiples of 4,096 when the engine calls.
+#[expect(clippy::len_without_is_empty, reason = "an empty device is no state of its own")]
 pub trait Device: Send + Sync {
     /// Bytes that can be read now.
     fn len(&self) -> io::Result<u64>;
@@ -36,4 +53,46 @@ pub trait Device: Send + Sync {
     /// Says that the range's contents are no longer needed. Advice: may do nothing; the range
     /// reads as anything afterwards.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+}
+
+impl<D: Device + ?Sized> Device for Arc<D> {
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn capacity(&self) -> io::Result<Option<u64>> {
+        (**self).capacity()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, buf)
+    }
+
+    fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
+        (**self).write_many(offset, bufs)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).allocate(offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).discard(offset, len)
+    }
+}
+
+/// The end of a range, or `EFBIG` where it does not fit in a signed 64-bit offset.
+fn end_of(offset: u64, len: u64) -> io::Result<u64> {
+    match offset.checked_add(len) {
+        Some(end) if end <= i64::MAX as u64 => Ok(end),
+        _ => Err(rustix::io::Errno::FBIG.into()),
+    }
 }

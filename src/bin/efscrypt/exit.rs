@@ -1,0 +1,170 @@
+//! How the command fails: what it says, and the exit code.
+//!
+//! An exit code is the number of the library's [`ErrorKind`], which is stable and never reused.
+//! Numbers up to 16 are shifted by 10, because shells and argument parsers give 1 and 2 meanings
+//! of their own. `docs/command.md` has the table of [`CODES`], and a test keeps it so.
+
+use std::io;
+use std::process::ExitCode;
+
+use efscrypt::{Error, ErrorKind};
+
+/// Wrong arguments.
+const USAGE: u8 = 2;
+
+/// Every code beside 0, and what it means.
+pub const CODES: &[(u8, &str)] = &[
+    (2, "wrong arguments: nothing was done"),
+    (11, "the file or directory is not there"),
+    (12, "the name is taken already"),
+    (13, "not a directory"),
+    (14, "is a directory"),
+    (15, "the directory is not empty"),
+    (26, "opened read-only"),
+    (30, "no space left"),
+    (31, "input or output failed"),
+    (32, "the store refuses changes since an earlier failure"),
+    (50, "the store is in use"),
+    (51, "not a store"),
+    (52, "made by a newer version"),
+    (53, "truncated"),
+    (54, "damaged or tampered with"),
+    (70, "wrong key"),
+    (71, "wrong passphrase"),
+    (72, "the key service has no such key"),
+    (73, "the key is disabled or pending deletion"),
+    (74, "the key may not be used"),
+    (75, "the key service cannot be reached"),
+    (76, "the contents key is locked"),
+    (99, "a bug in efscrypt"),
+];
+
+/// A failed subcommand.
+pub struct Failure {
+    /// What was tried, with the object's name: `cannot open key service file x`.
+    doing: String,
+    why: String,
+    hint: Option<&'static str>,
+    code: u8,
+}
+
+impl Failure {
+    /// Of what was tried, in the form `cannot open FILE`, and why it failed.
+    pub fn new(doing: impl Into<String>, error: Error) -> Self {
+        let (hint, code) = (hint(error.kind()), code(&error));
+        Failure { doing: doing.into(), why: error.to_string(), hint, code }
+    }
+
+    /// Wrong arguments that the parser cannot see.
+    pub fn usage(doing: impl Into<String>, why: &str) -> Self {
+        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code: USAGE }
+    }
+
+    /// Of a file that the library does not know.
+    pub fn file(doing: impl Into<String>, source: &io::Error) -> Self {
+        let code = number(io_kind(source.kind()));
+        Failure { doing: doing.into(), why: source.to_string(), hint: None, code }
+    }
+
+    /// With what to do about it.
+    pub fn with_hint(self, hint: &'static str) -> Self {
+        Failure { hint: Some(hint), ..self }
+    }
+
+    /// Says on standard error what failed, why, and what to do; gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("efscrypt: {}: {}", self.doing, self.why);
+        if let Some(hint) = self.hint {
+            eprintln!("  {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// The table for `--help`.
+pub fn help() -> String {
+    let rows = CODES.iter().map(|(code, meaning)| format!("\n  {code:>2}  {meaning}"));
+    format!("Exit codes:\n   0  success{}", rows.collect::<String>())
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Io { source, .. } => number(io_kind(source.kind())),
+        other => number(other.kind()),
+    }
+}
+
+fn number(kind: ErrorKind) -> u8 {
+    match (kind, kind as u32) {
+        (ErrorKind::InvalidArgument, _) => USAGE,
+        (_, number @ ..=16) => number as u8 + 10,
+        (_, number) => u8::try_from(number).unwrap_or(u8::MAX),
+    }
+}
+
+fn io_kind(kind: io::ErrorKind) -> ErrorKind {
+    match kind {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+        io::ErrorKind::NotADirectory => ErrorKind::NotDirectory,
+        io::ErrorKind::IsADirectory => ErrorKind::IsDirectory,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::Io,
+    }
+}
+
+/// What to do about a failure, where its text does not say so.
+fn hint(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::WrongPassphrase => "type it again, or name the file that holds it",
+        ErrorKind::WrongKey => "name the key file that was used when the file was made",
+        ErrorKind::Corrupt => "put back a backup, and keep the damaged file for inspection",
+        ErrorKind::KeyNotFound => "`efscrypt key list` shows the keys there are",
+        ErrorKind::InUse => "close the program that has it open",
+        ErrorKind::Internal => "please report this with the command that caused it",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(kind: io::ErrorKind) -> Error {
+        Error::Io { op: "write", object: efscrypt::Object::KeyService, source: kind.into() }
+    }
+
+    #[test]
+    fn codes_follow_the_kinds() {
+        for (error, expected) in [
+            (Error::InvalidArgument("x"), 2),
+            (Error::NotFound, 11),
+            (Error::Exists, 12),
+            (Error::IsDirectory, 14),
+            (Error::NoSpace, 30),
+            (io(io::ErrorKind::StorageFull), 30),
+            (io(io::ErrorKind::QuotaExceeded), 30),
+            (io(io::ErrorKind::NotFound), 11),
+            (io(io::ErrorKind::PermissionDenied), 31),
+            (Error::InUse, 50),
+            (Error::NotAStore, 51),
+            (Error::Truncated { have: 1, need: 2 }, 53),
+            (Error::WrongKey(efscrypt::Object::Store), 70),
+            (Error::WrongPassphrase, 71),
+            (Error::KeyDisabled { id: String::new(), state: "disabled" }, 73),
+            (Error::Internal("x"), 99),
+        ] {
+            assert_eq!(code(&error), expected, "{error}");
+            assert!(CODES.iter().any(|&(code, _)| code == expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_table_ascends_and_stands_in_the_manual() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let manual = include_str!("../../../docs/command.md");
+        for (code, meaning) in CODES {
+            assert!(manual.contains(&format!("| {code} | {meaning} |")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! `efscrypt key`: the key service in a file.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use efscrypt::keys::{AuditLog, Audited, KeyDescription, KeyProvider, LocalKms, Unlock};
+use efscrypt::{Error, Result};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output::{self, KeyView};
+use crate::unlock::{KmsArgs, new_unlock};
+
+#[derive(Args)]
+pub struct KeyArgs {
+    #[command(flatten)]
+    kms: KmsArgs,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key service file; with --key-file, also the key file if it is not there
+    Init,
+    /// Create a key
+    Create {
+        /// A name for it: NAME or alias/NAME
+        #[arg(long, value_name = "NAME")]
+        alias: Option<String>,
+    },
+    /// Show all keys
+    List,
+    /// Show a key
+    Describe {
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Give and take names
+    #[command(subcommand)]
+    Alias(AliasCommand),
+    /// Let a key be used again
+    Enable {
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Refuse every use of a key, in every process, from its next call on
+    Disable {
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Give a key new material; what older versions wrapped still opens
+    Rotate {
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Refuse every use of a key and destroy it later: what it wraps is then lost for good
+    ScheduleDeletion {
+        /// Id, or alias/NAME
+        key: String,
+        /// Days until then, 7 to 30
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
+    /// Keep a key whose deletion is scheduled; it is disabled afterwards
+    CancelDeletion {
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Destroy the keys whose day of deletion has come, as every other change does too
+    DestroyExpired,
+    /// Change what opens the key service file
+    ChangeUnlock {
+        /// Read the new passphrase from a file (default: a prompt)
+        #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
+        new_passphrase_file: Option<PathBuf>,
+        /// Open with a key file from now on; made if it is not there
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
+    /// Verify the log of key uses
+    Audit,
+}
+
+#[derive(Subcommand)]
+enum AliasCommand {
+    /// Give a name to a key; a key that had it loses it
+    Set {
+        /// NAME or alias/NAME
+        name: String,
+        /// Id, or alias/NAME
+        key: String,
+    },
+    /// Take a name from its key
+    Delete {
+        /// NAME or alias/NAME
+        name: String,
+    },
+}
+
+/// Runs `efscrypt key`.
+pub fn run(args: KeyArgs) -> std::result::Result<(), Failure> {
+    let KeyArgs { kms, json, command } = args;
+    let change = |doing: &str, key: &str, f: &dyn Fn(&Audited<LocalKms>) -> Result<_>| {
+        let kms = kms.open()?;
+        let description = f(&kms).map_err(|e| Failure::new(format!("cannot {doing} {key}"), e))?;
+        show(&description, json)
+    };
+    match &command {
+        KeyCommand::Init => init(&kms),
+        KeyCommand::Create { alias } => {
+            let alias = alias.as_deref().map(full_alias);
+            let what = alias.as_deref().unwrap_or("without alias");
+            change("create key", what, &|kms| kms.create_key(alias.as_deref()))
+        }
+        KeyCommand::List => list(&kms, json),
+        KeyCommand::Describe { key } => change("describe key", key, &|kms| kms.describe(key)),
+        KeyCommand::Alias(AliasCommand::Set { name, key }) => {
+            change("give a name to key", key, &|kms| kms.set_alias(&full_alias(name), key))
+        }
+        KeyCommand::Alias(AliasCommand::Delete { name }) => {
+            change("delete alias", name, &|kms| kms.delete_alias(&full_alias(name)))
+        }
+        KeyCommand::Enable { key } => change("enable key", key, &|kms| kms.enable(key)),
+        KeyCommand::Disable { key } => change("disable key", key, &|kms| kms.disable(key)),
+        KeyCommand::Rotate { key } => change("rotate key", key, &|kms| kms.rotate(key)),
+        KeyCommand::ScheduleDeletion { key, days } => {
+            change("schedule deletion of key", key, &|kms| kms.schedule_deletion(key, *days))
+        }
+        KeyCommand::CancelDeletion { key } => {
+            change("cancel deletion of key", key, &|kms| kms.cancel_deletion(key))
+        }
+        KeyCommand::DestroyExpired => destroy_expired(&kms, json),
+        KeyCommand::ChangeUnlock { new_passphrase_file, new_key_file } => {
+            change_unlock(&kms, new_passphrase_file.as_deref(), new_key_file.as_deref())
+        }
+        KeyCommand::Audit => audit(&kms, json),
+    }
+}
+
+fn init(kms: &KmsArgs) -> std::result::Result<(), Failure> {
+    let path = kms.path()?;
+    let doing = || format!("cannot make key service file {}", path.display());
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::new(doing(), Error::Exists));
+    }
+    let unlock = kms.first_unlock()?;
+    create_key_file(&unlock)?;
+    let made = LocalKms::init(path, &unlock).map_err(|e| Failure::new(doing(), e))?;
+    kms.audited(made)?;
+    output::text(&format!("made key service file {}", path.display()))
+}
+
+fn list(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
+    let keys = kms.open()?.unaudited().list();
+    let keys = keys.map_err(|e| Failure::new("cannot list the keys", e))?;
+    match json {
+        true => output::json(&keys.iter().map(KeyView::new).collect::<Vec<_>>()),
+        false => output::text(&output::key_table(&keys)),
+    }
+}
+
+fn destroy_expired(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Destroyed {
+        destroyed: usize,
+    }
+    let destroyed = kms.open()?.destroy_expired();
+    let destroyed = destroyed.map_err(|e| Failure::new("cannot destroy expired keys", e))?;
+    match json {
+        true => output::json(&Destroyed { destroyed }),
+        false => output::text(&format!("{destroyed} keys destroyed")),
+    }
+}
+
+fn change_unlock(
+    kms: &KmsArgs,
+    new_passphrase_file: Option<&Path>,
+    new_key_file: Option<&Path>,
+) -> std::result::Result<(), Failure> {
+    kms.check_there()?;
+    let current = kms.unlock()?;
+    let opened = kms.open_with(&current)?;
+    let new = new_unlock(new_key_file, new_passphrase_file)?;
+    create_key_file(&new)?;
+    let changed = opened.change_unlock(&current, &new);
+    changed.map_err(|e| Failure::new("cannot change what opens the key service file", e))?;
+    output::text("changed: copies of the file from before still open as they did")
+}
+
+fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Verified {
+        records: u64,
+        head: String,
+        torn_bytes: u64,
+    }
+    let path = kms.audit_path()?;
+    let summary = AuditLog::verify(&path)
+        .map_err(|e| Failure::new(format!("cannot verify audit log {}", path.display()), e))?;
+    let (records, head, torn_bytes) = (summary.records, summary.head, summary.torn_bytes);
+    match json {
+        true => output::json(&Verified { records, head, torn_bytes }),
+        false => output::text(&format!("records  {records}\nhead     {head}")),
+    }
+}
+
+/// A key file that is named for a new lock and is not there is made.
+fn create_key_file(unlock: &Unlock) -> std::result::Result<(), Failure> {
+    let Unlock::KeyFile(path) = unlock else { return Ok(()) };
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |e| Failure::new(format!("cannot make key file {}", path.display()), e);
+    Unlock::create_key_file(path).map_err(failed)?;
+    eprintln!("efscrypt: made key file {}: keep a copy where it is safe", path.display());
+    Ok(())
+}
+
+fn show(key: &KeyDescription, json: bool) -> std::result::Result<(), Failure> {
+    match json {
+        true => output::json(&KeyView::new(key)),
+        false => output::text(&output::key_block(key)),
+    }
+}
+
+/// `alias/NAME`, also where only NAME is given.
+fn full_alias(name: &str) -> Cow<'_, str> {
+    match name.starts_with("alias/") {
+        true => name.into(),
+        false => format!("alias/{name}").into(),
+    }
+}

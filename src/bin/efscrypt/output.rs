@@ -1,0 +1,132 @@
+//! What the command prints: tables for people, JSON for programs, dates in UTC.
+
+use std::io::{self, Write};
+
+use efscrypt::keys::{KeyDescription, KeyState};
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// A key in JSON. Dates are seconds since 1970-01-01 00:00:00 UTC.
+#[derive(Serialize)]
+pub struct KeyView<'a> {
+    id: &'a str,
+    aliases: &'a [String],
+    state: &'static str,
+    /// Present for a key pending deletion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion: Option<u64>,
+    version: u32,
+    created: u64,
+    rotated: u64,
+}
+
+impl<'a> KeyView<'a> {
+    /// Of a key.
+    pub fn new(key: &'a KeyDescription) -> Self {
+        KeyView {
+            id: &key.id,
+            aliases: &key.aliases,
+            state: key.state.as_str(),
+            deletion: deletion(key),
+            version: key.version,
+            created: key.created,
+            rotated: key.rotated,
+        }
+    }
+}
+
+/// Prints a value as indented JSON.
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    text.map_err(io::Error::other).and_then(|text| write_out(&text)).map_err(failed)
+}
+
+/// Prints lines of text.
+pub fn text(text: &str) -> Result<(), Failure> {
+    write_out(text).map_err(failed)
+}
+
+/// One key, a line for each of its properties.
+pub fn key_block(key: &KeyDescription) -> String {
+    let mut lines = vec![format!("id        {}", key.id)];
+    lines.extend(key.aliases.iter().map(|alias| format!("alias     {alias}")));
+    lines.push(match deletion(key) {
+        Some(at) => format!("state     {}, destroyed at {}", key.state, utc(at)),
+        None => format!("state     {}", key.state),
+    });
+    lines.push(format!("version   {}, since {}", key.version, utc(key.rotated)));
+    lines.push(format!("created   {}", utc(key.created)));
+    lines.join("\n")
+}
+
+/// Keys, one a line, under a line of headings.
+pub fn key_table(keys: &[KeyDescription]) -> String {
+    let row = |id: &str, state: &str, version: &str, created: &str, aliases: &str| {
+        let row = format!("{id:<32}  {state:<16}  {version:>7}  {created:<20}  {aliases}");
+        row.trim_end().to_owned()
+    };
+    let mut rows = vec![row("ID", "STATE", "VERSION", "CREATED", "ALIASES")];
+    rows.extend(keys.iter().map(|key| {
+        let version = key.version.to_string();
+        row(&key.id, key.state.as_str(), &version, &utc(key.created), &key.aliases.join(" "))
+    }));
+    rows.join("\n")
+}
+
+/// Seconds since 1970 as `2026-01-31T23:59:59Z`.
+pub fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin on 1 March put the leap day last; 719,468 days from 0000-03-01 to 1970.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+fn deletion(key: &KeyDescription) -> Option<u64> {
+    match key.state {
+        KeyState::PendingDeletion { at } => Some(at),
+        _ => None,
+    }
+}
+
+/// A reader that went away, as `head` does, is no failure.
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn failed(source: io::Error) -> Failure {
+    Failure::file("cannot write to standard output", &source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(utc(seconds), expected);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What opens a key service file: from a prompt, a file or the environment, never from arguments,
+//! which every user of the machine can read.
+
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use efscrypt::keys::{
+    AuditDurability, AuditLog, AuditPolicy, Audited, LocalKms, Passphrase, Unlock,
+};
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+
+/// The variable that may hold the passphrase.
+const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
+/// More than the longest passphrase and its newline, bytes.
+const MAX_PASSPHRASE_FILE: u64 = 8192;
+
+/// Which key service, and how to open it.
+#[derive(Args)]
+pub struct KmsArgs {
+    /// The key service file
+    #[arg(long, global = true, env = "EFSCRYPT_KMS", value_name = "PATH")]
+    kms: Option<PathBuf>,
+
+    /// Read the passphrase from a file (default: EFSCRYPT_PASSPHRASE, else a prompt)
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_file")]
+    passphrase_file: Option<PathBuf>,
+
+    /// Open with a key file instead of a passphrase
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// The log of key uses (default: the key service file with .audit at its end)
+    #[arg(long, global = true, value_name = "FILE")]
+    audit: Option<PathBuf>,
+}
+
+impl KmsArgs {
+    /// The key service file.
+    pub fn path(&self) -> Result<&Path, Failure> {
+        let missing = || Failure::usage("cannot tell the key service file", "give --kms PATH");
+        self.kms.as_deref().ok_or_else(missing)
+    }
+
+    /// The log of key uses.
+    pub fn audit_path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.audit {
+            return Ok(path.clone());
+        }
+        let mut name = self.path()?.as_os_str().to_owned();
+        name.push(".audit");
+        Ok(name.into())
+    }
+
+    /// What opens the file: the key file, else the passphrase from the file, the environment, or
+    /// a prompt.
+    pub fn unlock(&self) -> Result<Unlock, Failure> {
+        self.unlock_or(|| ask("Passphrase: "))
+    }
+
+    /// As [`KmsArgs::unlock`] for a file to be made, so that a prompt asks twice.
+    pub fn first_unlock(&self) -> Result<Unlock, Failure> {
+        self.unlock_or(ask_twice)
+    }
+
+    fn unlock_or(
+        &self,
+        prompt: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    ) -> Result<Unlock, Failure> {
+        let files = (self.key_file.as_deref(), self.passphrase_file.as_deref());
+        unlock(files, || match env::var_os(PASSPHRASE_VARIABLE) {
+            Some(value) => Ok(value.into_vec()),
+            None => prompt(),
+        })
+    }
+
+    /// Opens the key service; its calls are recorded.
+    pub fn open(&self) -> Result<Audited<LocalKms>, Failure> {
+        self.check_there()?;
+        self.open_with(&self.unlock()?)
+    }
+
+    /// Opens the key service with what is known already.
+    pub fn open_with(&self, unlock: &Unlock) -> Result<Audited<LocalKms>, Failure> {
+        let path = self.path()?;
+        let doing = || format!("cannot open key service file {}", path.display());
+        self.audited(LocalKms::open(path, unlock).map_err(|e| Failure::new(doing(), e))?)
+    }
+
+    /// Refuses a file that is not there, before anyone is asked for a passphrase.
+    pub fn check_there(&self) -> Result<(), Failure> {
+        let path = self.path()?;
+        path.metadata().map(|_| ()).map_err(|e| {
+            Failure::file(format!("cannot find key service file {}", path.display()), &e)
+                .with_hint("give its place with --kms, or make it with `efscrypt key init`")
+        })
+    }
+
+    /// Records the calls to an open key service.
+    pub fn audited(&self, kms: LocalKms) -> Result<Audited<LocalKms>, Failure> {
+        let path = self.audit_path()?;
+        let doing = format!("cannot use audit log {}", path.display());
+        let is_new = !path.exists();
+        let log = AuditLog::open(&path, AuditDurability::EachRecord);
+        let log = log.map_err(|e| Failure::new(doing.clone(), e))?;
+        if is_new {
+            keep_owner(kms.path(), &path).map_err(|e| Failure::file(doing, &e))?;
+        }
+        let user = rustix::process::getuid().as_raw();
+        let audited = Audited::new(kms, Arc::new(log), AuditPolicy::FailClosed);
+        Ok(audited.with_principal(&format!("uid {user}")))
+    }
+}
+
+/// What will open a key service file from now on: a key file, else a passphrase from a file or a
+/// prompt that asks twice.
+pub fn new_unlock(
+    key_file: Option<&Path>,
+    passphrase_file: Option<&Path>,
+) -> Result<Unlock, Failure> {
+    unlock((key_file, passphrase_file), ask_twice)
+}
+
+fn unlock(
+    (key_file, passphrase_file): (Option<&Path>, Option<&Path>),
+    otherwise: impl FnOnce() -> Result<Vec<u8>, Failure>,
+) -> Result<Unlock, Failure> {
+    if let Some(path) = key_file {
+        return Ok(Unlock::KeyFile(path.to_owned()));
+    }
+    let passphrase = Passphrase::new(passphrase_file.map_or_else(otherwise, read_passphrase)?);
+    passphrase.map(Unlock::Passphrase).map_err(|e| Failure::new("cannot use the passphrase", e))
+}
+
+/// A file's contents without one newline at the end.
+fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
+    let doing = || format!("cannot read passphrase file {}", path.display());
+    let failed = |e| Failure::file(doing(), &e);
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    if about.is_file() && about.permissions().mode() & 0o077 != 0 {
+        eprintln!("efscrypt: warning: {} is open to other users: chmod 600 it", path.display());
+    }
+    // Room from the start: a growing vector would leave copies behind.
+    let mut text = Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1);
+    file.take(MAX_PASSPHRASE_FILE).read_to_end(&mut text).map_err(failed)?;
+    let without = text.strip_suffix(b"\n").map(|t| t.strip_suffix(b"\r").unwrap_or(t));
+    let len = without.map_or(text.len(), <[u8]>::len);
+    text.truncate(len);
+    Ok(text)
+}
+
+fn ask(prompt: &str) -> Result<Vec<u8>, Failure> {
+    rpassword::prompt_password(prompt).map(String::into_bytes).map_err(|_| {
+        let why = "no terminal: use --passphrase-file, --key-file or EFSCRYPT_PASSPHRASE";
+        Failure::usage("cannot ask for the passphrase", why)
+    })
+}
+
+fn ask_twice() -> Result<Vec<u8>, Failure> {
+    let first = Zeroizing::new(ask("New passphrase: ")?);
+    let second = ask("The same again: ")?;
+    match *first == second {
+        true => Ok(second),
+        false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
+    }
+}
+
+/// Gives a new file to the owner of `like`, so that an administrator does not lock a service
+/// out of the log that it must write.
+fn keep_owner(like: &Path, new: &Path) -> std::io::Result<()> {
+    let (like, about) = (std::fs::metadata(like)?, std::fs::metadata(new)?);
+    if (like.uid(), like.gid()) == (about.uid(), about.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(new, Some(like.uid()), Some(like.gid()))
+}

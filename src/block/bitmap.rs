@@ -1,0 +1,235 @@
+//! Bitmap of one region: one bit for each unit, set where the unit is in use.
+
+use std::ops::Range;
+
+use crate::limits::{NODE_UNITS, REGION_UNITS};
+
+const WORDS: usize = REGION_UNITS as usize / 64;
+const NODES_PER_WORD: u64 = 64 / NODE_UNITS;
+/// The lowest bit of every aligned group of four.
+const GROUPS: u64 = 0x1111_1111_1111_1111;
+
+const _: () = assert!(NODE_UNITS == 4);
+
+/// 16,384 bits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bitmap(Box<[u64; WORDS]>);
+
+impl Bitmap {
+    /// All clear.
+    pub fn new() -> Bitmap {
+        Bitmap(Box::new([0; WORDS]))
+    }
+
+    /// From the bytes of a bitmap page, little-endian; bytes behind the bits are ignored.
+    pub fn from_bytes(bytes: &[u8]) -> Bitmap {
+        let mut map = Bitmap::new();
+        for (word, bytes) in map.0.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        map
+    }
+
+    /// The bytes of a bitmap page.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Number of set bits.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Number of bits that are set here and not in `other`.
+    pub fn count_without(&self, other: &Bitmap) -> u64 {
+        let words = self.0.iter().zip(other.0.iter());
+        words.map(|(word, other)| u64::from((word & !other).count_ones())).sum()
+    }
+
+    /// Visits the words that `range` touches with the mask of its bits in each.
+    fn words(range: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
+        debug_assert!(range.end <= REGION_UNITS);
+        let last = range.end.div_ceil(64);
+        (range.start / 64..last).map(move |word| {
+            let low = range.start.saturating_sub(word * 64).min(63);
+            let high = (range.end - word * 64).min(64);
+            let mask = (u64::MAX >> (64 - (high - low))) << low;
+            (word as usize, mask)
+        })
+    }
+
+    /// Sets the bits and returns how many were clear.
+    pub fn set(&mut self, range: Range<u64>) -> u64 {
+        let mut changed = 0;
+        for (word, mask) in Self::words(range) {
+            changed += u64::from((mask & !self.0[word]).count_ones());
+            self.0[word] |= mask;
+        }
+        changed
+    }
+
+    /// Clears the bits and returns how many were set.
+    pub fn clear(&mut self, range: Range<u64>) -> u64 {
+        let mut changed = 0;
+        for (word, mask) in Self::words(range) {
+            changed += u64::from((mask & self.0[word]).count_ones());
+            self.0[word] &= !mask;
+        }
+        changed
+    }
+
+    /// The bits from `start` on that are clear here, set.
+    pub fn clear_from(&self, start: u64) -> Bitmap {
+        let mut bits = Bitmap::new();
+        for (word, mask) in Self::words(start..REGION_UNITS) {
+            bits.0[word] = !self.0[word] & mask;
+        }
+        bits
+    }
+
+    /// Sets the bits that are set in `other`, and returns how many were clear.
+    pub fn set_all(&mut self, other: &Bitmap) -> u64 {
+        let changed = other.count_without(self);
+        self.0.iter_mut().zip(other.0.iter()).for_each(|(word, other)| *word |= other);
+        changed
+    }
+
+    /// Clears the bits that are set in `other`, and returns how many were set.
+    pub fn clear_all(&mut self, other: &Bitmap) -> u64 {
+        let before = self.count();
+        self.0.iter_mut().zip(other.0.iter()).for_each(|(word, other)| *word &= !other);
+        before - self.count()
+    }
+
+    /// Whether any bit of the range is set.
+    pub fn any(&self, range: Range<u64>) -> bool {
+        Self::words(range).any(|(word, mask)| self.0[word] & mask != 0)
+    }
+
+    /// Whether all bits of the range are set.
+    pub fn all(&self, range: Range<u64>) -> bool {
+        Self::words(range).all(|(word, mask)| self.0[word] & mask == mask)
+    }
+
+    /// The first clear bit at or after `from`.
+    fn next_clear(&self, from: u64) -> Option<u64> {
+        let mut word = (from / 64) as usize;
+        let mut free = !self.0.get(word)? & (u64::MAX << (from % 64));
+        while free == 0 {
+            word += 1;
+            free = !*self.0.get(word)?;
+        }
+        Some(word as u64 * 64 + u64::from(free.trailing_zeros()))
+    }
+
+    /// The first set bit at or after `from`, or the end.
+    fn next_set(&self, from: u64, end: u64) -> u64 {
+        let mut word = (from / 64) as usize;
+        let mut set = self.0[word] & (u64::MAX << (from % 64));
+        while set == 0 {
+            word += 1;
+            if word as u64 * 64 >= end {
+                return end;
+            }
+            set = self.0[word];
+        }
+        (word as u64 * 64 + u64::from(set.trailing_zeros())).min(end)
+    }
+
+    /// The first run of `want` clear bits at or after `from`, else the longest shorter one there.
+    pub fn find_run(&self, from: u64, want: u64) -> Option<Range<u64>> {
+        let mut best: Option<Range<u64>> = None;
+        let mut at = from;
+        while let Some(start) = self.next_clear(at) {
+            let end = self.next_set(start, (start + want).min(REGION_UNITS));
+            let longest = best.as_ref().map_or(0, |run| run.end - run.start);
+            if end - start > longest {
+                best = Some(start..end);
+            }
+            if end - start >= want || end >= REGION_UNITS {
+                break;
+            }
+            at = end;
+        }
+        best
+    }
+
+    /// The first aligned group of units at or after `from` that is clear: room for a node.
+    pub fn find_node(&self, from: u64) -> Option<u64> {
+        let first = (from / 64) as usize;
+        for word in first..WORDS {
+            let used = self.0[word];
+            let mut free = !(used | used >> 1 | used >> 2 | used >> 3) & GROUPS;
+            if word == first {
+                let skip = (from % 64).div_ceil(NODE_UNITS);
+                free = if skip >= NODES_PER_WORD { 0 } else { free & (u64::MAX << (skip * 4)) };
+            }
+            if free != 0 {
+                return Some(word as u64 * 64 + u64::from(free.trailing_zeros()));
+            }
+        }
+        None
+    }
+
+    /// The first aligned chunk of `units` (a multiple of 64) at or after `from` that is clear.
+    pub fn find_chunk(&self, from: u64, units: u64) -> Option<u64> {
+        let words = (units / 64) as usize;
+        let first = from.div_ceil(units) as usize;
+        let clear = |chunk: &&[u64]| chunk.iter().all(|&word| word == 0);
+        let found = self.0.chunks_exact(words).skip(first).position(|chunk| clear(&chunk))?;
+        Some((first + found) as u64 * units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn model(map: &Bitmap) -> Vec<bool> {
+        (0..REGION_UNITS).map(|bit| map.any(bit..bit + 1)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agrees_with_a_list_of_flags(
+            ops in proptest::collection::vec((0..REGION_UNITS, 1u64..300, any::<bool>()), 1..60),
+            from in 0..REGION_UNITS, want in 1u64..200
+        ) {
+            let mut map = Bitmap::new();
+            let mut flags = vec![false; REGION_UNITS as usize];
+            for (start, len, set) in ops {
+                let end = (start + len).min(REGION_UNITS);
+                let slice = &mut flags[start as usize..end as usize];
+                let changes = slice.iter().filter(|&&flag| flag != set).count() as u64;
+                prop_assert_eq!(map.any(start..end), slice.iter().any(|&flag| flag));
+                prop_assert_eq!(map.all(start..end), slice.iter().all(|&flag| flag));
+                slice.fill(set);
+                let changed = if set { map.set(start..end) } else { map.clear(start..end) };
+                prop_assert_eq!(changed, changes);
+            }
+            prop_assert_eq!(&model(&map), &flags);
+            prop_assert_eq!(map.count(), flags.iter().filter(|&&flag| flag).count() as u64);
+            let bytes = map.to_bytes();
+            prop_assert!(Bitmap::from_bytes(&bytes) == map);
+            let clear = |range: Range<u64>| range.into_iter().all(|bit| !flags[bit as usize]);
+            match map.find_run(from, want) {
+                Some(run) => {
+                    prop_assert!(run.start >= from && run.end - run.start <= want);
+                    prop_assert!(clear(run.clone()));
+                    if run.end - run.start < want {
+                        let longer = (from..REGION_UNITS - want).any(|at| clear(at..at + want));
+                        prop_assert!(!longer);
+                    }
+                }
+                None => prop_assert!((from..REGION_UNITS).all(|bit| flags[bit as usize])),
+            }
+            let node = (from.div_ceil(4)..REGION_UNITS / 4).map(|n| n * 4).find(|&at| clear(at..at + 4));
+            prop_assert_eq!(map.find_node(from), node);
+            let chunk = (from.div_ceil(256)..REGION_UNITS / 256).map(|n| n * 256).find(|&at| clear(at..at + 256));
+            prop_assert_eq!(map.find_chunk(from, 256), chunk);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The log ring: sealed records on the device, one after another.
+//!
+//! Framing only: which transactions a record carries, and when it must be durable, is decided
+//! above. A record is written whole at the tail and never wraps; it starts at offset 0 where the
+//! rest of the ring is too short. The reader knows a record by its sequence number and by the tag
+//! of the record before it, so records of earlier laps, epochs or branches never verify.
+
+use std::sync::Arc;
+
+use super::{Layout, Sealer};
+use crate::device::Device;
+use crate::error::{Error, Object, Result};
+use crate::format::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
+
+/// Where the next record stands, and what it continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogTail {
+    /// Byte offset in the ring.
+    pub offset: u64,
+    /// Sequence number of the next record.
+    pub seq: u64,
+    /// Tag of the record before it; zero at the start of an epoch.
+    pub tag: [u8; 16],
+}
+
+/// The ring of one store.
+pub struct LogRing {
+    device: Arc<dyn Device>,
+    sealer: Arc<Sealer>,
+    base: u64,
+    len: u64,
+}
+
+impl LogRing {
+    /// The ring that a layout describes.
+    pub fn new(device: Arc<dyn Device>, sealer: Arc<Sealer>, layout: &Layout) -> LogRing {
+        LogRing { device, sealer, base: layout.log_base, len: layout.log_len }
+    }
+
+    /// Most payload bytes of one record of this ring: a quarter of it, so that there is always
+    /// room for another after one was skipped at the end.
+    pub fn max_payload(&self) -> usize {
+        MAX_RECORD.min(self.len as usize / 4) - LOG_HEADER_LEN
+    }
+
+    /// Bytes of the ring.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Where a record of `len` bytes would start.
+    fn place(&self, offset: u64, len: u64) -> u64 {
+        if offset + len <= self.len { offset } else { 0 }
+    }
+
+    /// Bytes from `head` to `tail`, going forward.
+    pub fn distance(&self, head: u64, tail: u64) -> u64 {
+        (tail + self.len - head) % self.len
+    }
+
+    /// Whether a record of `payload` bytes fits behind `tail` without reaching `head`, the oldest
+    /// record that recovery may still need.
+    pub fn has_room(&self, head: u64, tail: &LogTail, payload: usize) -> bool {
+        let len = ((LOG_HEADER_LEN + payload) as u64).next_multiple_of(LOG_ALIGN as u64);
+        let skipped = if tail.offset + len <= self.len { 0 } else { self.len - tail.offset };
+        // A full ring would look like an empty one: keep one block free.
+        self.distance(head, tail.offset) + skipped + len + (LOG_ALIGN as u64) <= self.len
+    }
+
+    /// Seals and writes a record, and returns the tail behind it. `record` holds room for the
+    /// header and the payload behind it; `durable` is the last durable sequence number. The
+    /// record is durable only after the caller's flush.
+    pub fn append(&self, tail: &LogTail, durable: u64, record: &mut Vec<u8>) -> Result<LogTail> {
+        let tag = self.sealer.seal_log(record, tail.seq, durable, tail.tag)?;
+        let offset = self.place(tail.offset, record.len() as u64);
+        self.device
+            .write_at(self.base + offset, record)
+            .map_err(|error| Error::io("write", Object::Log { offset }, error))?;
+        let end = offset + record.len() as u64;
+        Ok(LogTail { offset: end % self.len, seq: tail.seq + 1, tag })
+    }
+
+    /// Reads the record at the tail. `None` where the log ends: nothing there is the record.
+    pub fn next(&self, tail: &LogTail) -> Result<Option<(Vec<u8>, LogTail)>> {
+        if let Some(found) = self.read(tail, tail.offset)? {
+            return Ok(Some(found));
+        }
+        let wraps = tail.offset != 0 && tail.offset + MAX_RECORD as u64 > self.len;
+        if wraps { self.read(tail, 0) } else { Ok(None) }
+    }
+
+    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<(Vec<u8>, LogTail)>> {
+        let object = Object::Log { offset };
+        let read = |at: u64, buf: &mut [u8]| {
+            self.device
+                .read_at(self.base + at, buf)
+                .map_err(|error| Error::io("read", object, error))
+        };
+        let mut record = vec![0; LOG_ALIGN];
+        read(offset, &mut record)?;
+        let Some(header) = LogHeader::parse(&record, tail.seq) else { return Ok(None) };
+        let len = header.record_len();
+        if offset + len as u64 > self.len {
+            return Ok(None);
+        }
+        record.resize(len, 0);
+        if len > LOG_ALIGN {
+            read(offset + LOG_ALIGN as u64, &mut record[LOG_ALIGN..])?;
+        }
+        record.truncate(LOG_HEADER_LEN + header.len.get() as usize);
+        if !self.sealer.open_log(&header, tail.tag, &mut record[LOG_HEADER_LEN..]) {
+            return Ok(None);
+        }
+        record.drain(..LOG_HEADER_LEN);
+        let end = (offset + len as u64) % self.len;
+        Ok(Some((record, LogTail { offset: end, seq: tail.seq + 1, tag: header.tag })))
+    }
+}

@@ -1,0 +1,22 @@
+//! L4: blocks of the store: sealing, the node cache, space, the superblock ring and the log ring.
+//!
+//! Everything here deals in whole sealed blocks at addresses. What the blocks mean to each other
+//! is the business of the tree; when they are written, of the transactions.
+
+mod bitmap;
+mod cache;
+mod layout;
+mod log;
+mod pins;
+mod seal;
+mod space;
+mod superblock;
+
+pub use bitmap::Bitmap;
+pub use cache::NodeCache;
+pub use layout::Layout;
+pub use log::{LogRing, LogTail};
+pub use pins::{Pin, Pins};
+pub use seal::{MetaKeys, Sealer};
+pub use space::{FrozenSpace, Space};
+pub use superblock::{read_ring, write_superblock};

@@ -1,0 +1,62 @@
+//! The superblock ring: finding the newest slot, writing the next.
+
+use crate::device::Device;
+use crate::error::{Error, Object, Result};
+use crate::format::{RING_SLOTS, SLOT_SIZE, Superblock, UnverifiedSuperblock};
+
+use super::{Layout, Sealer};
+
+const PLACE_LEN: usize = RING_SLOTS as usize * SLOT_SIZE;
+
+/// Reads the ring in both places: two device reads. The sound slots, newest generation first.
+///
+/// # Errors
+/// [`Error::NotAStore`] where nothing has the magic, [`Error::Corrupt`] where slots have it but
+/// none is sound, [`Error::Unsupported`] where only newer versions are found.
+pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
+    let io = |error| Error::io("read", Object::Store, error);
+    let len = device.len().map_err(io)?;
+    let (mut slots, mut magic, mut newer) = (Vec::new(), false, None);
+    let mut failure = None;
+    for place in 0..2u8 {
+        let mut bytes = vec![0; PLACE_LEN];
+        let there = len.saturating_sub(Layout::place(place)).min(PLACE_LEN as u64) as usize;
+        if let Err(error) = device.read_at(Layout::place(place), &mut bytes[..there]) {
+            failure = Some(io(error));
+            continue;
+        }
+        for (slot, bytes) in bytes.chunks_exact(SLOT_SIZE).enumerate() {
+            magic |= UnverifiedSuperblock::has_magic(bytes);
+            match UnverifiedSuperblock::parse(bytes, place, slot as u8) {
+                Ok(found) => slots.extend(found),
+                Err(error) => newer = Some(error),
+            }
+        }
+    }
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
+    match (slots.is_empty(), newer, failure) {
+        (false, None, _) => Ok(slots),
+        (_, Some(error), _) | (true, None, Some(error)) => Err(error),
+        (true, None, None) if magic => {
+            Err(Error::corrupt(Object::Store, "no sound superblock is left"))
+        }
+        (true, None, None) => Err(Error::NotAStore),
+    }
+}
+
+/// Writes a superblock to its slot in both places. Durable only after the caller's flush.
+pub fn write_superblock(
+    device: &dyn Device,
+    sealer: &Sealer,
+    superblock: &Superblock,
+) -> Result<()> {
+    let generation = superblock.header.generation.get();
+    for place in 0..2u8 {
+        let bytes = sealer.seal_superblock(superblock, place)?;
+        let object = Object::Superblock { place, slot: (generation % RING_SLOTS) as u8 };
+        device
+            .write_at(Layout::slot(place, generation), &bytes)
+            .map_err(|error| Error::io("write", object, error))?;
+    }
+    Ok(())
+}

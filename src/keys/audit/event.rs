@@ -1,0 +1,91 @@
+//! What happened to a key, as it is handed to a sink.
+
+use std::sync::Arc;
+
+use crate::error::{ErrorKind, Result};
+
+use crate::keys::EncryptionContext;
+
+/// What was asked of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each is the method of the same name; as_str documents the words")]
+pub enum AuditOp {
+    Generate,
+    Wrap,
+    Unwrap,
+    Rewrap,
+    Describe,
+    CreateKey,
+    SetAlias,
+    DeleteAlias,
+    Enable,
+    Disable,
+    ScheduleDeletion,
+    CancelDeletion,
+    Rotate,
+    DestroyExpired,
+    ChangeUnlock,
+    /// A log was opened whose last record a crash had cut, and the cut bytes were removed.
+    RecoverTail,
+}
+
+impl AuditOp {
+    /// The word in a record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AuditOp::Generate => "generate",
+            AuditOp::Wrap => "wrap",
+            AuditOp::Unwrap => "unwrap",
+            AuditOp::Rewrap => "rewrap",
+            AuditOp::Describe => "describe",
+            AuditOp::CreateKey => "create-key",
+            AuditOp::SetAlias => "set-alias",
+            AuditOp::DeleteAlias => "delete-alias",
+            AuditOp::Enable => "enable",
+            AuditOp::Disable => "disable",
+            AuditOp::ScheduleDeletion => "schedule-deletion",
+            AuditOp::CancelDeletion => "cancel-deletion",
+            AuditOp::Rotate => "rotate",
+            AuditOp::DestroyExpired => "destroy-expired",
+            AuditOp::ChangeUnlock => "change-unlock",
+            AuditOp::RecoverTail => "recover-tail",
+        }
+    }
+}
+
+/// One use of a key. The sink adds the time, the number and the chain.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditEvent<'a> {
+    /// What was asked.
+    pub op: AuditOp,
+    /// The provider's name.
+    pub provider: &'a str,
+    /// Id of the provider key where the call made it known, else the name that was asked for.
+    pub key: &'a str,
+    /// The context of the call, where it had one.
+    pub context: Option<&'a EncryptionContext>,
+    /// Version of the store's KEK that the call was about, where it was about one.
+    pub kek_version: Option<u32>,
+    /// For whom the call was made, in the embedder's words, e.g. `uid 1000`.
+    pub principal: Option<&'a str>,
+    /// How it ended.
+    pub result: std::result::Result<(), ErrorKind>,
+}
+
+/// Where events go.
+///
+/// Called from many threads at once, on the thread of the call it records, before that call
+/// returns. An error means that the event is not recorded for certain; whether the call then
+/// fails is the [`AuditPolicy`](super::AuditPolicy) of the [`Audited`](super::Audited).
+pub trait AuditSink: Send + Sync {
+    /// Records one event.
+    fn record(&self, event: &AuditEvent<'_>) -> Result<()>;
+}
+
+/// A shared sink is a sink.
+impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
+    fn record(&self, event: &AuditEvent<'_>) -> Result<()> {
+        (**self).record(event)
+    }
+}

@@ -1,0 +1,303 @@
+//! The log of key uses in a file.
+//!
+//! # What it proves
+//! An edited, deleted, inserted or reordered record breaks the chain at that record. The chain
+//! has no key: who may write the file can cut records off its end or write all of it anew. An
+//! auditor who fears that keeps [`AuditSummary::head`] elsewhere from time to time: a log that
+//! still contains a record with that hash has all records up to it unchanged.
+//!
+//! # Invariants
+//! 1. A record is one line, written by one append while the file is locked (`flock`), so several
+//!    processes may use one log.
+//! 2. Under the lock, a line without its newline is the remains of a crash: it was never
+//!    acknowledged. It is removed, and a `recover-tail` record says so.
+//! 3. `head` is the head after the record that ends at `end`. Before an append, records that
+//!    other processes added after `end` are verified and taken in.
+//! 4. After a failed flush, or a failed append whose bytes could not be removed, nothing is
+//!    appended until the log is opened again: the bytes in the page cache are not to be trusted.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Error, Object, Result};
+
+use super::record::{Head, MAX_LINE};
+use super::{AuditEvent, AuditOp, AuditRecord, AuditSink};
+use crate::keys::{Clock, SystemClock, disk, hex};
+
+/// Bytes at the end of a log that are verified when it is opened: at least one whole line.
+const TAIL: u64 = 4 * MAX_LINE as u64;
+
+/// When a record survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuditDurability {
+    /// Before the call that it records returns: one flush (`fdatasync`) per record.
+    #[default]
+    EachRecord,
+    /// When the operating system writes it, usually within 30 seconds. It survives the death of
+    /// the process at once.
+    System,
+}
+
+/// What [`AuditLog::verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditSummary {
+    /// Records in the log.
+    pub records: u64,
+    /// Hash of the last record, 64 hexadecimal digits: keep it elsewhere to notice later that
+    /// the log was cut or rewritten. Zeros for an empty log.
+    pub head: String,
+    /// Bytes of a record that a crash cut, after the last whole one.
+    pub torn_bytes: u64,
+}
+
+/// A sink that appends records to a file. Usable from many threads, and by many processes on one
+/// file, each with its own `AuditLog`.
+pub struct AuditLog {
+    path: PathBuf,
+    durability: AuditDurability,
+    clock: Arc<dyn Clock>,
+    tail: Mutex<Tail>,
+}
+
+struct Tail {
+    file: File,
+    end: u64,
+    head: Head,
+    failed: bool,
+}
+
+impl AuditLog {
+    /// Opens the log at `path`, or creates it with mode 0600, and verifies its last records.
+    ///
+    /// # Errors
+    /// `Io`, `IsDirectory`; `Corrupt` where the last records are not a chain.
+    pub fn open(path: &Path, durability: AuditDurability) -> Result<Self> {
+        Self::open_with_clock(path, durability, Arc::new(SystemClock))
+    }
+
+    /// As [`AuditLog::open`], with another clock for the dates of records.
+    pub fn open_with_clock(
+        path: &Path,
+        durability: AuditDurability,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| io_error("open", e))?;
+        let mut tail = Tail { file, end: 0, head: Head::START, failed: false };
+        let log = |tail| AuditLog { path: path.to_owned(), durability, clock, tail };
+        tail.file.lock().map_err(|e| io_error("lock", e))?;
+        let torn = tail.load()?;
+        if tail.end == 0 {
+            disk::sync_parent(path).map_err(|e| io_error("flush", e))?;
+        }
+        let log = log(Mutex::new(tail));
+        let mut tail = log.tail.lock();
+        if torn > 0 {
+            log.recover(&mut tail)?;
+        }
+        tail.file.unlock().map_err(|e| io_error("unlock", e))?;
+        drop(tail);
+        Ok(log)
+    }
+
+    /// Verifies a whole log without changing it.
+    ///
+    /// # Errors
+    /// `Corrupt` with [`Object::AuditRecord`] at the first record that is not the one written
+    /// there; `Io`.
+    pub fn verify(path: &Path) -> Result<AuditSummary> {
+        let file = File::open(path).map_err(|e| io_error("open", e))?;
+        file.lock_shared().map_err(|e| io_error("lock", e))?;
+        let scan = scan(BufReader::new(&file), Some(Head::START))?;
+        let head = scan.head.unwrap_or(Head::START);
+        Ok(AuditSummary {
+            records: head.next_seq,
+            head: hex::encode(&head.hash),
+            torn_bytes: scan.torn,
+        })
+    }
+
+    /// Removes the remains of a crash and says so in the log.
+    fn recover(&self, tail: &mut Tail) -> Result<()> {
+        tail.file.set_len(tail.end).map_err(|e| io_error("truncate", e))?;
+        let event = AuditEvent {
+            op: AuditOp::RecoverTail,
+            provider: "efscrypt",
+            key: "",
+            context: None,
+            kek_version: None,
+            principal: None,
+            result: Ok(()),
+        };
+        self.append(tail, &event)
+    }
+
+    /// Takes in what other processes appended, then appends. Needs the lock on the file.
+    fn append_locked(&self, tail: &mut Tail, event: &AuditEvent<'_>) -> Result<()> {
+        let here = tail.file.metadata().map_err(|e| io_error("stat", e))?;
+        match fs::metadata(&self.path) {
+            Ok(there) if disk::is_same_file(&here, &there) => {}
+            Ok(_) => return Err(Error::corrupt(Object::AuditLog, "another file took its place")),
+            Err(e) => return Err(io_error("stat", e)),
+        }
+        if here.len() < tail.end {
+            return Err(Error::corrupt(Object::AuditLog, "it was cut while in use"));
+        }
+        if here.len() > tail.end && tail.catch_up()? > 0 {
+            self.recover(tail)?;
+        }
+        self.append(tail, event)
+    }
+
+    fn append(&self, tail: &mut Tail, event: &AuditEvent<'_>) -> Result<()> {
+        let mut record = AuditRecord::new(event, tail.head, self.clock.now());
+        let (mut line, head) =
+            record.seal().map_err(|_| Error::Internal("an audit record has no JSON form"))?;
+        line.push(b'\n');
+        if let Err(error) = tail.file.write_all(&line) {
+            tail.failed = tail.file.set_len(tail.end).is_err();
+            return Err(io_error("append", error));
+        }
+        tail.head = head;
+        tail.end += line.len() as u64;
+        if self.durability == AuditDurability::EachRecord
+            && let Err(error) = tail.file.sync_data()
+        {
+            tail.failed = true;
+            return Err(io_error("flush", error));
+        }
+        Ok(())
+    }
+}
+
+impl AuditSink for AuditLog {
+    /// Appends one record.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` where the file was cut, replaced, or continued by something that is not
+    /// a chain.
+    fn record(&self, event: &AuditEvent<'_>) -> Result<()> {
+        let mut tail = self.tail.lock();
+        if tail.failed {
+            return Err(io_error("append", io::Error::other("an earlier write or flush failed")));
+        }
+        tail.file.lock().map_err(|e| io_error("lock", e))?;
+        let result = self.append_locked(&mut tail, event);
+        tail.file.unlock().map_err(|e| io_error("unlock", e))?;
+        result
+    }
+}
+
+impl Tail {
+    /// Finds the end of the chain from the last records; returns the bytes of a cut one.
+    fn load(&mut self) -> Result<u64> {
+        let len = self.file.metadata().map_err(|e| io_error("stat", e))?.len();
+        let start = len.saturating_sub(TAIL);
+        self.file.seek(SeekFrom::Start(start)).map_err(|e| io_error("seek", e))?;
+        let mut reader = BufReader::new(&self.file);
+        let mut skipped = Vec::new();
+        if start > 0 {
+            let mut line = reader.by_ref().take(MAX_LINE as u64 + 1);
+            line.read_until(b'\n', &mut skipped).map_err(|e| io_error("read", e))?;
+        }
+        let scan = scan(reader, (start == 0).then_some(Head::START))?;
+        let no_chain = || Error::corrupt(Object::AuditLog, "it does not end in records");
+        self.head = scan.head.ok_or_else(no_chain)?;
+        self.end = start + skipped.len() as u64 + scan.whole;
+        Ok(scan.torn)
+    }
+
+    /// Takes in the records after `end`; returns the bytes of a cut one.
+    fn catch_up(&mut self) -> Result<u64> {
+        self.file.seek(SeekFrom::Start(self.end)).map_err(|e| io_error("seek", e))?;
+        let scan = scan(BufReader::new(&self.file), Some(self.head))?;
+        self.head = scan.head.unwrap_or(self.head);
+        self.end += scan.whole;
+        Ok(scan.torn)
+    }
+}
+
+/// What a stretch of a log holds.
+struct Scan {
+    /// Head after the last whole record; `None` where there is none and none was given.
+    head: Option<Head>,
+    /// Bytes of whole records.
+    whole: u64,
+    /// Bytes after them.
+    torn: u64,
+}
+
+/// Verifies records up to the end of `reader`, the first against `head` where it is known.
+fn scan(mut reader: impl BufRead, mut head: Option<Head>) -> Result<Scan> {
+    let (mut whole, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let mut limited = reader.by_ref().take(MAX_LINE as u64 + 1);
+        let len = limited.read_until(b'\n', &mut line).map_err(|e| io_error("read", e))?;
+        let place = head.map_or(Object::AuditLog, |h| Object::AuditRecord { seq: h.next_seq });
+        let Some(text) = line.strip_suffix(b"\n") else {
+            if len > MAX_LINE {
+                return Err(Error::corrupt(place, "its line is too long"));
+            }
+            return Ok(Scan { head, whole, torn: len as u64 });
+        };
+        let (record, next) = AuditRecord::parse(text).map_err(|why| Error::corrupt(place, why))?;
+        if let Some(head) = head {
+            record.follows(head).map_err(|why| Error::corrupt(place, why))?;
+        }
+        head = Some(next);
+        whole += len as u64;
+    }
+}
+
+fn io_error(op: &'static str, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::IsADirectory => Error::IsDirectory,
+        _ => Error::io(op, Object::AuditLog, source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn after_a_failed_write_that_cannot_be_undone_the_log_stays_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let log = AuditLog::open(&path, AuditDurability::EachRecord).unwrap();
+        let event = AuditEvent {
+            op: AuditOp::Wrap,
+            provider: "local",
+            key: "k",
+            context: None,
+            kek_version: None,
+            principal: None,
+            result: Ok(()),
+        };
+        log.record(&event).unwrap();
+        let writable = std::mem::replace(&mut log.tail.lock().file, File::open(&path).unwrap());
+        assert_eq!(log.record(&event).unwrap_err().kind(), ErrorKind::Io);
+        log.tail.lock().file = writable;
+        let error = log.record(&event).unwrap_err();
+        assert!(error.to_string().contains("earlier"), "{error}");
+        AuditLog::open(&path, AuditDurability::EachRecord).unwrap().record(&event).unwrap();
+        assert_eq!(AuditLog::verify(&path).unwrap().records, 2);
+
+        let directory = AuditLog::open(dir.path(), AuditDurability::System).err().unwrap();
+        assert_eq!(directory.kind(), ErrorKind::IsDirectory);
+    }
+}

@@ -1,0 +1,91 @@
+//! Making a store.
+
+use std::sync::Arc;
+
+use super::{Providers, Store, StoreOptions};
+use crate::block::MetaKeys;
+use crate::crypto::{Domain, KeyArena, Rng, WrapKey};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::format::{KeySlot, StoreId};
+use crate::keys::Kek;
+use crate::limits::MAX_NAME_LEN;
+use crate::txn::{Class, Edits, Engine, Keys, STORE_TREE, StoreKey};
+
+/// Longest key and value of a tag, bytes.
+const TAG_MAX: (usize, usize) = (60, 1024);
+
+impl Store {
+    /// Makes a store on an empty device and opens it, under two provider keys, which may be the
+    /// same. Two provider calls. Durable when it returns.
+    ///
+    /// # Errors
+    /// Those of the providers, [`Error::NoSpace`] where the device is too small, and those of the
+    /// device.
+    pub fn create(
+        device: Arc<dyn Device>,
+        providers: Providers,
+        metadata_key: &str,
+        data_key: &str,
+        options: StoreOptions,
+    ) -> Result<Store> {
+        check_tags(&options)?;
+        let arena = options.arena()?;
+        let rng = Arc::new(Rng::new(&arena)?);
+        let mut store_id = StoreId::default();
+        rng.fill(&mut store_id)?;
+        let context = &options.context;
+        let kek = |provider: &Arc<dyn crate::keys::KeyProvider>, key, domain| {
+            Kek::generate(&**provider, key, context, &store_id, domain)
+        };
+        let meta = kek(&providers.metadata, metadata_key, Domain::Meta)?;
+        let data = kek(&providers.data, data_key, Domain::Data)?;
+        let keys = Keys {
+            store_id,
+            slots: [meta.slot, data.slot, KeySlot::EMPTY, KeySlot::EMPTY],
+            meta: MetaKeys::derive(&arena, &meta.secret, &store_id, meta.version)?,
+            rng,
+        };
+        let engine = Arc::new(Engine::create(device, keys, &options.engine)?);
+        write_properties(&engine, &options)?;
+        let wrap = WrapKey::derive(&arena, &data.secret, &store_id, data.version)?;
+        Store::assemble(engine, arena, providers, options, Some((data.version, wrap)))
+    }
+}
+
+impl StoreOptions {
+    pub(super) fn arena(&self) -> Result<Arc<KeyArena>> {
+        if self.strict_memory { KeyArena::strict() } else { KeyArena::new() }
+    }
+}
+
+fn check_tags(options: &StoreOptions) -> Result<()> {
+    if options.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_LEN) {
+        return Err(Error::InvalidArgument("a store's name has at most 255 bytes"));
+    }
+    let long = |(key, value): &(String, String)| {
+        key.is_empty() || key.len() > TAG_MAX.0 || value.len() > TAG_MAX.1
+    };
+    if options.tags.len() > 50 || options.tags.iter().any(long) {
+        return Err(Error::InvalidArgument(
+            "a store has at most 50 tags, with keys of 1 to 60 bytes and values of up to 1,024",
+        ));
+    }
+    Ok(())
+}
+
+fn write_properties(engine: &Engine, options: &StoreOptions) -> Result<()> {
+    let name = options.name.iter().map(|name| (NAME.to_vec(), name));
+    let tags = options.tags.iter().map(|(key, value)| ([TAG, key.as_bytes()].concat(), value));
+    for (key, value) in name.chain(tags) {
+        let mut edits = Edits::new();
+        edits.put(STORE_TREE, &StoreKey::Property(&key).encode(), value.as_bytes());
+        engine.commit(&mut edits, Class::Normal)?;
+    }
+    engine.checkpoint()
+}
+
+/// Property that holds the store's name.
+pub(super) const NAME: &[u8] = b"n";
+/// Property that holds a tag, before its key.
+pub(super) const TAG: &[u8] = b"t:";

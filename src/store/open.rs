@@ -1,0 +1,72 @@
+//! Opening a store.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{DataAccess, Providers, Store, StoreOptions};
+use crate::block::MetaKeys;
+use crate::crypto::{Domain, KeyArena, Rng, Slot, WrapKey};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::keys::{Kek, newest};
+use crate::txn::Engine;
+
+impl Store {
+    /// Opens a store: has the providers unlock its domains, two calls in all, and recovers what
+    /// the log holds. Reads a bounded number of blocks, whatever the store's size.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`], [`Error::Truncated`], [`Error::Unsupported`], [`Error::Corrupt`];
+    /// [`Error::WrongKey`] and those of the providers; those of the device.
+    pub fn open(
+        device: Arc<dyn Device>,
+        providers: Providers,
+        options: StoreOptions,
+    ) -> Result<Store> {
+        let arena = options.arena()?;
+        let context = &options.context;
+        let engine = Engine::open(
+            device,
+            |superblock| {
+                let store_id = &superblock.header.store_id;
+                let slot = newest(&superblock.keys, Domain::Meta)?;
+                let kek = Kek::unlock(&*providers.metadata, slot, context, store_id)?;
+                let meta = MetaKeys::derive(&arena, &kek.secret, store_id, kek.version)?;
+                Ok((meta, Arc::new(Rng::new(&arena)?)))
+            },
+            &options.engine,
+        )?;
+        let data = match unlock_data(&engine, &arena, &providers, &options) {
+            Ok(data) => Some(data),
+            Err(error) if options.data_access == DataAccess::Required => return Err(error),
+            Err(_) => None,
+        };
+        Store::assemble(Arc::new(engine), arena, providers, options, data)
+    }
+
+    pub(super) fn assemble(
+        engine: Arc<Engine>,
+        arena: Arc<KeyArena>,
+        providers: Providers,
+        options: StoreOptions,
+        data: Option<(u32, Slot<WrapKey>)>,
+    ) -> Result<Store> {
+        let _ = data;
+        let Providers { metadata, data } = providers;
+        Ok(Store { engine, arena, options, metadata: Mutex::new(metadata), data: Mutex::new(data) })
+    }
+}
+
+fn unlock_data(
+    engine: &Engine,
+    arena: &Arc<KeyArena>,
+    providers: &Providers,
+    options: &StoreOptions,
+) -> Result<(u32, Slot<WrapKey>), Error> {
+    let superblock = engine.superblock();
+    let slot = newest(&superblock.keys, Domain::Data)?;
+    let store_id = engine.store_id();
+    let kek = Kek::unlock(&*providers.data, slot, &options.context, store_id)?;
+    Ok((kek.version, WrapKey::derive(arena, &kek.secret, store_id, kek.version)?))
+}

@@ -1,0 +1,71 @@
+//! Rewrap: the same KEKs under other provider keys.
+
+use std::sync::Arc;
+
+use super::Store;
+use crate::crypto::Domain;
+use crate::error::{Error, Object, Result};
+use crate::format::{KEY_SLOTS, KeySlot, RING_SLOTS};
+use crate::keys::{Kek, KeyProvider, newest};
+
+impl Store {
+    /// Wraps the KEKs of one or both domains under other provider keys: one commit, whatever the
+    /// store's size, after which every slot of the superblock ring is written anew. When this
+    /// returns, the old provider keys open nothing in the store's current bytes. They still open
+    /// copies of the store that were made before, and what the medium itself keeps of overwritten
+    /// blocks; only destroying the provider key closes those.
+    ///
+    /// The old provider keys must be enabled: each domain takes one call of the old and one of the
+    /// new provider. `None` leaves a domain as it is.
+    ///
+    /// # Errors
+    /// Those of the providers, with nothing changed; those of the device, which poison the store.
+    pub fn rewrap(
+        &self,
+        data: Option<(Arc<dyn KeyProvider>, &str)>,
+        metadata: Option<(Arc<dyn KeyProvider>, &str)>,
+    ) -> Result<()> {
+        if self.engine.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let mut slots = self.engine.superblock().keys;
+        if let Some((provider, key)) = &data {
+            let old = self.data.lock().clone();
+            self.replace(&mut slots, Domain::Data, &*old, &**provider, key)?;
+        }
+        if let Some((provider, key)) = &metadata {
+            let old = self.metadata.lock().clone();
+            self.replace(&mut slots, Domain::Meta, &*old, &**provider, key)?;
+        }
+        // The first write commits; the others overwrite the rest of the ring.
+        for _ in 0..RING_SLOTS {
+            self.engine.write_keys(slots)?;
+        }
+        if let Some((provider, _)) = data {
+            *self.data.lock() = provider;
+        }
+        if let Some((provider, _)) = metadata {
+            *self.metadata.lock() = provider;
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        slots: &mut [KeySlot; KEY_SLOTS],
+        domain: Domain,
+        old: &dyn KeyProvider,
+        new: &dyn KeyProvider,
+        key: &str,
+    ) -> Result<()> {
+        let (context, store_id) = (&self.options.context, self.engine.store_id());
+        let current = *newest(slots, domain)?;
+        let kek = Kek::unlock(old, &current, context, store_id)?;
+        let fresh = kek.rewrap(new, key, context, store_id)?;
+        let same =
+            |slot: &&mut KeySlot| slot.domain == current.domain && slot.version == current.version;
+        let slot = slots.iter_mut().find(same);
+        *slot.ok_or(Error::corrupt(Object::Store, "key slot"))? = fresh;
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Walking whole trees: every node of the durable picture, for checks.
+
+use super::Forest;
+use super::node::Edge;
+use crate::error::{Error, Result};
+use crate::format::{NodePointer, Page, TreeId};
+
+/// What a walk meets.
+pub enum Visit<'a> {
+    /// A node with its pointer. All its copies were read and verified.
+    Node(&'a NodePointer, &'a Page),
+    /// A copy of a node that does not verify, while another may.
+    Damaged(Error),
+}
+
+impl Forest {
+    /// Visits every node of a tree that has no changes since the last checkpoint, parents first,
+    /// reading each copy from the device. Damaged copies are reported and the walk goes on.
+    pub fn walk_nodes(&self, tree: TreeId, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
+        let _pin = self.pins.pin();
+        let root = match &self.state.read().tree(tree)?.root {
+            Some(Edge::Clean(pointer)) => *pointer,
+            Some(Edge::Dirty(_)) => {
+                return Err(Error::Internal("a walk needs a checkpoint first"));
+            }
+            None => return Ok(()),
+        };
+        self.walk_node(&root, visit)
+    }
+
+    fn walk_node(&self, pointer: &NodePointer, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
+        let mut sound = None;
+        for unit in pointer.copies() {
+            match self.read_node(pointer, unit) {
+                Ok(page) => sound = Some(page),
+                Err(error) => visit(Visit::Damaged(error)),
+            }
+        }
+        let Some(page) = sound else { return Ok(()) };
+        visit(Visit::Node(pointer, &page));
+        if pointer.level > 0 {
+            for slot in 0..page.len() {
+                let child = NodePointer::parse(page.value(slot), pointer.level - 1)?;
+                self.walk_node(&child, visit)?;
+            }
+        }
+        Ok(())
+    }
+}

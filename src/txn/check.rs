@@ -1,0 +1,109 @@
+//! Check: every node verified, every unit accounted for.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::block::Bitmap;
+use crate::error::{Error, Object, Result};
+use crate::format::{FIRST_FS_TREE, NodePointer, STORE_TREE, TreeId};
+use crate::limits::{NODE_UNITS, REGION_UNITS};
+use crate::tree::Visit;
+
+/// What a check of the structure found.
+#[derive(Debug, Default)]
+pub struct StructureReport {
+    /// Nodes that verified.
+    pub nodes: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Units that nodes and rows own, homes of the space map included.
+    pub owned: u64,
+    /// Units that are in use by the space map and owned by nothing.
+    pub lost: u64,
+    /// Units that something owns and the space map calls free.
+    pub unrecorded: u64,
+    /// Units that have two owners.
+    pub shared: u64,
+    /// What does not verify.
+    pub damaged: Vec<Error>,
+}
+
+impl StructureReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.damaged.is_empty() && self.lost == 0 && self.unrecorded == 0 && self.shared == 0
+    }
+}
+
+/// Units and their owners so far.
+#[derive(Default)]
+struct Owners {
+    pool_base: u64,
+    regions: BTreeMap<u64, Bitmap>,
+    shared: u64,
+    outside: bool,
+}
+
+impl Owners {
+    fn own(&mut self, unit: u64, units: u64) {
+        let Some(first) = unit.checked_sub(self.pool_base) else {
+            self.outside = true;
+            return;
+        };
+        let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if start + units > REGION_UNITS {
+            self.outside = true;
+            return;
+        }
+        let bitmap = self.regions.entry(region).or_insert_with(Bitmap::new);
+        self.shared += units - bitmap.set(start..start + units);
+    }
+}
+
+impl Engine {
+    /// Verifies every copy of every node, and compares what nodes and rows own with the space map.
+    /// `row` is called for each row and tells which units it owns. Writes a checkpoint first, and
+    /// expects that nobody changes the store meanwhile.
+    pub fn check_structure(
+        &self,
+        mut row: impl FnMut(TreeId, &[u8], &[u8], &mut dyn FnMut(u64, u32)),
+    ) -> Result<StructureReport> {
+        self.checkpoint()?;
+        let mut report = StructureReport::default();
+        let mut owners = Owners { pool_base: self.space.pool_base(), ..Owners::default() };
+        for tree in [STORE_TREE, FIRST_FS_TREE] {
+            self.forest.walk_nodes(tree, &mut |visit| match visit {
+                Visit::Damaged(error) => report.damaged.push(error),
+                Visit::Node(pointer, page) => {
+                    report.nodes += 1;
+                    NodePointer::copies(pointer).for_each(|unit| owners.own(unit, NODE_UNITS));
+                    if pointer.level == 0 {
+                        report.rows += page.len() as u64;
+                        for slot in 0..page.len() {
+                            let mut own = |unit, units: u32| owners.own(unit, u64::from(units));
+                            row(tree, page.key(slot), page.value(slot), &mut own);
+                        }
+                    }
+                }
+            })?;
+        }
+        self.compare(&mut report, owners)?;
+        Ok(report)
+    }
+
+    fn compare(&self, report: &mut StructureReport, mut owners: Owners) -> Result<()> {
+        report.shared = owners.shared;
+        if owners.outside {
+            report.damaged.push(Error::corrupt(Object::Store, "a row owns units outside the pool"));
+        }
+        self.space.visit_live(|region, homes, live| {
+            let mut owned = owners.regions.remove(&region).unwrap_or_else(Bitmap::new);
+            owned.set(0..homes);
+            report.owned += owned.count();
+            report.lost += live.count_without(&owned);
+            report.unrecorded += owned.count_without(live);
+        })?;
+        report.unrecorded += owners.regions.values().map(Bitmap::count).sum::<u64>();
+        Ok(())
+    }
+}

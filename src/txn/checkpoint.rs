@@ -1,0 +1,159 @@
+//! Checkpoint: the two-phase commit of a new root.
+//!
+//! ```text
+//! freeze     under the writer lock: trees, space and queue stop at one transaction
+//! write      nodes, bitmaps, index pages; no lock that a reader or writer waits for
+//! flush      phase one: everything that the new superblock will reference is durable
+//! superblock in both places of the ring
+//! flush      phase two: the checkpoint is what recovery finds
+//! publish    frozen nodes are clean, replaced space is free once older pins are gone
+//! ```
+//!
+//! A crash before phase two leaves the old superblock, all that it references, and its log.
+
+use parking_lot::MutexGuard;
+use zerocopy::little_endian::U64;
+
+use super::Engine;
+use super::queue::Lsn;
+use crate::block::{FrozenSpace, LogTail, write_superblock};
+use crate::error::{Error, Object, Result};
+use crate::format::{KEY_SLOTS, KeySlot, Superblock};
+use crate::limits::NODE_UNITS;
+use crate::tree::Frozen;
+
+/// What changes with a checkpoint beside rows and space.
+pub(super) enum Reason {
+    /// Only if there is something new.
+    Changes,
+    /// A transaction must become durable.
+    Durability(Lsn),
+    /// A new epoch with its first log position.
+    Epoch(u64, LogTail),
+    /// Other key slots.
+    Keys(Box<[KeySlot; KEY_SLOTS]>),
+}
+
+/// The picture that one checkpoint writes.
+struct Picture {
+    trees: Frozen,
+    space: FrozenSpace,
+    last: Lsn,
+}
+
+impl Engine {
+    /// Makes everything so far durable and the log empty.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.write_checkpoint(self.committed.lock(), Reason::Changes)
+    }
+
+    /// As [`Engine::checkpoint`], unless one is at work already.
+    pub(super) fn try_checkpoint(&self) -> Result<()> {
+        match self.committed.try_lock() {
+            Some(committed) => self.write_checkpoint(committed, Reason::Changes),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Engine::checkpoint`], unless the transaction is durable by now.
+    pub(super) fn checkpoint_for(&self, lsn: Lsn) -> Result<()> {
+        self.write_checkpoint(self.committed.lock(), Reason::Durability(lsn))
+    }
+
+    /// Writes a checkpoint for a reason of its own.
+    pub(super) fn checkpoint_with(&self, reason: Reason) -> Result<()> {
+        self.write_checkpoint(self.committed.lock(), reason)
+    }
+
+    /// Commits other key slots, and writes one slot of the superblock ring in both places.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn write_keys(&self, slots: [KeySlot; KEY_SLOTS]) -> Result<()> {
+        self.write_checkpoint(self.committed.lock(), Reason::Keys(Box::new(slots)))
+    }
+
+    fn write_checkpoint(
+        &self,
+        mut committed: MutexGuard<'_, Superblock>,
+        reason: Reason,
+    ) -> Result<()> {
+        if self.options.read_only {
+            return Ok(());
+        }
+        self.healthy()?;
+        let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
+        match &reason {
+            Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),
+            Reason::Changes if idle() && self.queue.durable() == self.queue.appended() => {
+                return Ok(());
+            }
+            _ => {}
+        }
+        let result = self.write_picture(&committed, reason);
+        *committed = self.or_poison(result)?;
+        Ok(())
+    }
+
+    fn write_picture(&self, committed: &Superblock, reason: Reason) -> Result<Superblock> {
+        let mut picture = self.freeze()?;
+        let root = self.forest.seal(&mut picture.trees)?;
+        let space = self.space.write(&picture.space)?;
+        self.flush()?;
+
+        let mut next = committed.clone();
+        let mut tail = self.queue.hold(picture.last);
+        match reason {
+            Reason::Epoch(epoch, first) => {
+                next.body.epoch = U64::new(epoch);
+                tail = first;
+            }
+            Reason::Keys(slots) => next.keys = *slots,
+            Reason::Changes | Reason::Durability(_) => {}
+        }
+        let device_len =
+            self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        next.header.generation = U64::new(picture.trees.generation());
+        next.body.root = root;
+        next.body.space = space;
+        next.body.used_units = U64::new(picture.space.used);
+        next.body.device_len = U64::new(device_len);
+        next.body.log_head = U64::new(tail.offset);
+        next.body.log_seq = U64::new(tail.seq);
+        next.body.log_tag = tail.tag;
+        write_superblock(&*self.device, &self.sealer, &next)?;
+        self.flush()?;
+        self.publish(picture, &tail)?;
+        Ok(next)
+    }
+
+    /// Stops trees, space and queue at one transaction.
+    fn freeze(&self) -> Result<Picture> {
+        let _writer = self.writer.lock();
+        let trees = self.forest.freeze()?;
+        for &unit in trees.places() {
+            self.space.take(unit, NODE_UNITS as u32)?;
+        }
+        for unit in trees.retired() {
+            self.space.give(unit, NODE_UNITS as u32)?;
+        }
+        let space = self.space.freeze();
+        Ok(Picture { trees, space, last: self.queue.freeze() })
+    }
+
+    fn publish(&self, picture: Picture, tail: &LogTail) -> Result<()> {
+        let generation = picture.trees.generation();
+        {
+            let _writer = self.writer.lock();
+            self.forest.publish(picture.trees)?;
+        }
+        self.pins.advance(generation);
+        self.space.thaw(picture.space, generation);
+        self.space.reclaim(self.pins.oldest());
+        self.queue.covered(picture.last, tail);
+        Ok(())
+    }
+}

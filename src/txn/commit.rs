@@ -1,0 +1,123 @@
+//! Commit: one transaction, from its edits to its place in the order.
+
+use super::queue::Lsn;
+use super::{Edits, Engine};
+use crate::error::{Error, Result};
+use crate::format::Edit;
+use crate::limits::NODE_SIZE;
+
+/// How far a transaction may go when space is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Leaves the reserve alone.
+    Normal,
+    /// Gives space back in the end, and so may use the reserve: a full store can be emptied.
+    Freeing,
+}
+
+/// Places that are asked for at once, so that nodes written together stand together.
+const BATCH: usize = 64;
+
+impl Engine {
+    /// Applies a transaction: readers see all of it from now on. It is durable after
+    /// [`Engine::sync`] or the next checkpoint, together with everything before it.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], those of reading nodes, [`Error::ReadOnly`], [`Error::Poisoned`]: in
+    /// each case nothing changed.
+    pub fn commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if !edits.is_bounded() {
+            return Err(Error::Internal("transaction too large"));
+        }
+        let mut result = self.try_commit(edits, class);
+        if matches!(result, Err(Error::NoSpace)) && self.could_reclaim() {
+            self.checkpoint()?;
+            result = self.try_commit(edits, class);
+        }
+        if result.is_ok() {
+            self.relieve();
+        }
+        result
+    }
+
+    fn try_commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
+        self.healthy()?;
+        let _writer = self.writer.lock();
+        self.prepare(edits, class)?;
+        let applied = self.apply(edits);
+        self.or_poison(applied)?;
+        Ok(self.queue.append(edits.encode()))
+    }
+
+    /// Everything of a transaction that can fail. The caller holds the writer lock.
+    pub(super) fn prepare(&self, edits: &Edits, class: Class) -> Result<()> {
+        let spare = match class {
+            Class::Normal => self.reserve,
+            Class::Freeing => 0,
+        };
+        self.forest.prepare(edits, spare, |missing| self.refill(missing))?;
+        for edit in edits.iter() {
+            match edit? {
+                Edit::Take { unit, units } => self.space.prepare_take(unit, units)?,
+                Edit::Give { unit, units } => self.space.prepare_give(unit, units)?,
+                Edit::Put { .. } | Edit::Del { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes trees and space as prepared. The caller holds the writer lock.
+    pub(super) fn apply(&self, edits: &Edits) -> Result<()> {
+        self.forest.apply(edits)?;
+        for edit in edits.iter() {
+            match edit? {
+                Edit::Take { unit, units } => self.space.take(unit, units)?,
+                Edit::Give { unit, units } => self.space.give(unit, units)?,
+                Edit::Put { .. } | Edit::Del { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves more places for nodes: a batch where there is room, else what is missing.
+    fn refill(&self, missing: usize) -> Result<()> {
+        if self.options.read_only {
+            // Replay into memory: no checkpoint will ever write to these places.
+            self.forest.add_places(vec![u64::MAX; missing]);
+            return Ok(());
+        }
+        let batch = BATCH.min(self.reserve);
+        let mut places = Vec::new();
+        let mut result = self.space.reserve_nodes(missing.max(batch), &mut places);
+        if matches!(result, Err(Error::NoSpace)) && places.len() < missing {
+            self.space.reclaim(self.pins.oldest());
+            result = self.space.reserve_nodes(missing - places.len(), &mut places);
+        }
+        let enough = places.len() >= missing;
+        self.forest.add_places(places);
+        match result {
+            Err(Error::NoSpace) if enough => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether a checkpoint may make space free.
+    pub(super) fn could_reclaim(&self) -> bool {
+        self.space.has_given() || self.forest.dirty_bytes() > 0
+    }
+
+    /// Bounds the memory of dirty nodes: beyond the cap this caller writes a checkpoint, while
+    /// others go on; far beyond it they wait for it. A failure shows at the next change.
+    fn relieve(&self) {
+        let cap = (self.options.cache_bytes / 4).max(32 * NODE_SIZE);
+        let dirty = self.forest.dirty_bytes();
+        if dirty > cap * 3 / 2 {
+            let _poisoned = self.checkpoint();
+        } else if dirty > cap {
+            let _poisoned = self.try_checkpoint();
+        }
+    }
+}

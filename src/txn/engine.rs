@@ -1,0 +1,353 @@
+//! The engine: rows and space of one store, open.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use zerocopy::little_endian::U64;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::queue::{Lsn, Queue, Turn};
+use super::recovery::Recovery;
+use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
+use crate::crypto::{Rng, Slot};
+use crate::device::Device;
+use crate::error::{Error, Object, Result};
+use crate::format::{
+    FIRST_FS_TREE, KEY_SLOTS, KeySlot, RootRow, STORE_TREE, SpaceEntry, StoreId, StoreKey,
+    Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
+};
+use crate::limits::UNIT;
+use crate::tree::Forest;
+
+/// How an engine is made and opened.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Bytes of the log ring of a new store: 512 KiB to 1 GiB.
+    pub log_bytes: u64,
+    /// Bytes of memory for nodes: half for clean ones, the rest for changes under way.
+    pub cache_bytes: usize,
+    /// Whether changes are refused and nothing is written.
+    pub read_only: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { log_bytes: 32 << 20, cache_bytes: 64 << 20, read_only: false }
+    }
+}
+
+/// What a new store starts with.
+pub struct Keys {
+    /// The store's identity, random.
+    pub store_id: StoreId,
+    /// The wrapped KEKs.
+    pub slots: [KeySlot; KEY_SLOTS],
+    /// Subkeys of the META KEK.
+    pub meta: Slot<MetaKeys>,
+    /// Source of nonces.
+    pub rng: Arc<Rng>,
+}
+
+/// Units in use and in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Units in use.
+    pub used: u64,
+    /// Units of the pool; for a device that grows, the most it may have.
+    pub total: u64,
+}
+
+/// Rows and space of one store. Thread-safe: readers and writers call it from any thread.
+pub struct Engine {
+    pub(super) device: Arc<dyn Device>,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) space: Arc<Space>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) forest: Forest,
+    pub(super) ring: LogRing,
+    pub(super) queue: Queue,
+    /// One writer at a time.
+    pub(super) writer: Mutex<()>,
+    /// The newest durable superblock; held by a checkpoint from start to end.
+    pub(super) committed: Mutex<Superblock>,
+    pub(super) poison: OnceLock<Arc<str>>,
+    pub(super) options: EngineOptions,
+    /// Places for nodes that only freeing transactions may use.
+    pub(super) reserve: usize,
+    recovery: Recovery,
+    epoch: u64,
+}
+
+impl Engine {
+    /// Makes a new store on an empty device, with one file-system tree, and opens it. Durable
+    /// when it returns.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where the device is too small, and those of the device.
+    pub fn create(device: Arc<dyn Device>, keys: Keys, options: &EngineOptions) -> Result<Engine> {
+        let io = |error| Error::io("prepare", Object::Store, error);
+        let capacity = device.capacity().map_err(io)?;
+        let layout = Layout::new(options.log_bytes, capacity)?;
+        device.allocate(0, layout.fixed_bytes()).map_err(io)?;
+        zero(&*device, layout.fixed_bytes())?;
+        let mut body = SuperblockBody::new_zeroed();
+        body.epoch = U64::new(1);
+        body.log_base = U64::new(layout.log_base);
+        body.log_len = U64::new(layout.log_len);
+        body.log_seq = U64::new(1 << 40);
+        body.pool_base = U64::new(layout.pool_base);
+        body.pool_units = U64::new(layout.pool_units);
+        keys.rng.fill(&mut body.handle_key)?;
+        keys.rng.fill(&mut body.name_key)?;
+        body.created = U64::new(now());
+        let superblock = Superblock::new(keys.store_id, keys.slots, body);
+        let sealer = Arc::new(Sealer::new(keys.store_id, keys.rng, keys.meta));
+        let engine = Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        engine.forest.add(STORE_TREE, None);
+        engine.forest.add(FIRST_FS_TREE, None);
+        let mut edits = super::Edits::new();
+        let row = StoreKey::Root(FIRST_FS_TREE).encode();
+        edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
+        engine.commit(&mut edits, super::Class::Freeing)?;
+        engine.checkpoint()?;
+        Ok(engine)
+    }
+
+    /// Opens a store: finds its newest superblock, has `unlock` make the META keys for it, and
+    /// recovers what the log holds. Reads a bounded number of blocks, whatever the store's size.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`], [`Error::Corrupt`],
+    /// those of `unlock`, and those of the device.
+    pub fn open(
+        device: Arc<dyn Device>,
+        unlock: impl FnOnce(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        options: &EngineOptions,
+    ) -> Result<Engine> {
+        let mut slots = read_ring(&*device)?.into_iter();
+        let newest = slots.next().ok_or(Error::NotAStore)?;
+        let store_id = newest.header.store_id;
+        let (meta, rng) = unlock(&newest)?;
+        // The same generation stands in both places: the second serves where the first is damaged.
+        let generation = newest.header.generation;
+        let mut opened = Sealer::open_superblock(&meta, newest);
+        if opened.is_err()
+            && let Some(twin) = slots.next()
+            && twin.header.generation == generation
+        {
+            opened = Sealer::open_superblock(&meta, twin);
+        }
+        let superblock = opened?;
+        if superblock.header.ro_compat.get() != 0 && !options.read_only {
+            return Err(Error::Unsupported("it can only be opened read-only"));
+        }
+        let sealer = Arc::new(Sealer::new(store_id, rng, meta));
+        Engine::recover(device, sealer, superblock, options)
+    }
+
+    /// Puts the parts together for a superblock. Reads nothing.
+    pub(super) fn assemble(
+        device: Arc<dyn Device>,
+        sealer: Arc<Sealer>,
+        superblock: Superblock,
+        options: &EngineOptions,
+        recovery: Recovery,
+    ) -> Result<Engine> {
+        let body = &superblock.body;
+        let layout = Layout {
+            log_base: body.log_base.get(),
+            log_len: body.log_len.get(),
+            pool_base: body.pool_base.get(),
+            pool_units: body.pool_units.get(),
+        }
+        .check()?;
+        let tail =
+            LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
+        if tail.offset >= layout.log_len || tail.offset % UNIT as u64 != 0 {
+            return Err(Error::corrupt(Object::Store, "start of the log"));
+        }
+        let generation = superblock.header.generation.get();
+        let pins = Arc::new(Pins::new(generation));
+        let (device_, sealer_) = (Arc::clone(&device), Arc::clone(&sealer));
+        let roots: [SpaceEntry; _] = body.space;
+        let used = body.used_units.get();
+        let device_len =
+            device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        let space = Space::new(device_, sealer_, layout, roots, used, device_len);
+        let space = Arc::new(space);
+        let forest = Forest::new(
+            Arc::clone(&device),
+            Arc::clone(&sealer),
+            Arc::clone(&space),
+            Arc::clone(&pins),
+            options.cache_bytes / 2,
+            generation + 1,
+        );
+        let ring = LogRing::new(Arc::clone(&device), Arc::clone(&sealer), &layout);
+        let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
+        let reserve = (layout.pool_units / 64).clamp(16, 128) as usize;
+        let epoch = body.epoch.get();
+        Ok(Engine {
+            device,
+            sealer,
+            space,
+            pins,
+            forest,
+            ring,
+            queue,
+            writer: Mutex::new(()),
+            committed: Mutex::new(superblock),
+            poison: OnceLock::new(),
+            options: options.clone(),
+            reserve,
+            recovery,
+            epoch,
+        })
+    }
+
+    pub(super) fn set_epoch(&mut self, epoch: u64, recovery: Recovery) {
+        (self.epoch, self.recovery) = (epoch, recovery);
+    }
+
+    /// Raised at each open for writing. Numbers that derive from it are never issued twice.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What opening found in the log.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The store's identity.
+    pub fn store_id(&self) -> &StoreId {
+        self.sealer.store_id()
+    }
+
+    /// The source of nonces and tweaks.
+    pub fn rng(&self) -> &Arc<Rng> {
+        self.sealer.rng()
+    }
+
+    /// The newest durable superblock.
+    pub fn superblock(&self) -> Superblock {
+        self.committed.lock().clone()
+    }
+
+    /// Whether changes are refused because the store was opened so.
+    pub fn is_read_only(&self) -> bool {
+        self.options.read_only
+    }
+
+    /// Units in use and in all.
+    pub fn usage(&self) -> Usage {
+        let (used, total) = self.space.usage();
+        Usage { used, total }
+    }
+
+    /// Calls `read` with a row's value. `read` must be short and must not call the engine.
+    pub fn get<R>(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.forest.get(tree, key, read)
+    }
+
+    /// Calls `read` with the last row at or before `key`, as [`Engine::get`] does.
+    pub fn floor<R>(
+        &self,
+        tree: TreeId,
+        key: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> R,
+    ) -> Result<Option<R>> {
+        self.forest.floor(tree, key, read)
+    }
+
+    /// Calls `visit` with the rows from `from` on and below `to`, in order, until it returns
+    /// `false`. `visit` must be short and must not call the engine.
+    pub fn scan(
+        &self,
+        tree: TreeId,
+        from: &[u8],
+        to: &[u8],
+        visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<()> {
+        self.forest.scan(tree, from, to, visit)
+    }
+
+    /// Keeps what is reachable now from being overwritten: taken before rows are read whose units
+    /// will be read from the device, and held until they were.
+    pub fn pin(&self) -> Pin<'_> {
+        self.pins.pin()
+    }
+
+    /// Makes everything up to a transaction durable: the prefix survives any crash.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store: the transaction may or may not be durable.
+    pub fn sync(&self, lsn: Lsn) -> Result<()> {
+        loop {
+            match self.queue.turn(lsn, &self.ring, || self.healthy())? {
+                Turn::Done => return Ok(()),
+                Turn::Checkpoint => self.checkpoint_for(lsn)?,
+                Turn::Lead(bytes, last) => {
+                    let written = self.queue.write(&self.ring, &bytes).and_then(|tail| {
+                        self.flush()?;
+                        Ok(tail)
+                    });
+                    let result = self.or_poison(written);
+                    self.queue.led(last, result.as_ref().ok().copied());
+                    result?;
+                }
+            }
+        }
+    }
+
+    /// The last transaction so far.
+    pub fn last(&self) -> Lsn {
+        self.queue.appended()
+    }
+
+    pub(super) fn flush(&self) -> Result<()> {
+        self.device.flush().map_err(|error| Error::io("flush", Object::Store, error))
+    }
+
+    /// Refuses changes to a poisoned or read-only store.
+    pub(super) fn healthy(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
+            None => Ok(()),
+        }
+    }
+
+    /// Poisons the engine if `result` is a failure: what is on the device is no longer known.
+    pub(super) fn or_poison<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.poison.get_or_init(|| error.to_string().into());
+            self.queue.wake();
+        }
+        result
+    }
+}
+
+/// Writes zeros, so that the log ring holds no older record and its blocks are allocated.
+fn zero(device: &dyn Device, len: u64) -> Result<()> {
+    let zeros = vec![0u8; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let step = (len - at).min(zeros.len() as u64) as usize;
+        device
+            .write_at(at, &zeros[..step])
+            .map_err(|error| Error::io("write", Object::Store, error))?;
+        at += step as u64;
+    }
+    Ok(())
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}

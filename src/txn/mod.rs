@@ -1,0 +1,40 @@
+//! L6: transactions: the engine that turns lists of edits into durable state.
+//!
+//! An [`Engine`] holds rows in trees and units of space, and changes them by transactions. Its
+//! promise: **durable means that the prefix of transactions up to mine is durable; recovery yields
+//! exactly a prefix, at or after the last acknowledgement.**
+//!
+//! A transaction passes three steps. *Prepare* reads nodes and reserves places, and may fail;
+//! *apply* changes the trees and the space map, and cannot fail; *append* puts the same edits into
+//! the queue for the log. Apply and append happen under the writer lock, so log order is the order
+//! of operations. Durability comes by a log record ([`Engine::sync`]) or by a checkpoint.
+//!
+//! Invariants:
+//!
+//! 1. Locks are taken in this order: checkpoint, writer, trees, space, queue. The lock of the
+//!    trees is never held across I/O, so a reader never waits for a writer's or a checkpoint's.
+//! 2. A failed write of log, node, bitmap or superblock, or any failed flush, poisons the engine:
+//!    changes are refused with the first cause until the store is opened again. Reads go on.
+//! 3. The epoch rises at each open for writing, by a superblock that is durable before any
+//!    transaction; what derives from it is never issued twice.
+
+mod check;
+mod checkpoint;
+mod commit;
+mod engine;
+#[cfg(any(test, feature = "sim"))]
+mod fixed;
+mod queue;
+mod recovery;
+mod run;
+
+pub use check::StructureReport;
+pub use commit::Class;
+pub use engine::{Engine, EngineOptions, Keys, Usage};
+#[cfg(any(test, feature = "sim"))]
+pub use fixed::{fixed_keys, fixed_unlock};
+pub use queue::Lsn;
+pub use recovery::Recovery;
+pub use run::Run;
+
+pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId};

@@ -1,0 +1,86 @@
+//! Run: units that a writer reserved, and the I/O on them.
+
+use std::io::IoSlice;
+
+use super::Engine;
+use crate::error::{Error, Object, Result};
+use crate::limits::UNIT;
+
+/// Reserved contiguous units. Dropped, they are free again, unless a transaction took them or a
+/// write to them failed.
+pub struct Run<'a> {
+    engine: &'a Engine,
+    unit: u64,
+    units: u32,
+}
+
+impl Run<'_> {
+    /// First unit.
+    pub fn unit(&self) -> u64 {
+        self.unit
+    }
+
+    /// Number of units, at least 1.
+    pub fn units(&self) -> u32 {
+        self.units
+    }
+
+    /// Writes whole units from the first on. Durable with the transaction that takes them.
+    ///
+    /// # Errors
+    /// Those of the device. The run is then quarantined: it is not handed out again before the
+    /// store was reopened, because what stands there is not known.
+    pub fn write(&mut self, bytes: &[&[u8]]) -> Result<()> {
+        let slices: Vec<IoSlice<'_>> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let result = self.engine.device.write_many(self.unit * UNIT as u64, &slices);
+        result.map_err(|error| {
+            self.units = 0;
+            Error::io("write", Object::Store, error)
+        })
+    }
+
+    /// Keeps the first `units` units for a transaction that took them, and frees the others.
+    pub fn taken(mut self, units: u32) {
+        let rest = self.units.saturating_sub(units);
+        self.unit += u64::from(self.units - rest);
+        self.units = rest;
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if self.units > 0 {
+            self.engine.space.release(self.unit, self.units);
+        }
+    }
+}
+
+impl Engine {
+    /// Reserves up to `want` contiguous units; fewer where space is fragmented.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where none is free, also after a checkpoint.
+    pub fn reserve(&self, want: u32) -> Result<Run<'_>> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.healthy()?;
+        let mut found = self.space.reserve_run(want);
+        if matches!(found, Err(Error::NoSpace)) {
+            if self.could_reclaim() {
+                self.checkpoint()?;
+            }
+            self.space.reclaim(self.pins.oldest());
+            found = self.space.reserve_run(want);
+        }
+        let (unit, units) = found?;
+        Ok(Run { engine: self, unit, units })
+    }
+
+    /// Reads whole units. The caller holds a pin since before it looked up the address.
+    pub fn read_units(&self, unit: u64, buf: &mut [u8]) -> Result<()> {
+        let offset = unit.checked_mul(UNIT as u64);
+        let offset = offset.ok_or(Error::corrupt(Object::Store, "address"))?;
+        self.device.read_at(offset, buf).map_err(|error| Error::io("read", Object::Store, error))
+    }
+}

@@ -1,0 +1,221 @@
+//! `efscrypt key` as an operator and a script see it: output, messages, exit codes, and what is
+//! left of it when it is killed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A directory with a key file in it, and a key service file that it opens.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let bench = Bench { dir: tempfile::tempdir().unwrap() };
+        bench.ok(&["init"]);
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `efscrypt key ARGS`, opened by the key file.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare(args);
+        command.arg("--key-file").arg(self.path("key"));
+        command
+    }
+
+    /// `efscrypt key ARGS`, with nothing that opens the file.
+    fn bare(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efscrypt"));
+        command.arg("key").args(args).stdin(Stdio::null());
+        command.env("EFSCRYPT_KMS", self.path("kms")).env_remove("EFSCRYPT_PASSPHRASE");
+        command
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        succeed(self.command(args).output().unwrap())
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[args, &["--json"]].concat())).unwrap()
+    }
+
+    /// Exit code and message of a failure.
+    fn fail(&self, args: &[&str]) -> (i32, String) {
+        failure(self.command(args).output().unwrap())
+    }
+}
+
+fn succeed(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn failure(output: Output) -> (i32, String) {
+    assert!(output.stdout.is_empty(), "{output:?}");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_key_lives_its_life() {
+    let bench = Bench::new();
+    let created = bench.json(&["create", "--alias", "data"]);
+    assert_eq!(created["aliases"], serde_json::json!(["alias/data"]));
+    assert_eq!((&created["state"], &created["version"]), (&"enabled".into(), &1.into()));
+    let id = created["id"].as_str().unwrap();
+
+    assert_eq!(bench.json(&["describe", "alias/data"]), created);
+    assert_eq!(bench.json(&["list"]), serde_json::json!([created]));
+    assert_eq!(bench.json(&["rotate", id])["version"], 2);
+    bench.ok(&["alias", "set", "more", id]);
+    let named = bench.json(&["alias", "delete", "data"]);
+    assert_eq!(named["aliases"], serde_json::json!(["alias/more"]));
+    assert_eq!(bench.json(&["disable", "alias/more"])["state"], "disabled");
+    assert_eq!(bench.fail(&["rotate", "alias/more"]).0, 73);
+    assert_eq!(bench.json(&["enable", "alias/more"])["state"], "enabled");
+    let pending = bench.json(&["schedule-deletion", "alias/more", "--days", "7"]);
+    assert_eq!(pending["state"], "pending deletion");
+    assert!(pending["deletion"].as_u64().unwrap() > pending["created"].as_u64().unwrap());
+    assert!(bench.ok(&["describe", id]).contains("pending deletion, destroyed at 2"));
+    assert_eq!(bench.json(&["cancel-deletion", "alias/more"])["state"], "disabled");
+    assert_eq!(bench.json(&["destroy-expired"])["destroyed"], 0);
+
+    let table = bench.ok(&["list"]);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains(id) && table.contains("alias/more"), "{table}");
+    let log = fs::read_to_string(bench.path("kms.audit")).unwrap();
+    assert!(log.contains(r#""op":"rotate""#) && log.contains(r#""result":"KeyDisabled""#));
+    let audit = bench.json(&["audit"]);
+    assert_eq!(audit["records"], log.lines().count());
+}
+
+#[test]
+fn every_mistake_has_its_code_and_says_what_to_do() {
+    let bench = Bench::new();
+    bench.ok(&["create", "--alias", "data"]);
+    let (code, message) = bench.fail(&["describe", "alias/none"]);
+    assert_eq!(code, 72);
+    assert!(message.contains("alias/none") && message.contains("key list"), "{message}");
+    assert_eq!(bench.fail(&["create", "--alias", "data"]).0, 12);
+    assert_eq!(bench.fail(&["create", "--alias", "two words"]).0, 2);
+    assert_eq!(bench.fail(&["schedule-deletion", "alias/data", "--days", "1"]).0, 2);
+    assert_eq!(bench.fail(&["no-such-command"]).0, 2);
+    let (code, message) = bench.fail(&["init"]);
+    assert_eq!(code, 12, "{message}");
+    assert!(message.contains("kms"), "{message}");
+
+    let missing = bench.path("missing");
+    let (code, message) = bench.fail(&["list", "--kms", missing.to_str().unwrap()]);
+    assert_eq!(code, 11);
+    assert!(message.contains("missing") && message.contains("key init"), "{message}");
+    let dir = bench.dir.path().to_str().unwrap();
+    assert_eq!(bench.fail(&["list", "--kms", dir]).0, 14);
+    let without = bench.bare(&["list"]).env_remove("EFSCRYPT_KMS").output().unwrap();
+    assert_eq!(failure(without).0, 2);
+
+    let passphrase = bench.bare(&["list"]).env("EFSCRYPT_PASSPHRASE", "x").output().unwrap();
+    let (code, message) = failure(passphrase);
+    assert_eq!(code, 2);
+    assert!(message.contains("needs its key file"), "{message}");
+    fs::rename(bench.path("key"), bench.path("key.right")).unwrap();
+    assert_eq!(bench.fail(&["list"]).0, 11, "no key file");
+    let elsewhere = Bench::new();
+    fs::copy(elsewhere.path("key"), bench.path("key")).unwrap();
+    assert_eq!(bench.fail(&["list"]).0, 70);
+    fs::set_permissions(bench.path("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, message) = bench.fail(&["list"]);
+    assert_eq!(code, 74);
+    assert!(message.contains("chmod 600"), "{message}");
+    fs::rename(bench.path("key.right"), bench.path("key")).unwrap();
+
+    let whole = fs::read_to_string(bench.path("kms")).unwrap();
+    fs::write(bench.path("kms"), whole.replace("enabled", "disabled")).unwrap();
+    assert_eq!(bench.fail(&["list"]).0, 54);
+    fs::write(
+        bench.path("kms"),
+        whole.replace("\"version\": 1,\n  \"body", "\"version\": 2,\n  \"body"),
+    )
+    .unwrap();
+    assert_eq!(bench.fail(&["list"]).0, 52);
+    fs::write(bench.path("kms"), whole).unwrap();
+    bench.ok(&["list"]);
+
+    let log = fs::read_to_string(bench.path("kms.audit")).unwrap();
+    fs::write(bench.path("kms.audit"), log.replace("create-key", "create-kex")).unwrap();
+    let (code, message) = bench.fail(&["audit"]);
+    assert_eq!(code, 54);
+    assert!(message.contains("audit record 0"), "{message}");
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_or_the_environment() {
+    let bench = Bench { dir: tempfile::tempdir().unwrap() };
+    let secret = bench.path("secret");
+    fs::write(&secret, "correct horse\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let from_file =
+        |args: &[&str]| bench.bare(args).arg("--passphrase-file").arg(&secret).output().unwrap();
+    let from_environment = |args: &[&str], passphrase: &str| {
+        bench.bare(args).env("EFSCRYPT_PASSPHRASE", passphrase).output().unwrap()
+    };
+    succeed(from_file(&["init"]));
+    succeed(from_file(&["create"]));
+    assert_eq!(succeed(from_environment(&["list"], "correct horse")).lines().count(), 2);
+    let (code, message) = failure(from_environment(&["list"], "correct house"));
+    assert_eq!(code, 71);
+    assert!(message.contains("kms") && !message.contains("house"), "{message}");
+
+    let new = bench.path("new");
+    let change = ["change-unlock", "--new-key-file", new.to_str().unwrap()];
+    succeed(from_environment(&change, "correct horse"));
+    assert_eq!(failure(from_environment(&["list"], "correct horse")).0, 2);
+    fs::rename(new, bench.path("key")).unwrap();
+    assert_eq!(bench.ok(&["list"]).lines().count(), 2);
+}
+
+#[test]
+fn many_processes_lose_no_change() {
+    const PROCESSES: usize = 12;
+    let bench = Bench::new();
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|i| {
+            let mut command = bench.command(&["create", "--alias", &i.to_string()]);
+            command.stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(bench.json(&["list"]).as_array().unwrap().len(), PROCESSES);
+    assert_eq!(bench.json(&["audit"])["records"], PROCESSES);
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_a_whole_file() {
+    let bench = Bench::new();
+    let mut kept = 0;
+    for i in 0..25u64 {
+        let alias = format!("k{i}");
+        let mut command = bench.command(&["create", "--alias", &alias]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(i * 400));
+        child.kill().unwrap();
+        let finished = child.wait().unwrap().success();
+        let keys = bench.json(&["list"]);
+        let now = keys.as_array().unwrap().len();
+        assert!(now == kept || now == kept + 1, "{kept} keys became {now}");
+        assert!(!finished || now == kept + 1, "a change that was reported is gone");
+        kept = now;
+    }
+    bench.ok(&["create"]);
+    bench.ok(&["audit"]);
+}

@@ -1,0 +1,93 @@
+//! What is recorded, and what is never shown.
+
+use std::fs;
+use std::sync::Arc;
+
+use efscrypt::keys::{AuditPolicy, Audited, EncryptionContext, KeyProvider, MemoryAudit};
+
+use crate::{Bench, context, passphrase};
+
+#[test]
+fn no_key_bytes_in_files_records_errors_or_debug_output() {
+    let bench = Bench::new();
+    let sink = Arc::new(MemoryAudit::new());
+    let kms = Audited::new(bench.init(), sink.clone(), AuditPolicy::FailClosed);
+    kms.create_key(Some("alias/one")).unwrap();
+    let (secret, wrapped) = kms.generate("alias/one", &context()).unwrap();
+    kms.unwrap(&wrapped, &context()).unwrap();
+    let rewrapped = kms.rewrap(&wrapped, &context(), "alias/one").unwrap();
+    let mut texts = vec![format!("{wrapped:?} {rewrapped:?}")];
+    texts.push(format!("{:?}", kms.unwrap(&wrapped, &EncryptionContext::new()).err().unwrap()));
+    kms.disable("alias/one").unwrap();
+    let error = kms.unwrap(&wrapped, &context()).err().unwrap();
+    texts.push(format!("{error:?} {error}"));
+    texts.push(format!("{:?}", kms.describe("alias/one").unwrap()));
+    texts.push(format!("{:?}", sink.take()));
+    texts.push(fs::read_to_string(bench.path()).unwrap());
+
+    let hex: String = secret.expose().iter().map(|b| format!("{b:02x}")).collect();
+    let debug = format!("{:?}", &secret.expose()[..8]);
+    let debug = debug.trim_matches(['[', ']']);
+    for text in &texts {
+        for needle in [&hex[..16], &hex[48..], debug, "correct horse"] {
+            assert!(!text.contains(needle), "{text}");
+        }
+    }
+    let raw = [wrapped.encode(), rewrapped.encode(), texts.concat().into_bytes()].concat();
+    assert!(!raw.windows(8).any(|w| w == &secret.expose()[..8]));
+}
+
+#[test]
+fn every_call_leaves_one_record_whatever_its_end() {
+    let bench = Bench::new();
+    let sink = Arc::new(MemoryAudit::new());
+    let kms = Audited::new(bench.init(), sink.clone(), AuditPolicy::FailClosed);
+    let kms = kms.with_principal("uid 0");
+    let id = kms.create_key(Some("alias/one")).unwrap().id;
+    let (secret, wrapped) = kms.generate("alias/one", &context()).unwrap();
+    kms.wrap("alias/one", &context(), &secret).unwrap();
+    kms.rotate("alias/one").unwrap();
+    kms.rewrap(&wrapped, &context(), "alias/one").unwrap();
+    assert!(kms.unwrap(&wrapped, &EncryptionContext::new()).is_err());
+    kms.set_alias("alias/two", &id).unwrap();
+    kms.delete_alias("alias/two").unwrap();
+    kms.disable(&id).unwrap();
+    assert!(kms.unwrap(&wrapped, &context()).is_err());
+    kms.enable(&id).unwrap();
+    kms.schedule_deletion(&id, 7).unwrap();
+    kms.cancel_deletion(&id).unwrap();
+    kms.describe(&id).unwrap();
+    kms.destroy_expired().unwrap();
+    kms.change_unlock(&passphrase("correct horse"), &passphrase("new")).unwrap();
+    assert!(kms.generate("alias/none", &context()).is_err());
+
+    let records = sink.take();
+    let told: Vec<_> =
+        records.iter().map(|r| (r.op.as_str(), r.key.as_str(), r.result.as_str())).collect();
+    let id = id.as_str();
+    assert_eq!(
+        told,
+        [
+            ("create-key", id, "ok"),
+            ("generate", id, "ok"),
+            ("wrap", id, "ok"),
+            ("rotate", id, "ok"),
+            ("rewrap", id, "ok"),
+            ("unwrap", id, "Corrupt"),
+            ("set-alias", id, "ok"),
+            ("delete-alias", id, "ok"),
+            ("disable", id, "ok"),
+            ("unwrap", id, "KeyDisabled"),
+            ("enable", id, "ok"),
+            ("schedule-deletion", id, "ok"),
+            ("cancel-deletion", id, "ok"),
+            ("describe", id, "ok"),
+            ("destroy-expired", "", "ok"),
+            ("change-unlock", "", "ok"),
+            ("generate", "alias/none", "KeyNotFound"),
+        ]
+    );
+    assert!(records.iter().all(|r| r.principal.as_deref() == Some("uid 0")));
+    assert_eq!(records[1].domain.as_deref(), Some("DATA"));
+    assert_eq!(records[1].context["tenant"], "acme");
+}
