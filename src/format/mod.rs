@@ -15,7 +15,7 @@ mod rows;
 mod space;
 mod superblock;
 
-pub use edit::{Edit, EditReader, Edits};
+pub use edit::{Edit, EditReader, Edits, units_check};
 pub use inode::{FsKey, FsKeyBytes, INODE_LEN, InodeRow, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 pub use node::{NODE_BODY, NODE_HEADER_LEN, NodeHeader};

@@ -30,6 +30,8 @@ pub struct Store {
     options: StoreOptions,
     metadata: Mutex<Arc<dyn KeyProvider>>,
     data: Mutex<Arc<dyn KeyProvider>>,
+    /// Held by a rewrap from reading the slots to writing them.
+    rewrapping: Mutex<()>,
 }
 
 impl Store {

@@ -37,4 +37,4 @@ pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
 
-pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId};
+pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};
