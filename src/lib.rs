@@ -25,6 +25,8 @@ mod tree;
 #[doc(hidden)]
 pub mod txn;
 
+pub mod fs;
+
 mod store;
 
 pub use error::{Error, ErrorKind, Object, Result};
