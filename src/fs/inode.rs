@@ -14,7 +14,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, Result};
 use crate::format::{FsKey, InodeRow, TreeId};
@@ -73,15 +73,16 @@ impl Inode {
     /// [`Error::Stale`] where there is no such inode, or it lost its last name and is not open.
     pub fn read(&self, engine: &Engine, tree: TreeId) -> Result<RowRef<'_>> {
         let mut guard = self.state.read();
-        loop {
-            if let Some(row) = guard.row {
-                return self.live(&row).map(|()| RowRef { _guard: guard, row });
-            }
+        if guard.row.is_none() {
             drop(guard);
             let mut state = self.state.write();
             self.load(&mut state, engine, tree)?;
             guard = RwLockWriteGuard::downgrade(state);
         }
+        let row = RwLockReadGuard::try_map(guard, |state| state.row.as_ref());
+        let row = row.map_err(|_| Error::Stale)?;
+        self.live(&row)?;
+        Ok(row)
     }
 
     /// The write lock with the row read.
@@ -120,19 +121,7 @@ impl Inode {
 pub(in crate::fs) type WriteGuard<'a> = (RwLockWriteGuard<'a, InodeState>, InodeRow);
 
 /// A row under a shared lock.
-pub(in crate::fs) struct RowRef<'a> {
-    /// While it is held the row stands still.
-    _guard: RwLockReadGuard<'a, InodeState>,
-    row: InodeRow,
-}
-
-impl std::ops::Deref for RowRef<'_> {
-    type Target = InodeRow;
-
-    fn deref(&self) -> &InodeRow {
-        &self.row
-    }
-}
+pub(in crate::fs) type RowRef<'a> = MappedRwLockReadGuard<'a, InodeRow>;
 
 /// All inodes in memory, a bounded number.
 pub(in crate::fs) struct InodeTable {
