@@ -25,6 +25,9 @@ mod tree;
 #[doc(hidden)]
 pub mod txn;
 
+#[doc(hidden)]
+pub mod fs;
+
 mod store;
 
 pub use error::{Error, ErrorKind, Object, Result};

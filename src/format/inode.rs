@@ -145,7 +145,7 @@ pub struct InodeRow {
     pub verifier: [u8; 8],
     /// Project, for later quotas.
     pub project: U32,
-    /// Zero.
+    /// [`InodeRow::TRIMMING`]; other bits are zero.
     pub flags: U32,
     /// Bytes of the tail behind the fixed part.
     pub tail_len: U32,
@@ -159,6 +159,9 @@ pub const INODE_LEN: usize = size_of::<InodeRow>();
 const _: () = assert!(INODE_LEN == 192);
 
 impl InodeRow {
+    /// Flag: contents beyond the size are still to be freed, and an ORPHAN row says so.
+    pub const TRIMMING: u32 = 1;
+
     /// Reads an inode row. The tail is for later fields; it is checked and kept by nobody yet.
     pub fn parse(bytes: &[u8], ino: u64) -> Result<InodeRow> {
         let bad = |why| Error::corrupt(Object::Inode { ino }, why);

@@ -6,6 +6,7 @@
 //! unchecked length.
 
 mod edit;
+mod extent;
 mod inode;
 mod log;
 mod node;
@@ -16,6 +17,7 @@ mod space;
 mod superblock;
 
 pub use edit::{Edit, EditReader, Edits};
+pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
 pub use inode::{FsKey, FsKeyBytes, INODE_LEN, InodeRow, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 pub use node::{NODE_BODY, NODE_HEADER_LEN, NodeHeader};
