@@ -25,7 +25,6 @@ mod tree;
 #[doc(hidden)]
 pub mod txn;
 
-#[doc(hidden)]
 pub mod fs;
 
 mod store;

@@ -1,3 +1,30 @@
-//! L7: the file system: inodes, names, attributes and contents as rows and units.
+//! L7: the file system: operations by inode handle, with the semantics that NFS needs.
+//!
+//! A [`FileSystem`] is one tree of an engine, mounted. All operations take `&self`, from any
+//! thread; names are bytes, inodes are numbers. An operation is one transaction: all of it happens
+//! or nothing, also through a crash. It is durable after a later [`FileSystem::sync`] or `fsync`.
+//! Long work (freeing a large file) is done in bounded transactions, each of which leaves a
+//! consistent file system.
+//!
+//! Invariants:
+//!
+//! 1. There is at most one [`Inode`] per number in memory, and a row changes only under its write
+//!    lock, first in the engine and then in memory: a row in memory is never stale.
+//! 2. Locks are taken in this order: directory moves, inodes by ascending number, name cache,
+//!    inode table, engine.
+//! 3. The names of a directory, and what the name cache says of them, change only under the
+//!    directory's write lock.
+//! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.
+//!    It is freed when nobody has it open: nothing else may bring it back.
+//! 5. Change attributes and generations are `epoch << 40 | n` with `n` counting up: none is
+//!    issued twice, also after a crash, because the epoch rises at each open for writing.
 
+mod attr;
+#[doc(hidden)]
 pub mod data;
+mod draft;
+mod inode;
+mod mount;
+
+pub use attr::{Attr, FileType, Time};
+pub use mount::{Clock, FileSystem, MountOptions, ROOT_INO};
