@@ -145,7 +145,7 @@ pub struct InodeRow {
     pub verifier: [u8; 8],
     /// Project, for later quotas.
     pub project: U32,
-    /// Zero.
+    /// [`InodeRow::TRIMMING`] and [`InodeRow::EXCLUSIVE`]; other bits are zero.
     pub flags: U32,
     /// Bytes of the tail behind the fixed part.
     pub tail_len: U32,
@@ -161,6 +161,8 @@ pub const INODE_LEN: usize = size_of::<InodeRow>();
 const _: () = assert!(INODE_LEN == 192);
 
 impl InodeRow {
+    /// Flag: contents beyond the size are still to be freed, and an ORPHAN row says so.
+    pub const TRIMMING: u32 = 1;
     /// Flag: created exclusively, and no attribute was set since; `verifier` says by whom.
     pub const EXCLUSIVE: u32 = 2;
 

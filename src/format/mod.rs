@@ -7,6 +7,7 @@
 
 mod dirent;
 mod edit;
+mod extent;
 mod handle;
 mod inode;
 mod log;
@@ -20,6 +21,7 @@ mod xattr;
 
 pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
 pub use edit::{Edit, EditReader, Edits};
+pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
 pub use handle::{HANDLE_LEN, HandleRow};
 pub use inode::{FsKey, FsKeyBytes, INODE_LEN, InodeRow, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};

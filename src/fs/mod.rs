@@ -20,6 +20,7 @@
 //!    issued twice, also after a crash, because the epoch rises at each open for writing.
 
 mod attr;
+#[doc(hidden)]
 pub mod data;
 mod draft;
 mod inode;
