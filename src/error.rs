@@ -152,6 +152,9 @@ pub enum Error {
     /// A rename that would put a directory below itself.
     #[error("a directory cannot be moved below itself")]
     Loop,
+    /// The attributes are not those that the caller knows: its guard does not hold.
+    #[error("the file changed since its attributes were read")]
+    NotSync,
     /// The store or this handle was opened for reading.
     #[error("opened read-only")]
     ReadOnly,
@@ -258,6 +261,7 @@ pub enum ErrorKind {
     NotSupported = 14,
     Loop = 15,
     ReadOnly = 16,
+    NotSync = 17,
     NoSpace = 30,
     Io = 31,
     Poisoned = 32,
@@ -307,6 +311,7 @@ impl Error {
             Error::BadHandle => (K::BadHandle, Errno::BADF),
             Error::NotSupported => (K::NotSupported, Errno::OPNOTSUPP),
             Error::Loop => (K::Loop, Errno::INVAL),
+            Error::NotSync => (K::NotSync, Errno::AGAIN),
             Error::ReadOnly => (K::ReadOnly, Errno::ROFS),
             Error::NoSpace => (K::NoSpace, Errno::NOSPC),
             Error::Io { .. } => (K::Io, Errno::IO),
