@@ -77,8 +77,7 @@ struct InlineIdentity {
 
 const _: () = assert!(size_of::<RawExtent>() == 48);
 const _: () = assert!(size_of::<RawInline>() == 44);
-const _: () =
-    assert!(size_of::<RawExtent>() + RUN_UNITS as usize * UNIT_TAG_LEN <= MAX_VALUE_LEN);
+const _: () = assert!(size_of::<RawExtent>() + RUN_UNITS as usize * UNIT_TAG_LEN <= MAX_VALUE_LEN);
 const _: () = assert!(size_of::<RawInline>() + MAX_INLINE_LEN <= MAX_VALUE_LEN);
 
 /// Where the units of an extent are, and what they were sealed under.
