@@ -18,20 +18,39 @@
 //! transactions that hold the inode row too: the caller's [`Finish`] sets what else changes in
 //! it, such as times, and puts it.
 
+mod buffer;
+mod change;
+mod free;
 mod keys;
+mod map;
+mod read;
+mod seek;
+mod truncate;
+mod unit;
+mod write;
 
 use std::sync::Arc;
 
+pub use free::owned_units;
 pub use keys::DataKeys;
 
-use crate::format::{Edits, InodeRow, TreeId};
+use buffer::Pool;
+
+use crate::format::{Edits, TreeId};
+pub use crate::format::{FsKey, InodeRow};
 use crate::limits::DATA_KEY_UNITS;
 use crate::txn::{Engine, Lsn};
 
 /// Completes a transaction on a file: changes what else is new in the inode row (times, change
-/// attribute) and puts the row, and nothing more: at most 2 edits of 8 KiB. Called once for each
-/// transaction, which may then still fail; the row it is given is then forgotten.
+/// attribute) and puts the row, and nothing more: at most [`FINISH_EDITS`] edits of
+/// [`FINISH_BYTES`] bytes. Called once for each transaction, which may then still fail; the row
+/// it is given is then forgotten.
 pub type Finish<'a> = dyn FnMut(&mut InodeRow, &mut Edits) + 'a;
+
+/// Most edits of a [`Finish`].
+pub const FINISH_EDITS: usize = 2;
+/// Most bytes of keys and values of a [`Finish`].
+pub const FINISH_BYTES: usize = 8 << 10;
 
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +69,13 @@ pub struct Contents {
     keys: Arc<DataKeys>,
     /// Units that one data key seals.
     key_units: u64,
+    pool: Pool,
 }
 
 impl Contents {
     /// The contents of the files of `tree`.
     pub fn new(engine: Arc<Engine>, tree: TreeId, keys: Arc<DataKeys>) -> Contents {
-        Contents { engine, tree, keys, key_units: DATA_KEY_UNITS }
+        Contents { engine, tree, keys, key_units: DATA_KEY_UNITS, pool: Pool::default() }
     }
 
     /// The same with another bound on the units that one data key seals: for tests.
