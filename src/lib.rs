@@ -29,5 +29,7 @@ pub mod fs;
 
 mod store;
 
+pub mod check;
+
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};
