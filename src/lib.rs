@@ -29,5 +29,8 @@ pub mod fs;
 
 mod store;
 
+#[doc(hidden)]
+pub mod ffi;
+
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};
