@@ -31,5 +31,8 @@ mod store;
 
 pub mod check;
 
+#[doc(hidden)]
+pub mod ffi;
+
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};
