@@ -25,7 +25,11 @@ mod tree;
 #[doc(hidden)]
 pub mod txn;
 
+pub mod fs;
+
 mod store;
+
+pub mod check;
 
 #[doc(hidden)]
 pub mod ffi;

@@ -46,6 +46,8 @@ pub enum efscrypt_status {
     Loop = 15,
     /// Opened read-only.
     ReadOnly = 16,
+    /// The attributes changed since the caller read them.
+    NotSync = 17,
     /// No space left; deleting still works.
     NoSpace = 30,
     /// The device failed.
@@ -115,6 +117,7 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::NotSupported => S::NotSupported,
             ErrorKind::Loop => S::Loop,
             ErrorKind::ReadOnly => S::ReadOnly,
+            ErrorKind::NotSync => S::NotSync,
             ErrorKind::NoSpace => S::NoSpace,
             ErrorKind::Io => S::Io,
             ErrorKind::Poisoned => S::Poisoned,

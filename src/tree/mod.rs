@@ -105,6 +105,11 @@ impl Forest {
         self.state.write().trees.insert(tree, Tree { root, changed: false });
     }
 
+    /// The generation that changes belong to.
+    pub fn generation(&self) -> u64 {
+        self.state.read().generation
+    }
+
     /// Bytes of nodes that are dirty in the current generation.
     pub fn dirty_bytes(&self) -> usize {
         self.state.read().dirty * NODE_SIZE
