@@ -6,9 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod create;
+mod describe;
 mod exit;
 mod key;
 mod output;
+mod rewrap;
+mod store;
 mod unlock;
 
 /// Create, inspect and operate encrypted stores and the keys that open them
@@ -23,12 +27,21 @@ struct Cli {
 enum Command {
     /// Keep keys in a key service file
     Key(key::KeyArgs),
+    /// Make a store
+    Create(create::CreateArgs),
+    /// Show what a store says about itself
+    Describe(describe::DescribeArgs),
+    /// Put a store under other keys
+    Rewrap(rewrap::RewrapArgs),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Key(args) => key::run(args),
+        Command::Create(args) => create::run(args),
+        Command::Describe(args) => describe::run(args),
+        Command::Rewrap(args) => rewrap::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
