@@ -38,6 +38,8 @@ pub enum Access {
     /// Names, attributes and key slots, not contents: opens without the contents key, and changes
     /// nothing. Several such may have the store open.
     Metadata,
+    /// Everything, changing nothing.
+    Read,
     /// Everything.
     Write,
 }
