@@ -277,55 +277,130 @@ pub enum ErrorKind {
     Internal = 99,
 }
 
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: &[ErrorKind] = &[
+        ErrorKind::NotFound,
+        ErrorKind::Exists,
+        ErrorKind::NotDirectory,
+        ErrorKind::IsDirectory,
+        ErrorKind::NotEmpty,
+        ErrorKind::NameTooLong,
+        ErrorKind::InvalidArgument,
+        ErrorKind::TooManyLinks,
+        ErrorKind::FileTooLarge,
+        ErrorKind::NoAttribute,
+        ErrorKind::BufferTooSmall,
+        ErrorKind::Stale,
+        ErrorKind::BadHandle,
+        ErrorKind::NotSupported,
+        ErrorKind::Loop,
+        ErrorKind::ReadOnly,
+        ErrorKind::NoSpace,
+        ErrorKind::Io,
+        ErrorKind::Poisoned,
+        ErrorKind::InUse,
+        ErrorKind::NotAStore,
+        ErrorKind::Unsupported,
+        ErrorKind::Truncated,
+        ErrorKind::Corrupt,
+        ErrorKind::WrongKey,
+        ErrorKind::WrongPassphrase,
+        ErrorKind::KeyNotFound,
+        ErrorKind::KeyDisabled,
+        ErrorKind::KeyDenied,
+        ErrorKind::KeyUnreachable,
+        ErrorKind::KeyUnavailable,
+        ErrorKind::Forked,
+        ErrorKind::Internal,
+    ];
+
+    /// The `errno` value (Linux) that a POSIX server answers with.
+    pub fn errno(self) -> i32 {
+        use ErrorKind as K;
+        let errno = match self {
+            K::NotFound => Errno::NOENT,
+            K::Exists => Errno::EXIST,
+            K::NotDirectory => Errno::NOTDIR,
+            K::IsDirectory => Errno::ISDIR,
+            K::NotEmpty => Errno::NOTEMPTY,
+            K::NameTooLong => Errno::NAMETOOLONG,
+            K::InvalidArgument => Errno::INVAL,
+            K::TooManyLinks => Errno::MLINK,
+            K::FileTooLarge => Errno::FBIG,
+            K::NoAttribute => Errno::NODATA,
+            K::BufferTooSmall => Errno::RANGE,
+            K::Stale => Errno::STALE,
+            K::BadHandle => Errno::BADF,
+            K::NotSupported => Errno::OPNOTSUPP,
+            K::Loop => Errno::INVAL,
+            K::ReadOnly => Errno::ROFS,
+            K::NoSpace => Errno::NOSPC,
+            K::Io => Errno::IO,
+            K::Poisoned => Errno::IO,
+            K::InUse => Errno::BUSY,
+            K::NotAStore => Errno::INVAL,
+            K::Unsupported => Errno::OPNOTSUPP,
+            K::Truncated => Errno::IO,
+            K::Corrupt => Errno::IO,
+            K::WrongKey => Errno::ACCESS,
+            K::WrongPassphrase => Errno::ACCESS,
+            K::KeyNotFound => Errno::ACCESS,
+            K::KeyDisabled => Errno::ACCESS,
+            K::KeyDenied => Errno::ACCESS,
+            K::KeyUnreachable => Errno::AGAIN,
+            K::KeyUnavailable => Errno::ACCESS,
+            K::Forked => Errno::IO,
+            K::Internal => Errno::IO,
+        };
+        errno.raw_os_error()
+    }
+}
+
 impl Error {
     /// The kind, whose number is stable.
     pub fn kind(&self) -> ErrorKind {
-        self.class().0
+        use ErrorKind as K;
+        match self {
+            Error::NotFound => K::NotFound,
+            Error::Exists => K::Exists,
+            Error::NotDirectory => K::NotDirectory,
+            Error::IsDirectory => K::IsDirectory,
+            Error::NotEmpty => K::NotEmpty,
+            Error::NameTooLong => K::NameTooLong,
+            Error::InvalidArgument(_) => K::InvalidArgument,
+            Error::TooManyLinks => K::TooManyLinks,
+            Error::FileTooLarge => K::FileTooLarge,
+            Error::NoAttribute => K::NoAttribute,
+            Error::BufferTooSmall => K::BufferTooSmall,
+            Error::Stale => K::Stale,
+            Error::BadHandle => K::BadHandle,
+            Error::NotSupported => K::NotSupported,
+            Error::Loop => K::Loop,
+            Error::ReadOnly => K::ReadOnly,
+            Error::NoSpace => K::NoSpace,
+            Error::Io { .. } => K::Io,
+            Error::Poisoned(_) => K::Poisoned,
+            Error::InUse => K::InUse,
+            Error::NotAStore => K::NotAStore,
+            Error::Unsupported(_) => K::Unsupported,
+            Error::Truncated { .. } => K::Truncated,
+            Error::Corrupt { .. } => K::Corrupt,
+            Error::WrongKey(_) => K::WrongKey,
+            Error::WrongPassphrase => K::WrongPassphrase,
+            Error::KeyNotFound(_) => K::KeyNotFound,
+            Error::KeyDisabled { .. } => K::KeyDisabled,
+            Error::KeyDenied(_) => K::KeyDenied,
+            Error::KeyUnreachable(_) => K::KeyUnreachable,
+            Error::KeyUnavailable => K::KeyUnavailable,
+            Error::Forked => K::Forked,
+            Error::Internal(_) => K::Internal,
+        }
     }
 
     /// The `errno` value (Linux) that a POSIX server answers with.
     pub fn errno(&self) -> i32 {
-        self.class().1.raw_os_error()
-    }
-
-    /// One row per variant: its kind and its errno.
-    fn class(&self) -> (ErrorKind, Errno) {
-        use ErrorKind as K;
-        match self {
-            Error::NotFound => (K::NotFound, Errno::NOENT),
-            Error::Exists => (K::Exists, Errno::EXIST),
-            Error::NotDirectory => (K::NotDirectory, Errno::NOTDIR),
-            Error::IsDirectory => (K::IsDirectory, Errno::ISDIR),
-            Error::NotEmpty => (K::NotEmpty, Errno::NOTEMPTY),
-            Error::NameTooLong => (K::NameTooLong, Errno::NAMETOOLONG),
-            Error::InvalidArgument(_) => (K::InvalidArgument, Errno::INVAL),
-            Error::TooManyLinks => (K::TooManyLinks, Errno::MLINK),
-            Error::FileTooLarge => (K::FileTooLarge, Errno::FBIG),
-            Error::NoAttribute => (K::NoAttribute, Errno::NODATA),
-            Error::BufferTooSmall => (K::BufferTooSmall, Errno::RANGE),
-            Error::Stale => (K::Stale, Errno::STALE),
-            Error::BadHandle => (K::BadHandle, Errno::BADF),
-            Error::NotSupported => (K::NotSupported, Errno::OPNOTSUPP),
-            Error::Loop => (K::Loop, Errno::INVAL),
-            Error::ReadOnly => (K::ReadOnly, Errno::ROFS),
-            Error::NoSpace => (K::NoSpace, Errno::NOSPC),
-            Error::Io { .. } => (K::Io, Errno::IO),
-            Error::Poisoned(_) => (K::Poisoned, Errno::IO),
-            Error::InUse => (K::InUse, Errno::BUSY),
-            Error::NotAStore => (K::NotAStore, Errno::INVAL),
-            Error::Unsupported(_) => (K::Unsupported, Errno::OPNOTSUPP),
-            Error::Truncated { .. } => (K::Truncated, Errno::IO),
-            Error::Corrupt { .. } => (K::Corrupt, Errno::IO),
-            Error::WrongKey(_) => (K::WrongKey, Errno::ACCESS),
-            Error::WrongPassphrase => (K::WrongPassphrase, Errno::ACCESS),
-            Error::KeyNotFound(_) => (K::KeyNotFound, Errno::ACCESS),
-            Error::KeyDisabled { .. } => (K::KeyDisabled, Errno::ACCESS),
-            Error::KeyDenied(_) => (K::KeyDenied, Errno::ACCESS),
-            Error::KeyUnreachable(_) => (K::KeyUnreachable, Errno::AGAIN),
-            Error::KeyUnavailable => (K::KeyUnavailable, Errno::ACCESS),
-            Error::Forked => (K::Forked, Errno::IO),
-            Error::Internal(_) => (K::Internal, Errno::IO),
-        }
+        self.kind().errno()
     }
 
     pub(crate) fn corrupt(object: Object, why: &'static str) -> Error {

@@ -27,5 +27,8 @@ pub mod txn;
 
 mod store;
 
+#[doc(hidden)]
+pub mod ffi;
+
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};

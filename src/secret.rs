@@ -13,6 +13,15 @@ use zeroize::Zeroize;
 /// There is no `Clone`, `Debug` or `PartialEq`: copies are made on purpose with
 /// [`Secret::from_slice`], and comparison is [`Secret::ct_eq`]. For keys that live as long as a
 /// store, an arena slot ([`crate::crypto::KeyArena`]) adds locked memory around the bytes.
+///
+/// ```compile_fail
+/// let secret = efscrypt::secret::Secret::<32>::zeroed();
+/// let copy = secret.clone();
+/// ```
+///
+/// ```compile_fail
+/// println!("{:?}", efscrypt::secret::Secret::<32>::zeroed());
+/// ```
 pub struct Secret<const N: usize> {
     bytes: Box<[u8; N]>,
 }

@@ -12,7 +12,9 @@
 //! 4. A region is looked at only when it is loaded; loading is lazy, so opening costs nothing.
 //! 5. Before a unit of a chunk is handed out for the first time, the device allocated the chunk:
 //!    lack of space on the host shows here, where it fails one operation, and not at a write.
-//! 6. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
+//! 6. The store stays compact: free units below the `frontier`, the end of what was ever handed
+//!    out, go first. It moves only where those are few or too scattered.
+//! 7. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -56,6 +58,8 @@ struct State {
     given: Units,
     /// Given back by a durable checkpoint, with its generation; waiting for older pins.
     waiting: VecDeque<(u64, Units)>,
+    /// The end of what was handed out so far.
+    frontier: u64,
     /// Units from here on are not handed out: the end of the pool, or where the device is full.
     limit: u64,
     /// Free units at or above the limit, busy for now.
@@ -90,8 +94,11 @@ impl Space {
         layout: Layout,
         roots: [SpaceEntry; SPACE_ROOTS],
         used: u64,
+        device_len: u64,
     ) -> Space {
+        let device_units = (device_len / UNIT as u64).saturating_sub(layout.pool_base);
         let state = State {
+            frontier: if used == 0 { 0 } else { device_units.min(layout.pool_units) },
             roots,
             index: HashMap::new(),
             regions: BTreeMap::new(),
@@ -133,18 +140,40 @@ impl Space {
         }
     }
 
-    /// A clear run of `want` units, or the longest of those that a bounded search saw.
+    /// A clear run of `want` units. Below the frontier a shorter one will do, unless little is
+    /// free there; beyond it all is.
     fn find_run(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
+        let start = state.data_cursor;
+        let below = self.find_run_below(state, want, start, state.frontier)?;
+        let whole = |run: &Range<u64>| run.end - run.start == u64::from(want);
+        if below.as_ref().is_some_and(|(_, run)| whole(run) || !state.is_crowded()) {
+            return Ok(below);
+        }
+        let (frontier, limit) = (state.frontier, state.limit);
+        let beyond = self.find_run_below(state, want, frontier, limit)?;
+        Ok(if beyond.is_some() { beyond } else { below })
+    }
+
+    /// A clear run of `want` units, or the longest of those that a bounded search saw.
+    fn find_run_below(
+        &self,
+        state: &mut State,
+        want: u32,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<(u64, Range<u64>)>> {
         let mut best: Option<(u64, Range<u64>)> = None;
-        let (mut looked, start) = (0, state.data_cursor);
-        for region in regions_from(state.limit, start / REGION_UNITS) {
+        let mut looked = 0;
+        for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
             if self.free_of(state, region)? == 0 {
                 continue;
             }
             let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
             let bitmap = &self.load(state, region)?.busy;
-            let run = bitmap.find_run(from, u64::from(want));
-            if let Some(run) = run.or_else(|| bitmap.find_run(0, u64::from(want))) {
+            let fits = |run: &Range<u64>| region * REGION_UNITS + run.end <= end;
+            let run = bitmap.find_run(from, u64::from(want)).filter(fits);
+            let run = run.or_else(|| bitmap.find_run(0, u64::from(want)).filter(fits));
+            if let Some(run) = run {
                 let len = run.end - run.start;
                 if best.as_ref().is_none_or(|(_, best)| len > best.end - best.start) {
                     best = Some((region, run));
@@ -171,38 +200,58 @@ impl Space {
         let chunk_nodes = (CHUNK / NODE_UNITS) as usize;
         let mut left = count;
         while left > 0 {
-            let whole = left >= chunk_nodes;
-            let found = match self.find_nodes(&mut state, if whole { CHUNK } else { NODE_UNITS })? {
-                Some(found) => Some((found, if whole { CHUNK } else { NODE_UNITS })),
-                None if whole => {
-                    self.find_nodes(&mut state, NODE_UNITS)?.map(|found| (found, NODE_UNITS))
-                }
-                None => None,
-            };
-            let ((region, at), units) = found.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, at..at + units)? {
+            let found = self.find_place(&mut state, left >= chunk_nodes)?;
+            let (region, range) = found.ok_or(Error::NoSpace)?;
+            if !self.hand_out(&mut state, region, range.clone())? {
                 continue;
             }
-            state.node_cursor = region * REGION_UNITS + at + units;
-            let first = self.layout.pool_base + region * REGION_UNITS + at;
-            out.extend((0..units / NODE_UNITS).map(|node| first + node * NODE_UNITS));
-            left = left.saturating_sub((units / NODE_UNITS) as usize);
+            state.node_cursor = region * REGION_UNITS + range.end;
+            let first = self.layout.pool_base + region * REGION_UNITS + range.start;
+            let nodes = (range.end - range.start) / NODE_UNITS;
+            out.extend((0..nodes).map(|node| first + node * NODE_UNITS));
+            left = left.saturating_sub(nodes as usize);
         }
         Ok(())
     }
 
-    /// Room for nodes: an aligned clear stretch of `units`, from the node cursor on.
-    fn find_nodes(&self, state: &mut State, units: u64) -> Result<Option<(u64, u64)>> {
-        let start = state.node_cursor;
-        for region in regions_from(state.limit, start / REGION_UNITS) {
+    /// Room for nodes: a whole chunk where one is wanted and to be had, else room for one node.
+    fn find_place(&self, state: &mut State, whole: bool) -> Result<Option<(u64, Range<u64>)>> {
+        let (start, frontier, limit) = (state.node_cursor, state.frontier, state.limit);
+        let tries = match (whole, state.is_crowded()) {
+            (true, true) => &[(CHUNK, false), (CHUNK, true), (NODE_UNITS, true)][..],
+            (true, false) => &[(CHUNK, false), (NODE_UNITS, false), (CHUNK, true)],
+            (false, _) => &[(NODE_UNITS, false), (NODE_UNITS, true)],
+        };
+        for &(units, beyond) in tries {
+            let (from, end) = if beyond { (frontier, limit) } else { (start, frontier) };
+            if let Some((region, at)) = self.find_nodes(state, units, from, end)? {
+                return Ok(Some((region, at..at + units)));
+            }
+        }
+        self.find_nodes(state, NODE_UNITS, 0, limit)
+            .map(|found| found.map(|(region, at)| (region, at..at + NODE_UNITS)))
+    }
+
+    /// An aligned clear stretch of `units`, from `start` on and around, below `end`.
+    fn find_nodes(
+        &self,
+        state: &mut State,
+        units: u64,
+        start: u64,
+        end: u64,
+    ) -> Result<Option<(u64, u64)>> {
+        for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
             if self.free_of(state, region)? < units {
                 continue;
             }
             let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
             let busy = &self.load(state, region)?.busy;
-            let search = |from| match units {
-                NODE_UNITS => busy.find_node(from),
-                _ => busy.find_chunk(from, units),
+            let search = |from| {
+                match units {
+                    NODE_UNITS => busy.find_node(from),
+                    _ => busy.find_chunk(from, units),
+                }
+                .filter(|at| region * REGION_UNITS + at + units <= end)
             };
             if let Some(at) = search(from).or_else(|| search(0)) {
                 return Ok(Some((region, at)));
@@ -235,7 +284,8 @@ impl Space {
         }
         let region = self.load(state, number)?;
         region.backed = backed;
-        region.free -= region.busy.set(range);
+        region.free -= region.busy.set(range.clone());
+        state.frontier = state.frontier.max(number * REGION_UNITS + range.end);
         Ok(true)
     }
 
@@ -535,6 +585,11 @@ fn regions_from(limit: u64, first: u64) -> impl Iterator<Item = u64> {
 }
 
 impl State {
+    /// Whether less than an eighth of what lies below the frontier is free.
+    fn is_crowded(&self) -> bool {
+        (self.frontier.saturating_sub(self.used)) * 8 < self.frontier
+    }
+
     /// Makes the free units of a region at or above the limit busy.
     fn withhold(&mut self, number: u64) {
         let start = self.limit.saturating_sub(number * REGION_UNITS).min(REGION_UNITS);

@@ -57,44 +57,37 @@ impl Backend {
 /// meant ran and that no other did.
 #[cfg(test)]
 pub(crate) mod probe {
-    use std::cell::Cell;
+    use std::cell::RefCell;
 
     use super::Backend;
 
-    /// Every dispatched kernel.
+    /// Every kernel that can be dispatched to.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Kernel {
         Xts(Backend),
         Hash(Backend),
         Seal(Backend),
+        /// XTS and hash of units in one pass.
+        Unit(Backend),
     }
 
     thread_local! {
-        static HITS: Cell<[u64; 9]> = const { Cell::new([0; 9]) };
-    }
-
-    fn index(kernel: Kernel) -> usize {
-        match kernel {
-            Kernel::Xts(backend) => backend as usize,
-            Kernel::Hash(backend) => 3 + backend as usize,
-            Kernel::Seal(backend) => 6 + backend as usize,
-        }
+        static HITS: RefCell<Vec<Kernel>> = const { RefCell::new(Vec::new()) };
     }
 
     /// Called by every kernel's entry.
     pub(crate) fn hit(kernel: Kernel) {
-        let mut hits = HITS.get();
-        hits[index(kernel)] += 1;
-        HITS.set(hits);
+        HITS.with_borrow_mut(|hits| {
+            if !hits.contains(&kernel) {
+                hits.push(kernel);
+            }
+        });
     }
 
-    /// The kernels that ran on this thread during `f`.
+    /// The kernels that ran on this thread during `f`, in the order of their first run.
     pub(crate) fn during(f: impl FnOnce()) -> Vec<Kernel> {
-        let before = HITS.get();
+        HITS.take();
         f();
-        let after = HITS.get();
-        let all = Backend::ALL.map(Kernel::Xts).into_iter();
-        let all = all.chain(Backend::ALL.map(Kernel::Hash)).chain(Backend::ALL.map(Kernel::Seal));
-        all.filter(|&k| after[index(k)] > before[index(k)]).collect()
+        HITS.take()
     }
 }

@@ -46,10 +46,12 @@ impl UnitMac {
         length_block(32, unit_len)
     }
 
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn key_id(&self) -> u128 {
         self.key_id
     }
 
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn hash_key(&self) -> &HashKey {
         &self.hash
     }

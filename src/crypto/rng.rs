@@ -65,6 +65,7 @@ impl Rng {
     /// # Errors
     /// [`Error::Io`] if the operating system has none; [`Error::Forked`] in a forked child.
     pub fn fill(&self, out: &mut [u8]) -> Result<()> {
+        self.buffer.arena().check()?;
         self.buffer.get()?.lock().fill(out)
     }
 

@@ -10,10 +10,12 @@ use std::arch::x86_64::*;
 
 use zeroize::Zeroize;
 
+#[cfg(test)]
+use super::backend::{Backend, probe};
 use super::polyval::clmul512::{Powers, lane, lane_0};
 use super::polyval::length_block;
 use super::x86::{
-    EncryptKeys, ROUND_KEYS, Zmm8, broadcast, encrypt_blocks, encrypt_stride, from_u128,
+    EncryptKeys, ROUND_KEYS, Scratch, Zmm8, broadcast, encrypt_blocks, encrypt_stride, from_u128,
     load_stride, store_stride, xor_stride,
 };
 use crate::cpu::Vaes512;
@@ -35,6 +37,8 @@ impl Key {
 
     /// Encrypts `buf` in place and returns the tag.
     pub(super) fn seal(&self, nonce: &[u8; 12], aad: &[u8], buf: &mut [u8]) -> [u8; 16] {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Seal(Backend::Vaes512));
         let message = self.message(nonce);
         let mut sum = message.hash.update_padded(0, aad);
         sum = message.hash.update_padded(sum, buf);
@@ -54,6 +58,8 @@ impl Key {
         buf: &mut [u8],
         tag: &[u8; 16],
     ) -> bool {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Seal(Backend::Vaes512));
         let message = self.message(nonce);
         let sum = message.hash.update_padded(0, aad);
         // SAFETY: `token` proves the instructions.
@@ -137,10 +143,9 @@ fn xor_tail(keys: &[__m128i; ROUND_KEYS], counters: &Zmm8, tail: &mut [u8]) {
     if tail.is_empty() {
         return;
     }
-    let mut keystream = [0u8; STRIDE];
-    store_stride(&mut keystream, &encrypt_stride(keys, counters));
-    tail.iter_mut().zip(&keystream).for_each(|(byte, key)| *byte ^= key);
-    keystream.zeroize();
+    let mut keystream = Scratch::new(&[]);
+    store_stride(keystream.bytes(), &encrypt_stride(keys, counters));
+    tail.iter_mut().zip(keystream.bytes()).for_each(|(byte, key)| *byte ^= *key);
 }
 
 /// The first 32 counter blocks: the tag with its top bit set, plus 0 to 31 in the first four

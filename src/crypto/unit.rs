@@ -4,6 +4,9 @@
 //! A unit's MAC covers the key id, the tweak and the ciphertext, and is verified before anything
 //! is decrypted. Its crc32 covers the ciphertext, so that a scrub finds damage without a key.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -259,51 +262,5 @@ impl DataKey {
         tag: &[u8; 16],
     ) -> std::result::Result<(), AuthError> {
         self.inline.open(nonce, aad, buf, tag)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STORE: [u8; 16] = [9; 16];
-    const TWEAK: u128 = 0x0123_4567_89ab_cdef_0011_2233 << 32;
-
-    fn key(byte: u8, key_id: u64) -> Slot<DataKey> {
-        let dek = Secret::from_slice(&[byte; 32]).unwrap();
-        DataKey::derive(&KeyArena::new().unwrap(), &dek, &STORE, key_id).unwrap()
-    }
-
-    fn pattern(len: usize) -> Vec<u8> {
-        (0..len).map(|i| (i % 251) as u8).collect()
-    }
-
-    fn seal(key: &DataKey, tweak: u128, plain: &[u8]) -> (Vec<u8>, Vec<UnitTag>) {
-        let mut cipher = vec![0u8; plain.len()];
-        let mut tags = vec![UnitTag::default(); plain.len() / UNIT];
-        key.seal_units(tweak, plain, &mut cipher, &mut tags);
-        (cipher, tags)
-    }
-
-    #[test]
-    fn units_come_back_for_every_count_around_the_batches() {
-        let key = key(1, 5);
-        for units in [1, 2, 7, 15, 16, 17, 31, 32, 33, 64] {
-            let plain = pattern(units * UNIT);
-            let (mut buf, tags) = seal(&key, TWEAK, &plain);
-            assert_ne!(buf, plain);
-            for (unit, tag) in buf.chunks(UNIT).zip(&tags) {
-                assert_eq!(tag.crc.get(), crc32fast::hash(unit));
-            }
-            key.open_units(TWEAK, &mut buf, &tags).unwrap();
-            assert_eq!(buf, plain);
-        }
-    }
-
-    #[test]
-    fn unusable_keys_are_refused() {
-        let arena = KeyArena::new().unwrap();
-        let zero = DataKey::derive(&arena, &Secret::zeroed(), &STORE, 1);
-        assert!(matches!(zero, Err(Error::InvalidArgument(_))));
     }
 }

@@ -8,6 +8,8 @@
 
 use std::arch::x86_64::*;
 
+#[cfg(test)]
+use super::backend::{Backend, probe};
 use super::polyval::clmul512::{Powers, lane, lane_0};
 use super::x86::{Zmm8, load_stride, store_stride};
 use super::xts::TWEAK_BATCH;
@@ -28,6 +30,8 @@ pub(super) struct UnitPass<'a> {
 impl UnitPass<'_> {
     /// Encrypts whole units, at most [`TWEAK_BATCH`], and writes the hash of each.
     pub(super) fn seal(&self, first: u128, plain: &[u8], cipher: &mut [u8], out: &mut [[u8; 16]]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Unit(Backend::Vaes512));
         // SAFETY: a key of either kind is made only with the token of these instructions.
         unsafe { self.seal_all(first, plain, cipher, out) }
     }
@@ -40,6 +44,8 @@ impl UnitPass<'_> {
         buf: &mut [u8],
         verify: impl FnMut(usize, [u8; 16]) -> bool,
     ) -> Result<(), usize> {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Unit(Backend::Vaes512));
         // SAFETY: a key of either kind is made only with the token of these instructions.
         unsafe { self.open_all(first, buf, verify) }
     }

@@ -38,7 +38,7 @@ impl Engine {
             result = self.try_commit(edits, class);
         }
         if result.is_ok() {
-            self.relieve();
+            self.hold_back();
         }
         result
     }
@@ -109,15 +109,24 @@ impl Engine {
         self.space.has_given() || self.forest.dirty_bytes() > 0
     }
 
-    /// Bounds the memory of dirty nodes: beyond the cap this caller writes a checkpoint, while
-    /// others go on; far beyond it they wait for it. A failure shows at the next change.
-    fn relieve(&self) {
-        let cap = (self.options.cache_bytes / 4).max(32 * NODE_SIZE);
-        let dirty = self.forest.dirty_bytes();
-        if dirty > cap * 3 / 2 {
-            let _poisoned = self.checkpoint();
-        } else if dirty > cap {
+    /// Writes a checkpoint where much is dirty and nobody writes one. Callers of
+    /// [`Engine::commit`] call this after they let their own locks go, so that nobody waits for
+    /// them meanwhile. A failure shows at the next change.
+    pub fn relieve(&self) {
+        if self.forest.dirty_bytes() > self.dirty_cap() {
             let _poisoned = self.try_checkpoint();
         }
+    }
+
+    /// Bounds the memory of dirty nodes: far beyond the cap every writer waits for a checkpoint.
+    fn hold_back(&self) {
+        if self.forest.dirty_bytes() > self.dirty_cap() * 3 / 2 {
+            let _poisoned = self.checkpoint();
+        }
+    }
+
+    /// Bytes of dirty nodes from which on a checkpoint is due.
+    pub(super) fn dirty_cap(&self) -> usize {
+        (self.options.cache_bytes / 4).max(32 * NODE_SIZE)
     }
 }

@@ -171,7 +171,10 @@ impl Engine {
         let (device_, sealer_) = (Arc::clone(&device), Arc::clone(&sealer));
         let roots: [SpaceEntry; _] = body.space;
         let used = body.used_units.get();
-        let space = Arc::new(Space::new(device_, sealer_, layout, roots, used));
+        let device_len =
+            device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        let space = Space::new(device_, sealer_, layout, roots, used, device_len);
+        let space = Arc::new(space);
         let forest = Forest::new(
             Arc::clone(&device),
             Arc::clone(&sealer),

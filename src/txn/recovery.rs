@@ -17,7 +17,6 @@ use crate::error::{Error, Object, Result};
 use crate::format::{
     Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
 };
-use crate::limits::NODE_SIZE;
 
 /// What opening found in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,8 +93,7 @@ impl Engine {
             done.bytes += payload.len() as u64;
             tail = next;
             self.queue.restart(tail);
-            let cap = (self.options.cache_bytes / 4).max(32 * NODE_SIZE);
-            if self.forest.dirty_bytes() > cap {
+            if self.forest.dirty_bytes() > self.dirty_cap() {
                 self.checkpoint()?;
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! Every contestant runs once in each round, so that whatever else the machine does hits all of
 //! them; figures are medians over the rounds, and ratios are medians of the ratio within a round.
-//! Run with `cargo run --release --manifest-path benches/peers/Cargo.toml`.
+//! Run with `cargo run --release --manifest-path benches/peers/Cargo.toml`; it needs the headers of
+//! OpenSSL (`libssl-dev`) and builds AWS-LC.
 
 mod peers;
 
@@ -21,7 +22,10 @@ const CASES: [(usize, usize); 4] =
     [(4096, 4096), (64 * 1024, 512), (64 * 1024, 4096), (64 * 1024, 64 * 1024)];
 
 fn main() {
-    println!("{:<28}{:>8}{:>10}{:>10}{:>9}{:>9}", "", "unit", "ns/call", "GB/s", "/aws-lc", "/openssl");
+    println!(
+        "{:<28}{:>8}{:>10}{:>10}{:>9}{:>9}",
+        "", "unit", "ns/call", "GB/s", "/aws-lc", "/openssl"
+    );
     for (call, unit) in CASES {
         for encrypt in [true, false] {
             let direction = if encrypt { "encrypt" } else { "decrypt" };
@@ -33,8 +37,7 @@ fn main() {
 
 /// Runs one case and prints a line for each contestant.
 fn report(call: usize, unit: usize, encrypt: bool) {
-    let mut contestants: Vec<_> =
-        contestants().into_iter().filter(|c| c.takes(unit)).collect();
+    let mut contestants: Vec<_> = contestants().into_iter().filter(|c| c.takes(unit)).collect();
     let mut buf = vec![0x5au8; call];
     let mut times = vec![Vec::with_capacity(ROUNDS); contestants.len()];
     for _ in 0..ROUNDS {

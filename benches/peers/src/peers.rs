@@ -160,12 +160,11 @@ impl AwsLc {
             // SAFETY: a static cipher description.
             let cipher = unsafe { aws_lc_sys::EVP_aes_256_xts() };
             let iv = [0u8; 16];
-            let (key, none) = (key(), std::ptr::null_mut());
+            let key = key();
+            let (key, iv, none) = (key.as_ptr(), iv.as_ptr(), std::ptr::null_mut());
             // SAFETY: key and iv have the lengths that AES-256-XTS reads, 64 and 16 bytes.
-            let done = unsafe {
-                let (key, iv) = (key.as_ptr(), iv.as_ptr());
-                aws_lc_sys::EVP_CipherInit_ex(ctx, cipher, none, key, iv, encrypt)
-            };
+            let done =
+                unsafe { aws_lc_sys::EVP_CipherInit_ex(ctx, cipher, none, key, iv, encrypt) };
             assert_eq!(done, 1);
             ctx
         };
@@ -185,15 +184,12 @@ impl Contestant for AwsLc {
             let (cipher, key) = (std::ptr::null(), std::ptr::null());
             let none = std::ptr::null_mut();
             // SAFETY: an initialized context keeps its cipher, key and direction; iv has 16 bytes.
-            let init = unsafe {
-                aws_lc_sys::EVP_CipherInit_ex(ctx, cipher, none, key, iv.as_ptr(), -1)
-            };
+            let init =
+                unsafe { aws_lc_sys::EVP_CipherInit_ex(ctx, cipher, none, key, iv.as_ptr(), -1) };
             let (data, mut written) = (unit.as_mut_ptr(), 0);
             let len = unit.len() as i32;
             // SAFETY: in and out are the same `len` bytes, which the function allows.
-            let done = unsafe {
-                aws_lc_sys::EVP_CipherUpdate(ctx, data, &mut written, data, len)
-            };
+            let done = unsafe { aws_lc_sys::EVP_CipherUpdate(ctx, data, &mut written, data, len) };
             assert!(init == 1 && done == 1 && written == len);
         }
     }

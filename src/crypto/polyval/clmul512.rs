@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use zeroize::Zeroize;
 
 use crate::cpu::Vaes512;
-use crate::crypto::x86::{Zmm8, from_u128, load, load_stride, store, to_u128};
+use crate::crypto::x86::{Zmm8, from_u128, load, load_partial, load_stride, store, to_u128};
 
 /// Bytes of one stride.
 const STRIDE: usize = 512;
@@ -55,14 +55,26 @@ impl Powers {
         let low = _mm512_inserti64x2::<2>(low, _mm512_castsi512_si128(two));
         let pair = _mm512_shuffle_i64x2::<0b11_10_11_10>(low, low);
         let twice = _mm512_maskz_shuffle_i64x2::<0>(0x0f, two, two);
-        let mut vector = _mm512_or_si512(low, mul(twice, pair));
-        let fourth = _mm512_shuffle_i64x2::<0>(vector, vector);
-        for at in (0..POWERS).step_by(4).rev() {
-            store(self.h.as_mut_bytes(), 16 * at, vector);
-            let sum = _mm512_xor_si512(vector, swap(vector));
-            store(self.halves.as_mut_bytes(), 16 * at, _mm512_maskz_mov_epi64(0x55, sum));
-            vector = mul(vector, fourth);
+        let first = _mm512_or_si512(low, mul(twice, pair));
+        // By squaring, so that five products follow one another, not ten.
+        let fourth = _mm512_shuffle_i64x2::<0>(first, first);
+        let (second, eighth) = (mul(first, fourth), mul(fourth, fourth));
+        let (third, fourth) = (mul(first, eighth), mul(second, eighth));
+        let sixteenth = mul(eighth, eighth);
+        let near = [first, second, third, fourth];
+        for (index, &vector) in near.iter().enumerate() {
+            self.keep(POWERS - 4 * (index + 1), vector);
+            self.keep(POWERS - 4 * (index + 5), mul(vector, sixteenth));
         }
+    }
+
+    /// Keeps four powers, the first of them at `at`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn keep(&mut self, at: usize, powers: __m512i) {
+        store(self.h.as_mut_bytes(), 16 * at, powers);
+        let sums = _mm512_xor_si512(powers, swap(powers));
+        store(self.halves.as_mut_bytes(), 16 * at, _mm512_maskz_mov_epi64(0x55, sums));
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vpclmulqdq")]
@@ -102,9 +114,7 @@ impl Powers {
         let mut carry = sum;
         let mut total = Product::zero();
         for (index, group) in tail.chunks(64).enumerate() {
-            let mut padded = [0u8; 64];
-            padded[..group.len()].copy_from_slice(group);
-            let data = _mm512_xor_si512(load(&padded, 0), carry);
+            let data = _mm512_xor_si512(load_partial(group), carry);
             total = total.plus(self.product_at(data, first + 4 * index));
             carry = _mm512_setzero_si512();
         }

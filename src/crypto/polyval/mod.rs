@@ -19,6 +19,7 @@ use super::backend::probe;
 use crate::error::Result;
 
 /// An expanded POLYVAL key. Zeroized on drop.
+#[allow(clippy::large_enum_variant, reason = "a box would take the key out of its arena slot")]
 pub(crate) enum HashKey {
     /// The `polyval` crate: portable, or four blocks at a time with PCLMULQDQ.
     Crate(Polyval),

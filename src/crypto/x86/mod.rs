@@ -8,6 +8,6 @@ mod zmm;
 pub(super) use schedule::{DecryptKeys, EncryptKeys, ROUND_KEYS};
 pub(super) use xmm::{encrypt_block, encrypt_blocks, from_u128, load_block, store_block, to_u128};
 pub(super) use zmm::{
-    Zmm8, broadcast, encrypt_lanes, encrypt_stride, load, load_stride, store, store_stride,
-    xor_stride,
+    Scratch, Zmm8, broadcast, encrypt_lanes, encrypt_stride, load, load_partial, load_stride,
+    store, store_stride, xor_stride,
 };

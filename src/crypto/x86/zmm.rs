@@ -3,6 +3,9 @@
 
 use std::arch::x86_64::*;
 
+use zerocopy::transmute_mut;
+use zeroize::Zeroize;
+
 use super::schedule::ROUND_KEYS;
 
 /// Eight registers, 32 blocks: enough independent rounds to cover the latency of one.
@@ -15,6 +18,16 @@ pub(crate) fn load(bytes: &[u8], at: usize) -> __m512i {
     let source = &bytes[at..at + 64];
     // SAFETY: the slice has 64 readable bytes, and the load needs no alignment.
     unsafe { _mm512_loadu_si512(source.as_ptr().cast()) }
+}
+
+/// Up to 64 bytes, and zeros after them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) fn load_partial(bytes: &[u8]) -> __m512i {
+    let bytes = &bytes[..bytes.len().min(64)];
+    let mask = if bytes.len() == 64 { u64::MAX } else { (1 << bytes.len()) - 1 };
+    // SAFETY: the mask selects the bytes of the slice, and a masked load touches no others.
+    unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
 }
 
 /// Writes 64 bytes to `at` of a slice.
@@ -48,6 +61,29 @@ pub(crate) fn load_stride(bytes: &[u8; 512]) -> Zmm8 {
 pub(crate) fn store_stride(bytes: &mut [u8; 512], stride: &Zmm8) {
     for (index, &vector) in stride.iter().enumerate() {
         store(bytes, 64 * index, vector);
+    }
+}
+
+/// A stride on the stack, for data that fills none. Zeroized on drop, in words: byte by byte would
+/// take longer than the cipher.
+pub(crate) struct Scratch([u128; 32]);
+
+impl Scratch {
+    /// `data`, up to 512 bytes, and zeros after it.
+    pub(crate) fn new(data: &[u8]) -> Self {
+        let mut scratch = Scratch([0; 32]);
+        scratch.bytes()[..data.len()].copy_from_slice(data);
+        scratch
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8; 512] {
+        transmute_mut!(&mut self.0)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -8,13 +8,14 @@
 
 use std::arch::x86_64::*;
 
-use cipher::array::Array;
-use cipher::consts::U128;
+use cipher::array::{Array, ArraySize};
+use cipher::consts::{U16, U128};
 use cipher::inout::{InOut, InOutBuf};
-use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::AesNi;
+#[cfg(test)]
+use crate::crypto::backend::{Backend, probe};
 use crate::crypto::x86::{
     DecryptKeys, EncryptKeys, ROUND_KEYS, encrypt_block, from_u128, load_block, store_block,
     to_u128,
@@ -42,11 +43,15 @@ impl Key {
     }
 
     pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::AesNi));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
     }
 
     pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::AesNi));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
     }
@@ -78,33 +83,28 @@ fn crypt_units<const ENCRYPT: bool>(
         let (unit, rest) = data.split_at(len);
         data = rest;
         let mut running = from_u128(tweak);
-        let (strides, mut tail) = unit.into_chunks::<U128>();
+        let (strides, tail) = unit.into_chunks::<U128>();
         for stride in strides {
-            running = crypt_stride::<ENCRYPT>(keys, stride, running);
+            running = crypt_blocks::<ENCRYPT, 8, _>(keys, stride, running);
         }
-        if !tail.is_empty() {
-            let mut padded = Array::<u8, U128>::default();
-            padded[..tail.len()].copy_from_slice(tail.get_in());
-            crypt_stride::<ENCRYPT>(keys, InOut::from(&mut padded), running);
-            let len = tail.len();
-            tail.get_out().copy_from_slice(&padded[..len]);
-            padded.zeroize();
+        for block in tail.into_chunks::<U16>().0 {
+            running = crypt_blocks::<ENCRYPT, 1, _>(keys, block, running);
         }
     }
 }
 
-/// Eight blocks from the tweak `running`; returns the tweak after them.
+/// `N` blocks from the tweak `running`; returns the tweak after them.
 #[inline]
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
-fn crypt_stride<const ENCRYPT: bool>(
+fn crypt_blocks<const ENCRYPT: bool, const N: usize, Bytes: ArraySize>(
     keys: &[__m128i; ROUND_KEYS],
-    mut stride: InOut<'_, '_, Array<u8, U128>>,
+    mut data: InOut<'_, '_, Array<u8, Bytes>>,
     mut running: __m128i,
 ) -> __m128i {
-    let mut tweaks = [_mm_setzero_si128(); 8];
-    let mut state = [_mm_setzero_si128(); 8];
-    let source = stride.get_in();
-    for i in 0..8 {
+    let mut tweaks = [_mm_setzero_si128(); N];
+    let mut state = [_mm_setzero_si128(); N];
+    let source = data.get_in();
+    for i in 0..N {
         tweaks[i] = running;
         let block = load_block(source, 16 * i);
         state[i] = _mm_xor_si128(_mm_xor_si128(block, running), keys[0]);
@@ -116,8 +116,8 @@ fn crypt_stride<const ENCRYPT: bool>(
                 if ENCRYPT { _mm_aesenc_si128(*block, key) } else { _mm_aesdec_si128(*block, key) };
         }
     }
-    let target = stride.get_out();
-    for i in 0..8 {
+    let target = data.get_out();
+    for i in 0..N {
         let key = _mm_xor_si128(keys[ROUND_KEYS - 1], tweaks[i]);
         let block = if ENCRYPT {
             _mm_aesenclast_si128(state[i], key)

@@ -17,6 +17,8 @@ use cipher::{
 
 use super::TWEAK_BATCH;
 use super::field::double;
+#[cfg(test)]
+use crate::crypto::backend::{Backend, probe};
 
 /// The expanded keys of this backend; the crate zeroizes them on drop.
 pub(super) struct Key {
@@ -41,10 +43,14 @@ impl Key {
     }
 
     pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Batched));
         self.data.encrypt_with_backend(Pass::new(data, unit_len, tweaks));
     }
 
     pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Batched));
         self.data.decrypt_with_backend(Pass::new(data, unit_len, tweaks));
     }
 }

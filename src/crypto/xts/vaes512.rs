@@ -15,13 +15,14 @@ use std::arch::x86_64::*;
 
 use cipher::consts::U512;
 use cipher::inout::InOutBuf;
-use zeroize::Zeroize;
 
 use super::TWEAK_BATCH;
 use crate::cpu::Vaes512;
+#[cfg(test)]
+use crate::crypto::backend::{Backend, probe};
 use crate::crypto::x86::{
-    DecryptKeys, EncryptKeys, ROUND_KEYS, Zmm8, broadcast, encrypt_lanes, from_u128, load_stride,
-    store, store_stride,
+    DecryptKeys, EncryptKeys, ROUND_KEYS, Scratch, Zmm8, broadcast, encrypt_lanes, from_u128,
+    load_stride, store, store_stride,
 };
 
 /// The expanded keys of this kernel.
@@ -60,11 +61,15 @@ impl Key {
     }
 
     pub(super) fn encrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Vaes512));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<true>(self.encrypt.keys(), data, unit_len, tweaks) }
     }
 
     pub(super) fn decrypt(&self, data: InOutBuf<'_, '_, u8>, unit_len: usize, tweaks: &[u128]) {
+        #[cfg(test)]
+        probe::hit(probe::Kernel::Xts(Backend::Vaes512));
         // SAFETY: `_token` proves the instructions.
         unsafe { crypt_units::<false>(self.decrypt.keys(), data, unit_len, tweaks) }
     }
@@ -120,13 +125,11 @@ fn crypt_tail<const ENCRYPT: bool>(
     mut tail: InOutBuf<'_, '_, u8>,
     lanes: &Zmm8,
 ) {
-    let mut padded = [0u8; 512];
-    padded[..tail.len()].copy_from_slice(tail.get_in());
-    let done = crypt_stride::<ENCRYPT>(keys, &load_stride(&padded), lanes);
-    store_stride(&mut padded, &done);
+    let mut padded = Scratch::new(tail.get_in());
+    let done = crypt_stride::<ENCRYPT>(keys, &load_stride(padded.bytes()), lanes);
+    store_stride(padded.bytes(), &done);
     let len = tail.len();
-    tail.get_out().copy_from_slice(&padded[..len]);
-    padded.zeroize();
+    tail.get_out().copy_from_slice(&padded.bytes()[..len]);
 }
 
 /// A stride of data with the tweaks of its 32 blocks.

@@ -1,0 +1,189 @@
+//! Status numbers and error details.
+
+use std::ffi::c_char;
+
+use crate::error::{Error, ErrorKind};
+
+/// Bytes of a message with its final NUL.
+pub const EFSCRYPT_MESSAGE_LEN: usize = 256;
+
+/// What a function answers. The numbers are stable and never reused.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "the name is C's")]
+pub enum efscrypt_status {
+    /// Success.
+    Ok = 0,
+    /// No such file or directory.
+    NotFound = 1,
+    /// The name exists already.
+    Exists = 2,
+    /// Not a directory.
+    NotDirectory = 3,
+    /// Is a directory.
+    IsDirectory = 4,
+    /// The directory is not empty.
+    NotEmpty = 5,
+    /// The name is too long.
+    NameTooLong = 6,
+    /// No state of the store could accept an argument.
+    InvalidArgument = 7,
+    /// Too many hard links.
+    TooManyLinks = 8,
+    /// The file would be too large.
+    FileTooLarge = 9,
+    /// No such extended attribute.
+    NoAttribute = 10,
+    /// The value is larger than the buffer.
+    BufferTooSmall = 11,
+    /// The file that the handle or number named is gone.
+    Stale = 12,
+    /// Not a handle of this file system.
+    BadHandle = 13,
+    /// Not supported on this type of file.
+    NotSupported = 14,
+    /// A directory cannot be moved below itself.
+    Loop = 15,
+    /// Opened read-only.
+    ReadOnly = 16,
+    /// No space left; deleting still works.
+    NoSpace = 30,
+    /// The device failed.
+    Io = 31,
+    /// Changes are refused since an earlier failure: close and open again.
+    Poisoned = 32,
+    /// The store is open elsewhere.
+    InUse = 50,
+    /// Not a store.
+    NotAStore = 51,
+    /// The store needs a newer version.
+    Unsupported = 52,
+    /// The store is truncated.
+    Truncated = 53,
+    /// Bytes do not authenticate, or make no sense.
+    Corrupt = 54,
+    /// The key does not open the store.
+    WrongKey = 70,
+    /// Wrong passphrase.
+    WrongPassphrase = 71,
+    /// The key service has no such key.
+    KeyNotFound = 72,
+    /// The key is disabled or pending deletion.
+    KeyDisabled = 73,
+    /// The key service refused.
+    KeyDenied = 74,
+    /// The key service cannot be reached.
+    KeyUnreachable = 75,
+    /// The contents key is locked.
+    KeyUnavailable = 76,
+    /// The store was opened before a fork.
+    Forked = 77,
+    /// A bug in the engine.
+    Internal = 99,
+}
+
+/// Details of a failure. The caller owns it; a function that fails fills it in.
+#[repr(C)]
+#[allow(non_camel_case_types, reason = "the name is C's")]
+pub struct efscrypt_error {
+    /// The status that the function returned.
+    pub status: u32,
+    /// The errno value that a POSIX server would answer.
+    pub os_error: i32,
+    /// What was wrong, with which object, and what to do: UTF-8 with a final NUL, cut short where
+    /// it is too long. It holds no key, name or content of the store.
+    pub message: [c_char; EFSCRYPT_MESSAGE_LEN],
+}
+
+impl From<&Error> for efscrypt_status {
+    fn from(error: &Error) -> efscrypt_status {
+        use efscrypt_status as S;
+        match error.kind() {
+            ErrorKind::NotFound => S::NotFound,
+            ErrorKind::Exists => S::Exists,
+            ErrorKind::NotDirectory => S::NotDirectory,
+            ErrorKind::IsDirectory => S::IsDirectory,
+            ErrorKind::NotEmpty => S::NotEmpty,
+            ErrorKind::NameTooLong => S::NameTooLong,
+            ErrorKind::InvalidArgument => S::InvalidArgument,
+            ErrorKind::TooManyLinks => S::TooManyLinks,
+            ErrorKind::FileTooLarge => S::FileTooLarge,
+            ErrorKind::NoAttribute => S::NoAttribute,
+            ErrorKind::BufferTooSmall => S::BufferTooSmall,
+            ErrorKind::Stale => S::Stale,
+            ErrorKind::BadHandle => S::BadHandle,
+            ErrorKind::NotSupported => S::NotSupported,
+            ErrorKind::Loop => S::Loop,
+            ErrorKind::ReadOnly => S::ReadOnly,
+            ErrorKind::NoSpace => S::NoSpace,
+            ErrorKind::Io => S::Io,
+            ErrorKind::Poisoned => S::Poisoned,
+            ErrorKind::InUse => S::InUse,
+            ErrorKind::NotAStore => S::NotAStore,
+            ErrorKind::Unsupported => S::Unsupported,
+            ErrorKind::Truncated => S::Truncated,
+            ErrorKind::Corrupt => S::Corrupt,
+            ErrorKind::WrongKey => S::WrongKey,
+            ErrorKind::WrongPassphrase => S::WrongPassphrase,
+            ErrorKind::KeyNotFound => S::KeyNotFound,
+            ErrorKind::KeyDisabled => S::KeyDisabled,
+            ErrorKind::KeyDenied => S::KeyDenied,
+            ErrorKind::KeyUnreachable => S::KeyUnreachable,
+            ErrorKind::KeyUnavailable => S::KeyUnavailable,
+            ErrorKind::Forked => S::Forked,
+            ErrorKind::Internal => S::Internal,
+        }
+    }
+}
+
+impl efscrypt_error {
+    pub(super) fn fill(&mut self, error: &Error) {
+        self.status = error.kind() as u32;
+        self.os_error = error.errno();
+        let text = error.to_string();
+        let mut len = text.len().min(EFSCRYPT_MESSAGE_LEN - 1);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        self.message = [0; EFSCRYPT_MESSAGE_LEN];
+        for (to, from) in self.message.iter_mut().zip(&text.as_bytes()[..len]) {
+            *to = *from as c_char;
+        }
+    }
+}
+
+/// The errno value of a status; 0 for success, EIO for a number that does not exist.
+#[unsafe(no_mangle)]
+pub extern "C" fn efscrypt_status_errno(status: u32) -> i32 {
+    const EIO: i32 = 5;
+    match status {
+        0 => 0,
+        number => ErrorKind::ALL
+            .iter()
+            .find(|kind| **kind as u32 == number)
+            .map_or(EIO, |kind| kind.errno()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_the_numbers_of_the_kinds() {
+        let errors = [Error::NotFound, Error::NoSpace, Error::WrongPassphrase, Error::Forked];
+        for error in errors {
+            assert_eq!(efscrypt_status::from(&error) as u32, error.kind() as u32);
+        }
+    }
+
+    #[test]
+    fn messages_are_cut_at_characters_and_terminated() {
+        let mut out = efscrypt_error { status: 0, os_error: 0, message: [1; _] };
+        out.fill(&Error::KeyNotFound("\u{e9}".repeat(300)));
+        let text: Vec<u8> = out.message.iter().map(|byte| *byte as u8).collect();
+        let end = text.iter().position(|byte| *byte == 0).unwrap();
+        assert!(std::str::from_utf8(&text[..end]).is_ok());
+        assert_eq!((out.status, out.os_error), (72, 13));
+    }
+}
