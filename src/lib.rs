@@ -25,6 +25,8 @@ mod tree;
 #[doc(hidden)]
 pub mod txn;
 
+pub mod fs;
+
 mod store;
 
 #[doc(hidden)]

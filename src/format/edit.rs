@@ -129,6 +129,12 @@ impl Edits {
         self.space(GIVE, unit, units);
     }
 
+    /// Adds all edits of another transaction.
+    pub fn append(&mut self, other: &Edits) {
+        self.bytes.extend_from_slice(&other.bytes[HEADER..]);
+        self.count += other.count;
+    }
+
     fn space(&mut self, op: u8, unit: u64, units: u32) {
         self.bytes.push(op);
         self.bytes.extend_from_slice(&unit.to_le_bytes());

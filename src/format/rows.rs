@@ -59,6 +59,9 @@ pub struct WrappedKeyRow {
     pub reserved: [u8; 4],
     /// Inode that the key was made for.
     pub ino: U64,
+    /// The inode's data key before this one; 0 for its first. So all keys of a file are found
+    /// from its inode, also those that none of its extents names any more.
+    pub previous: U64,
     /// Nonce, wrapped key and tag.
     pub wrapped: [u8; 60],
     /// Zero.

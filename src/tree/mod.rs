@@ -108,6 +108,11 @@ impl Forest {
         state.trees.iter().filter(|(_, tree)| tree.changed).map(|(&id, _)| id).collect()
     }
 
+    /// The generation that changes belong to.
+    pub fn generation(&self) -> u64 {
+        self.state.read().generation
+    }
+
     /// Bytes of nodes that are dirty in the current generation.
     pub fn dirty_bytes(&self) -> usize {
         self.state.read().dirty * NODE_SIZE

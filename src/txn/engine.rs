@@ -214,6 +214,12 @@ impl Engine {
         self.epoch
     }
 
+    /// The generation that changes belong to now: that of the next checkpoint, or the one after
+    /// where a checkpoint is just being written.
+    pub fn generation(&self) -> u64 {
+        self.forest.generation()
+    }
+
     /// What opening found in the log.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery

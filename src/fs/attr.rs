@@ -1,0 +1,305 @@
+//! Attributes of an inode: given out, and set.
+
+use super::FileSystem;
+use crate::error::{Error, Result};
+use crate::format::{InodeRow, TimeRow};
+use crate::limits::UNIT;
+use crate::txn::Class;
+
+/// Bits of a mode that name the type.
+const TYPE_BITS: u32 = 0o170_000;
+/// Bits of a mode that `chmod` sets.
+pub(super) const PERMISSION_BITS: u32 = 0o7777;
+
+/// What an inode is. The numbers are those of `d_type` and of the upper bits of `st_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FileType {
+    /// A named pipe.
+    Fifo = 1,
+    /// A character device node.
+    CharDevice = 2,
+    /// A directory.
+    Directory = 4,
+    /// A block device node.
+    BlockDevice = 6,
+    /// A regular file.
+    Regular = 8,
+    /// A symbolic link.
+    Symlink = 10,
+    /// A socket.
+    Socket = 12,
+}
+
+impl FileType {
+    /// The type of a `d_type` number.
+    pub fn from_code(code: u8) -> Option<FileType> {
+        Some(match code {
+            1 => FileType::Fifo,
+            2 => FileType::CharDevice,
+            4 => FileType::Directory,
+            6 => FileType::BlockDevice,
+            8 => FileType::Regular,
+            10 => FileType::Symlink,
+            12 => FileType::Socket,
+            _ => return None,
+        })
+    }
+
+    /// The type that the upper bits of a mode name.
+    pub fn of_mode(mode: u32) -> Option<FileType> {
+        FileType::from_code(((mode & TYPE_BITS) >> 12) as u8)
+    }
+
+    /// The upper bits of a mode.
+    pub fn mode_bits(self) -> u32 {
+        u32::from(self as u8) << 12
+    }
+}
+
+/// A moment: seconds since 1970 and nanoseconds below one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds, 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+impl Time {
+    /// The system's clock.
+    pub fn now() -> Time {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
+    }
+}
+
+impl From<TimeRow> for Time {
+    fn from(row: TimeRow) -> Time {
+        Time { seconds: row.seconds.get(), nanoseconds: row.nanoseconds.get() }
+    }
+}
+
+impl From<Time> for TimeRow {
+    fn from(time: Time) -> TimeRow {
+        TimeRow { seconds: time.seconds.into(), nanoseconds: time.nanoseconds.into() }
+    }
+}
+
+/// Attributes of an inode at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// Inode number, never 0.
+    pub ino: u64,
+    /// With the number, unique for ever.
+    pub generation: u64,
+    /// What it is.
+    pub kind: FileType,
+    /// Permission bits with set-user-ID, set-group-ID and sticky: the lower 12 bits of `st_mode`.
+    pub mode: u32,
+    /// Number of names; for a directory 2 plus its subdirectories.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of contents or of a link target; for a directory the bytes of its names.
+    pub size: u64,
+    /// Bytes of the store that the contents take, without metadata.
+    pub space: u64,
+    /// Device number of a device node.
+    pub rdev: u64,
+    /// Number of entries of a directory, without "." and "..".
+    pub entries: u64,
+    /// Last access.
+    pub atime: Time,
+    /// Last change of contents.
+    pub mtime: Time,
+    /// Last change of contents or attributes.
+    pub ctime: Time,
+    /// Creation.
+    pub btime: Time,
+    /// Grows with each change of contents or attributes, also through crashes.
+    pub change: u64,
+}
+
+impl Attr {
+    pub(super) fn of(ino: u64, row: &InodeRow) -> Attr {
+        let mode = row.mode.get();
+        Attr {
+            ino,
+            generation: row.generation.get(),
+            // Checked when the row was read.
+            kind: FileType::of_mode(mode).unwrap_or(FileType::Regular),
+            mode: mode & PERMISSION_BITS,
+            nlink: row.nlink.get(),
+            uid: row.uid.get(),
+            gid: row.gid.get(),
+            size: row.size.get(),
+            space: row.units.get() * UNIT as u64,
+            rdev: row.rdev.get(),
+            entries: row.entries.get(),
+            atime: row.atime.into(),
+            mtime: row.mtime.into(),
+            ctime: row.ctime.into(),
+            btime: row.btime.into(),
+            change: row.change.get(),
+        }
+    }
+}
+
+/// What a server compares to see whether anybody else changed an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Size.
+    pub size: u64,
+    /// Last change of contents.
+    pub mtime: Time,
+    /// Last change of contents or attributes.
+    pub ctime: Time,
+    /// Change attribute.
+    pub change: u64,
+}
+
+/// An object right before and right after an operation: nothing happened to it in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wcc {
+    /// Before.
+    pub before: Before,
+    /// After.
+    pub after: Attr,
+}
+
+impl Wcc {
+    pub(super) fn of(ino: u64, before: &InodeRow, after: &InodeRow) -> Wcc {
+        let before = Before {
+            size: before.size.get(),
+            mtime: before.mtime.into(),
+            ctime: before.ctime.into(),
+            change: before.change.get(),
+        };
+        Wcc { before, after: Attr::of(ino, after) }
+    }
+}
+
+/// A time to be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetTime {
+    /// The moment of the operation.
+    Now,
+    /// The caller's.
+    At(Time),
+}
+
+/// Attributes to be set; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetAttr {
+    /// Permission bits; others are ignored.
+    pub mode: Option<u32>,
+    /// Owner. Changing owner or group of anything but a directory clears its set-user-ID and
+    /// set-group-ID bits, unless the mode is set too.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size of a regular file.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<SetTime>,
+    /// Last change of contents.
+    pub mtime: Option<SetTime>,
+    /// Do nothing unless this is the ctime.
+    pub guard: Option<Time>,
+}
+
+/// Set-user-ID and set-group-ID.
+const SET_IDS: u32 = 0o6000;
+
+impl FileSystem {
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] where the inode is gone, and those of reading its row.
+    pub fn getattr(&self, ino: u64) -> Result<Attr> {
+        let inode = self.inodes.get(ino);
+        Ok(Attr::of(ino, &inode.row(&self.engine, self.tree)?))
+    }
+
+    /// Sets attributes, all or none. Setting nothing changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotSync`] as the guard says; [`Error::IsDirectory`] or [`Error::NotSupported`] for
+    /// the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
+    /// second or more; [`Error::Stale`]; for a size those of truncating.
+    pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
+        set.check()?;
+        let inode = self.inodes.get(ino);
+        let mut draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        if set.guard.is_some_and(|guard| guard != before.ctime.into()) {
+            return Err(Error::NotSync);
+        }
+        let stamp = draft.stamp;
+        let now = stamp.now;
+        let apply = |row: &mut InodeRow| {
+            set.apply(row, now);
+            stamp.touch(row);
+        };
+        let Some(size) = set.size else {
+            if SetAttr { guard: None, ..*set } == SetAttr::default() {
+                return Ok(Wcc::of(ino, &before, &before));
+            }
+            let row = draft.change_row(ino)?;
+            apply(row);
+            let after = *row;
+            draft.commit(Class::Normal)?;
+            return Ok(Wcc::of(ino, &before, &after));
+        };
+        match FileType::of_mode(before.mode.get()) {
+            Some(FileType::Regular) => {}
+            Some(FileType::Directory) => return Err(Error::IsDirectory),
+            _ => return Err(Error::NotSupported),
+        }
+        let truncate = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
+            self.data.truncate(ino, row, size, finish)
+        };
+        let (_, after) = draft.contents(ino, truncate, apply)?;
+        Ok(Wcc::of(ino, &before, &after))
+    }
+}
+
+impl SetAttr {
+    fn check(&self) -> Result<()> {
+        let times = [self.atime, self.mtime];
+        let bad = |time: &Option<SetTime>| {
+            matches!(time, Some(SetTime::At(time)) if time.nanoseconds >= 1_000_000_000)
+        };
+        if times.iter().any(bad) {
+            return Err(Error::InvalidArgument("nanoseconds of a second or more"));
+        }
+        Ok(())
+    }
+
+    /// Sets everything but the size, whose change moves mtime.
+    fn apply(&self, row: &mut InodeRow, now: TimeRow) {
+        let mut mode = row.mode.get();
+        let directory = FileType::of_mode(mode) == Some(FileType::Directory);
+        if (self.uid.is_some() || self.gid.is_some()) && !directory {
+            mode &= !SET_IDS;
+        }
+        if let Some(new) = self.mode {
+            mode = (mode & !PERMISSION_BITS) | (new & PERMISSION_BITS);
+        }
+        row.mode = mode.into();
+        row.uid = self.uid.map_or(row.uid, Into::into);
+        row.gid = self.gid.map_or(row.gid, Into::into);
+        let time = |set: Option<SetTime>| match set? {
+            SetTime::Now => Some(now),
+            SetTime::At(time) => Some(time.into()),
+        };
+        row.atime = time(self.atime).unwrap_or(row.atime);
+        let moved = if self.size.is_some() { now } else { row.mtime };
+        row.mtime = time(self.mtime).unwrap_or(moved);
+        row.flags = (row.flags.get() & !InodeRow::EXCLUSIVE).into();
+        row.verifier = [0; 8];
+    }
+}

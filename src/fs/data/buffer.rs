@@ -1,0 +1,101 @@
+//! Working memory of one operation, reused from one to the next.
+
+use std::ops::{Deref, DerefMut};
+
+use parking_lot::Mutex;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zeroize::Zeroize;
+
+use super::map::Map;
+use crate::limits::UNIT;
+
+/// Most sets of working memory that wait for use.
+const IDLE: usize = 8;
+
+/// One unit, aligned for the device and the kernels.
+#[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(4096))]
+struct Page([u8; UNIT]);
+
+/// Aligned bytes of whole units, which grow as they are asked for.
+#[derive(Default)]
+pub(super) struct Buffer {
+    pages: Vec<Page>,
+}
+
+impl Buffer {
+    /// The first `units` units, with anything in them.
+    pub(super) fn units(&mut self, units: usize) -> &mut [u8] {
+        if self.pages.len() < units {
+            self.pages.resize(units, Page([0; UNIT]));
+        }
+        self.pages[..units].as_mut_bytes()
+    }
+
+    fn wipe(&mut self) {
+        self.pages.as_mut_slice().as_mut_bytes().zeroize();
+    }
+}
+
+/// What one operation works in.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Rows that there are.
+    pub old: Map,
+    /// Rows that replace them.
+    pub new: Map,
+    /// Plaintext of a first unit that is needed in part.
+    pub head: Buffer,
+    /// Plaintext of a last unit that is needed in part.
+    pub tail: Buffer,
+    /// Ciphertext to be written.
+    pub cipher: Buffer,
+    /// Value of a row that is being made.
+    pub value: Vec<u8>,
+}
+
+/// Working memory that is not in use.
+#[derive(Default)]
+pub(super) struct Pool {
+    idle: Mutex<Vec<Box<Scratch>>>,
+}
+
+impl Pool {
+    /// Takes a set, until it is dropped.
+    pub(super) fn take(&self) -> Lease<'_> {
+        let scratch = self.idle.lock().pop().unwrap_or_default();
+        Lease { pool: self, scratch }
+    }
+}
+
+/// Working memory in use. Plaintext in it is wiped when it goes back.
+pub(super) struct Lease<'a> {
+    pool: &'a Pool,
+    scratch: Box<Scratch>,
+}
+
+impl Deref for Lease<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
+impl DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.head.wipe();
+        scratch.tail.wipe();
+        let mut idle = self.pool.idle.lock();
+        if idle.len() < IDLE {
+            idle.push(scratch);
+        }
+    }
+}

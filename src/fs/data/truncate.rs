@@ -1,0 +1,192 @@
+//! Changing the size of a file, and taking contents out of it.
+//!
+//! Growing is a hole. Shrinking goes in steps: the first commits the new size, and where it leaves
+//! rows beyond it, marks the inode [`InodeRow::TRIMMING`] and puts an ORPHAN row, so that the rest
+//! is done after a crash too. Nothing grows a file that is so marked: its old contents would show.
+
+use std::ops::Range;
+
+use super::buffer::Scratch;
+use super::change::{Change, MAX_DELETED, MAX_OLD, Plain};
+use super::map::{Detail, Map};
+use super::{Contents, Finish};
+use crate::error::{Error, Result};
+use crate::format::{FsKey, InodeRow, MAX_FILE_UNITS};
+use crate::limits::{MAX_FILE_SIZE, UNIT};
+use crate::txn::{Class, Lsn};
+
+impl Contents {
+    /// Sets the size. The caller holds the inode's lock, exclusive.
+    ///
+    /// Shrinking to a size inside a unit seals that unit anew, and so needs the DATA domain and
+    /// a free unit; shrinking to whole units, such as zero, needs neither. Once the size is
+    /// committed, what fails after that is left to the next change of the file, or the next mount.
+    ///
+    /// # Errors
+    /// [`Error::FileTooLarge`], [`Error::KeyUnavailable`], [`Error::NoSpace`], [`Error::Corrupt`]
+    /// where the cut unit does not authenticate; those of the device. Nothing changed then.
+    pub fn truncate(
+        &self,
+        ino: u64,
+        row: &mut InodeRow,
+        size: u64,
+        finish: &mut Finish<'_>,
+    ) -> Result<Lsn> {
+        if size > MAX_FILE_SIZE {
+            return Err(Error::FileTooLarge);
+        }
+        self.settle(ino, row, finish)?;
+        if size >= row.size.get() {
+            let mut change = self.change(ino, row);
+            change.row.size = size.into();
+            return change.commit(row, Class::Normal, finish);
+        }
+        let mut lsn = self.cut(ino, row, size, finish)?;
+        while row.flags.get() & InodeRow::TRIMMING != 0 {
+            match self.trim_step(ino, row, finish) {
+                Ok(step) => lsn = step,
+                Err(_) => break,
+            }
+        }
+        Ok(lsn)
+    }
+
+    /// The first step of shrinking: the new size, the cut unit, and as many rows as fit.
+    fn cut(&self, ino: u64, row: &mut InodeRow, size: u64, finish: &mut Finish<'_>) -> Result<Lsn> {
+        let mut scratch = self.pool.take();
+        let Scratch { old, new, head, cipher, value, .. } = &mut *scratch;
+        let (first, within) = (size / UNIT as u64, size as usize % UNIT);
+        let mut from = first;
+        let pin = self.engine.pin();
+        let covered = self.lookup(ino, first..MAX_FILE_UNITS, Detail::Whole, MAX_OLD, old)?;
+        let inline = old.inline().map_or(0, |(inline, _)| inline.len);
+        if inline > 0 && (1..=within).contains(&inline) {
+            // Nothing of unit 0 goes.
+            from = 1;
+        }
+        let kept = within > 0 && from == first && (inline > 0 || old.find(first).is_some());
+        if kept {
+            let unit = head.units(1);
+            self.read_unit(ino, first, old, unit)?;
+            unit[within..].fill(0);
+        }
+        drop(pin);
+        let mut change = self.change(ino, row);
+        new.clear();
+        if kept && inline > 0 {
+            change.store_inline(&mut head.units(1)[..within], new, value)?;
+        } else if kept {
+            let plain = Plain { body: head.units(1), ..Plain::default() };
+            change.store(first, &plain, cipher, new)?;
+        }
+        change.replace(from..covered, old, new, value);
+        change.row.size = size.into();
+        if covered < MAX_FILE_UNITS {
+            change.row.flags = (row.flags.get() | InodeRow::TRIMMING).into();
+            change.edits.put(self.tree, &FsKey::Orphan(ino).encode(), &[]);
+        }
+        change.commit(row, Class::Freeing, finish)
+    }
+
+    /// Finishes what a truncation left, if anything: before the file changes.
+    pub(super) fn settle(
+        &self,
+        ino: u64,
+        row: &mut InodeRow,
+        finish: &mut Finish<'_>,
+    ) -> Result<()> {
+        while row.flags.get() & InodeRow::TRIMMING != 0 {
+            self.trim_step(ino, row, finish)?;
+        }
+        Ok(())
+    }
+
+    /// One step of freeing what is beyond the size of an inode that is marked
+    /// [`InodeRow::TRIMMING`]; the last takes the mark away, and the ORPHAN row unless the inode
+    /// has no name. For a mount that finds such an inode. The caller holds the inode's lock.
+    ///
+    /// # Errors
+    /// Those of reading rows, and of the device.
+    pub fn trim_step(&self, ino: u64, row: &mut InodeRow, finish: &mut Finish<'_>) -> Result<Lsn> {
+        let kept = row.size.get().div_ceil(UNIT as u64);
+        let mut change = self.change(ino, row);
+        if self.delete_rows(&mut change, kept..MAX_FILE_UNITS)? == MAX_FILE_UNITS {
+            change.row.flags = (row.flags.get() & !InodeRow::TRIMMING).into();
+            if row.nlink.get() > 0 {
+                change.edits.del(self.tree, &FsKey::Orphan(ino).encode());
+            }
+        }
+        change.commit(row, Class::Freeing, finish)
+    }
+
+    /// Deletes as many rows of a range as fit in a transaction, and returns how far that is.
+    pub(super) fn delete_rows(&self, change: &mut Change<'_>, range: Range<u64>) -> Result<u64> {
+        let mut scratch = self.pool.take();
+        let Scratch { old, new, value, .. } = &mut *scratch;
+        let ino = change.ino();
+        let covered = self.lookup(ino, range.clone(), Detail::Whole, MAX_DELETED, old)?;
+        new.clear();
+        change.replace(range.start..covered, old, new, value);
+        Ok(covered)
+    }
+
+    /// Makes a hole of the bytes from `offset` on: they read as zeros and take no space where
+    /// whole units are covered. The size stays. The caller holds the inode's lock, exclusive.
+    ///
+    /// # Errors
+    /// As [`Contents::write`]; bytes before those that failed may be zeros by then.
+    pub fn punch_hole(
+        &self,
+        ino: u64,
+        row: &mut InodeRow,
+        offset: u64,
+        len: u64,
+        finish: &mut Finish<'_>,
+    ) -> Result<Lsn> {
+        self.settle(ino, row, finish)?;
+        let size = row.size.get();
+        let mut end = offset.saturating_add(len).min(size);
+        let mut lsn = None;
+        if offset < end && offset % UNIT as u64 != 0 {
+            let to = end.min(offset.next_multiple_of(UNIT as u64));
+            lsn = self.zero(ino, row, offset..to, finish)?.or(lsn);
+        }
+        let first = offset.div_ceil(UNIT as u64);
+        if end < size && end % UNIT as u64 != 0 && end / UNIT as u64 >= first {
+            let from = end / UNIT as u64 * UNIT as u64;
+            lsn = self.zero(ino, row, from..end, finish)?.or(lsn);
+            end = from;
+        }
+        let (mut at, last) = (first, end.div_ceil(UNIT as u64));
+        while at < last {
+            let mut change = self.change(ino, row);
+            at = self.delete_rows(&mut change, at..last)?;
+            if !change.edits.is_empty() {
+                lsn = Some(change.commit(row, Class::Freeing, finish)?);
+            }
+        }
+        match lsn {
+            Some(lsn) => Ok(lsn),
+            None => self.change(ino, row).commit(row, Class::Normal, finish),
+        }
+    }
+
+    /// Writes zeros to a part of one unit, unless it is a hole.
+    fn zero(
+        &self,
+        ino: u64,
+        row: &mut InodeRow,
+        bytes: Range<u64>,
+        finish: &mut Finish<'_>,
+    ) -> Result<Option<Lsn>> {
+        let unit = bytes.start / UNIT as u64;
+        let mut map = Map::default();
+        self.lookup(ino, unit..unit + 1, Detail::Place, 1, &mut map)?;
+        if map.rows().is_empty() && map.inline().is_none() {
+            return Ok(None);
+        }
+        let zeros = [0; UNIT];
+        let zeros = &zeros[..(bytes.end - bytes.start) as usize];
+        Ok(Some(self.write(ino, row, bytes.start, zeros, finish)?.lsn))
+    }
+}

@@ -1,0 +1,50 @@
+//! L7: the file system: operations by inode handle, with the semantics that NFS needs.
+//!
+//! A [`FileSystem`] is one tree of an engine, mounted. All operations take `&self`, from any
+//! thread; names are bytes, inodes are numbers. An operation is one transaction: all of it happens
+//! or nothing, also through a crash. It is durable after a later [`FileSystem::sync`] or `fsync`.
+//! Long work (freeing a large file) is done in bounded transactions, each of which leaves a
+//! consistent file system.
+//!
+//! Invariants:
+//!
+//! 1. There is at most one `Inode` per number in memory, and a row changes only under its write
+//!    lock, first in the engine and then in memory: a row in memory is never stale.
+//! 2. Locks are taken in this order: directory moves, inodes by ascending number, name cache,
+//!    inode table, engine.
+//! 3. The names of a directory, and what the name cache says of them, change only under the
+//!    directory's write lock.
+//! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.
+//!    It is freed when nobody has it open: nothing else may bring it back.
+//! 5. Change attributes and generations are `epoch << 40 | n` with `n` counting up: none is
+//!    issued twice, also after a crash, because the epoch rises at each open for writing.
+
+mod attr;
+mod create;
+#[doc(hidden)]
+pub mod data;
+mod dir;
+mod draft;
+mod file;
+mod handle;
+mod inode;
+mod link;
+mod mount;
+mod names;
+mod orphan;
+mod path;
+mod readdir;
+mod rename;
+mod whole;
+mod xattr;
+
+pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
+pub use create::{CreateMode, Created, NewAttr};
+pub use file::{Read, Write};
+pub use handle::HANDLE_BYTES;
+pub use link::Linked;
+pub use mount::{Clock, FileSystem, MountOptions, ROOT_INO};
+pub use readdir::{COOKIE_DOT, COOKIE_DOT_DOT, DirEntry};
+pub use rename::{RenameMode, Renamed};
+pub use whole::StatFs;
+pub use xattr::XattrMode;

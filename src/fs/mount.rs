@@ -1,0 +1,178 @@
+//! The mounted file system: its state, and what concerns it as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use zerocopy::FromZeros;
+
+use super::attr::{FileType, Time};
+use super::data::Contents;
+use super::inode::InodeTable;
+use super::names::NameCache;
+use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
+use crate::error::{Error, Object, Result};
+use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
+use crate::secret::Secret;
+use crate::txn::{Class, Engine};
+
+/// Number of the root directory.
+pub const ROOT_INO: u64 = 1;
+
+/// Where the times of inodes come from.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// How a file system is mounted.
+#[derive(Clone)]
+pub struct MountOptions {
+    /// Inodes kept in memory beside those in use; about 400 bytes each.
+    pub inode_cache: usize,
+    /// Names kept in memory; about 100 bytes each.
+    pub name_cache: usize,
+    /// Source of times.
+    pub clock: Clock,
+    /// Bits of the hash of a name: 55. A property of the store, so another number makes its names
+    /// unfindable; tests use few, so that names collide.
+    #[doc(hidden)]
+    pub hash_bits: u32,
+    /// Owner of the root directory of a new file system.
+    pub root_uid: u32,
+    /// Its group.
+    pub root_gid: u32,
+    /// Its permission bits.
+    pub root_mode: u32,
+}
+
+impl Default for MountOptions {
+    fn default() -> MountOptions {
+        MountOptions {
+            inode_cache: 32_768,
+            name_cache: 65_536,
+            clock: Arc::new(Time::now),
+            hash_bits: 55,
+            root_uid: 0,
+            root_gid: 0,
+            root_mode: 0o755,
+        }
+    }
+}
+
+/// A mounted file system. Thread-safe: all operations take `&self`.
+pub struct FileSystem {
+    pub(in crate::fs) engine: Arc<Engine>,
+    pub(in crate::fs) tree: TreeId,
+    pub(in crate::fs) inodes: InodeTable,
+    pub(in crate::fs) names: NameCache,
+    pub(in crate::fs) data: Contents,
+    pub(in crate::fs) options: MountOptions,
+    pub(in crate::fs) hasher: NameHasher,
+    pub(in crate::fs) handle_mac: Slot<HandleMac>,
+    /// Held by a rename that moves a directory to another one: nobody else changes what is above
+    /// what.
+    pub(in crate::fs) moves: Mutex<()>,
+    /// The next inode number.
+    next_ino: AtomicU64,
+    /// Change numbers issued in this epoch.
+    changes: AtomicU64,
+}
+
+impl FileSystem {
+    /// Mounts the file system of an engine. The first mount for writing makes its root directory.
+    /// Reads a bounded number of nodes, whatever the size.
+    ///
+    /// # Errors
+    /// Those of the engine; [`Error::Corrupt`] where there are rows but no root directory.
+    pub fn mount(
+        engine: Arc<Engine>,
+        arena: &Arc<KeyArena>,
+        data: Contents,
+        options: MountOptions,
+    ) -> Result<FileSystem> {
+        let mut body = engine.superblock().body;
+        let store_id = *engine.store_id();
+        let hasher = NameHasher::new(&Secret::take(&mut body.name_key), &store_id);
+        let handle_key = Secret::take(&mut body.handle_key);
+        let handle_mac = HandleMac::derive(arena, &handle_key, &store_id)?;
+        let tree = FIRST_FS_TREE;
+        let last =
+            engine.floor(tree, &FsKey::Inode(u64::MAX).encode(), |key, _| FsKey::parse(key))?;
+        let last = match last.transpose()? {
+            Some(FsKey::Inode(ino)) => ino,
+            Some(_) => return Err(NO_ROOT),
+            None => 0,
+        };
+        let fs = FileSystem {
+            inodes: InodeTable::new(options.inode_cache),
+            names: NameCache::new(options.name_cache),
+            data,
+            hasher,
+            handle_mac,
+            moves: Mutex::new(()),
+            next_ino: AtomicU64::new(last + 1),
+            changes: AtomicU64::new(0),
+            engine,
+            tree,
+            options,
+        };
+        if last == 0 {
+            fs.make_root()?;
+        }
+        fs.inodes.get(ROOT_INO).read(&fs.engine, fs.tree).map_err(|error| match error {
+            Error::Stale => NO_ROOT,
+            other => other,
+        })?;
+        Ok(fs)
+    }
+
+    fn make_root(&self) -> Result<()> {
+        let mut rows = false;
+        self.engine.scan(self.tree, &[1], &[0xff], |_, _| {
+            rows = true;
+            false
+        })?;
+        if rows {
+            return Err(NO_ROOT);
+        }
+        let root = self.new_inode();
+        let mut draft = self.draft(&[])?;
+        let mut row = InodeRow::new_zeroed();
+        let mode = FileType::Directory.mode_bits() | (self.options.root_mode & 0o7777);
+        row.mode = mode.into();
+        row.nlink = 2.into();
+        row.uid = self.options.root_uid.into();
+        row.gid = self.options.root_gid.into();
+        row.parent = ROOT_INO.into();
+        let stamp = draft.stamp;
+        (row.atime, row.btime) = (stamp.now, stamp.now);
+        stamp.touch_contents(&mut row);
+        row.generation = stamp.change.into();
+        draft.add(&root, row)?;
+        draft.commit(Class::Normal)?;
+        Ok(())
+    }
+
+    /// An inode of a number that was never used in this epoch.
+    pub(in crate::fs) fn new_inode(&self) -> Arc<super::inode::Inode> {
+        self.inodes.get(self.next_ino.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A number that no change or generation had before.
+    pub(in crate::fs) fn next_change(&self) -> Result<u64> {
+        if self.engine.is_read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
+        if n >= 1 << 40 {
+            return Err(Error::Internal("2^40 changes since the store was opened: open it again"));
+        }
+        Ok(self.engine.epoch() << 40 | n)
+    }
+
+    /// The engine below.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+const NO_ROOT: Error =
+    Error::Corrupt { object: Object::Inode { ino: ROOT_INO }, why: "no root directory" };
