@@ -114,6 +114,7 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::BadHandle => S::BadHandle,
             ErrorKind::NotSupported => S::NotSupported,
             ErrorKind::Loop => S::Loop,
+            ErrorKind::NotSync => S::Internal,
             ErrorKind::ReadOnly => S::ReadOnly,
             ErrorKind::NoSpace => S::NoSpace,
             ErrorKind::Io => S::Io,

@@ -245,7 +245,7 @@ impl FileSystem {
             stamp.touch(row);
         };
         let Some(size) = set.size else {
-            if SetAttr { guard: None, ..*set } == SetAttr::default() {
+            if (SetAttr { guard: None, ..*set }) == SetAttr::default() {
                 return Ok(Wcc::of(ino, &before, &before));
             }
             let row = draft.change_row(ino)?;
@@ -270,9 +270,7 @@ impl FileSystem {
 impl SetAttr {
     fn check(&self) -> Result<()> {
         let times = [self.atime, self.mtime];
-        let bad = |time: &Option<SetTime>| {
-            matches!(time, Some(SetTime::At(time)) if time.nanoseconds >= 1_000_000_000)
-        };
+        let bad = |time: &Option<SetTime>| matches!(time, Some(SetTime::At(time)) if time.nanoseconds >= 1_000_000_000);
         if times.iter().any(bad) {
             return Err(Error::InvalidArgument("nanoseconds of a second or more"));
         }

@@ -2,11 +2,11 @@
 
 use zerocopy::FromZeros;
 
+use super::FileSystem;
 use super::attr::{Attr, FileType, PERMISSION_BITS, Time, Wcc};
 use super::dir::{Place, check_new_name, live_directory};
 use super::draft::Draft;
 use super::names::Target;
-use super::FileSystem;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
 use crate::limits::{MAX_INLINE_LEN, MAX_SYMLINK_LEN};
@@ -133,13 +133,7 @@ impl FileSystem {
     ///
     /// # Errors
     /// As [`FileSystem::create`] with [`CreateMode::Guarded`].
-    pub fn symlink(
-        &self,
-        dir: u64,
-        name: &[u8],
-        target: &[u8],
-        new: &NewAttr,
-    ) -> Result<Created> {
+    pub fn symlink(&self, dir: u64, name: &[u8], target: &[u8], new: &NewAttr) -> Result<Created> {
         if target.len() > MAX_SYMLINK_LEN {
             return Err(Error::NameTooLong);
         }
@@ -181,6 +175,7 @@ impl FileSystem {
         accept: impl Fn(&InodeRow) -> bool,
     ) -> Result<Created> {
         check_new_name(name)?;
+        #[expect(clippy::needless_late_init, reason = "declared before the draft that borrows it")]
         let inode;
         let parent = self.inodes.get(dir);
         let mut draft = self.draft(&[&parent])?;

@@ -5,9 +5,10 @@
 //! bucket and keeps it. Nobody who lacks the key can find names that share a bucket; should 256
 //! ever do, the next one is refused with [`Error::NoSpace`].
 
+use super::FileSystem;
 use super::attr::{Attr, FileType};
+use super::inode::Inode;
 use super::names::Target;
-use super::{FileSystem, Inode};
 use crate::error::{Error, Object, Result};
 use crate::format::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE, FsKey, InodeRow};
 use crate::limits::MAX_NAME_LEN;
@@ -60,7 +61,7 @@ impl FileSystem {
 
     /// What a name leads to. The caller holds the directory's lock.
     pub(in crate::fs) fn find(&self, dir: u64, name: &[u8]) -> Result<Option<Target>> {
-        let bucket = self.bucket(name);
+        let bucket = self.bucket_of(name);
         if let Some(known) = self.names.get(dir, bucket, name) {
             return Ok(known);
         }
@@ -71,7 +72,7 @@ impl FileSystem {
 
     /// Where a name stands or may stand. The caller holds the directory's write lock.
     pub(in crate::fs) fn place(&self, dir: u64, name: &[u8]) -> Result<Place> {
-        let bucket = self.bucket(name);
+        let bucket = self.bucket_of(name);
         if let Some(Some(target)) = self.names.get(dir, bucket, name) {
             return Ok(Place::Taken(target));
         }
@@ -113,7 +114,7 @@ impl FileSystem {
     }
 
     /// The first cookie of a name's bucket.
-    pub(in crate::fs) fn bucket(&self, name: &[u8]) -> u64 {
+    pub(crate) fn bucket_of(&self, name: &[u8]) -> u64 {
         let hash = self.hasher.hash56(name) & ((1 << self.options.hash_bits.min(55)) - 1);
         hash << COOKIE_COUNTER_BITS
     }

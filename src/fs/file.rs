@@ -127,7 +127,8 @@ impl FileSystem {
         if FileType::of_mode(row.mode.get()) != Some(FileType::Symlink) {
             return Err(Error::InvalidArgument("not a symbolic link"));
         }
-        let mut target = vec![0; row.size.get().min(crate::limits::MAX_SYMLINK_LEN as u64) as usize];
+        let mut target =
+            vec![0; row.size.get().min(crate::limits::MAX_SYMLINK_LEN as u64) as usize];
         let len = self.data.read(ino, &row, 0, &mut target)?;
         target.truncate(len);
         Ok(target)

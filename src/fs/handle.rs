@@ -29,8 +29,7 @@ impl FileSystem {
     pub fn by_handle(&self, handle: &[u8]) -> Result<u64> {
         let mac = self.handle_mac.get()?;
         let verify = |body: &[u8], tag: &[u8; 16]| mac.verify(body, tag);
-        let (ino, generation) =
-            HandleRow::open(handle, self.engine.store_id(), self.tree, verify)?;
+        let (ino, generation) = HandleRow::open(handle, self.engine.store_id(), self.tree, verify)?;
         match self.getattr(ino)?.generation == generation {
             true => Ok(ino),
             false => Err(Error::Stale),

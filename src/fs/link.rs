@@ -85,12 +85,7 @@ impl FileSystem {
         })
     }
 
-    fn remove(
-        &self,
-        dir: u64,
-        name: &[u8],
-        accept: impl Fn(&Target) -> Result<()>,
-    ) -> Result<Wcc> {
+    fn remove(&self, dir: u64, name: &[u8], accept: impl Fn(&Target) -> Result<()>) -> Result<Wcc> {
         check_name(name)?;
         let parent = self.inodes.get(dir);
         let mut stale = None;
@@ -152,7 +147,11 @@ impl FileSystem {
 
 /// Says whether to look again after names led to an inode that is gone: they were changed in
 /// between, unless they lead to the same still.
-pub(in crate::fs) fn retry_stale<T: PartialEq>(last: &mut Option<T>, seen: T, ino: u64) -> Result<()> {
+pub(in crate::fs) fn retry_stale<T: PartialEq>(
+    last: &mut Option<T>,
+    seen: T,
+    ino: u64,
+) -> Result<()> {
     if last.as_ref() == Some(&seen) {
         return Err(Error::corrupt(Object::Inode { ino }, "an entry leads to no inode"));
     }

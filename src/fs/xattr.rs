@@ -40,7 +40,7 @@ impl FileSystem {
         if row.xattrs.get() == 0 {
             return Err(Error::NoAttribute);
         }
-        let bucket = self.bucket(name);
+        let bucket = self.bucket_of(name);
         let (mut value, mut len, mut failure) = (Vec::new(), None, None);
         let (from, to) = range(ino, bucket);
         self.engine.scan(self.tree, &from, &to, |key, bytes| {
@@ -74,13 +74,7 @@ impl FileSystem {
     /// As the mode says; [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64
     /// KiB, [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
     /// [`Error::NoSpace`].
-    pub fn set_xattr(
-        &self,
-        ino: u64,
-        name: &[u8],
-        value: &[u8],
-        mode: XattrMode,
-    ) -> Result<Wcc> {
+    pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         check_xattr_name(name)?;
         if value.len() > MAX_XATTR_LEN {
             return Err(Error::FileTooLarge);
@@ -162,7 +156,7 @@ impl FileSystem {
     /// Where an attribute stands, and the lowest free cookie of its bucket. The caller holds the
     /// inode's lock.
     fn find_xattr(&self, ino: u64, name: &[u8]) -> Result<(Option<Found>, Option<u64>)> {
-        let bucket = self.bucket(name);
+        let bucket = self.bucket_of(name);
         let (mut found, mut free) = (None, bucket);
         let (from, to) = range(ino, bucket);
         self.visit_xattrs(&from, &to, |cookie, row| {
@@ -196,13 +190,7 @@ impl FileSystem {
         failure.map_or(Ok(()), Err)
     }
 
-    fn delete_chunks(
-        &self,
-        edits: &mut Edits,
-        ino: u64,
-        cookie: u64,
-        chunks: std::ops::Range<u8>,
-    ) {
+    fn delete_chunks(&self, edits: &mut Edits, ino: u64, cookie: u64, chunks: std::ops::Range<u8>) {
         for chunk in chunks {
             edits.del(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode());
         }

@@ -77,6 +77,7 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     let tend = || drop(fs.sync());
     let walked = monitor.watch(tend, || walk(&import, root, how.workers()));
     let durable = fs.sync();
+    drop(import);
     let copied = monitor.summary();
 
     let verified = match how.verify && !monitor.has_stopped() {

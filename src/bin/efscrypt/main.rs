@@ -6,13 +6,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod cat;
+mod check;
 mod create;
 mod describe;
 mod exit;
+mod export;
+mod import;
 mod key;
+mod ls;
 mod output;
 mod rewrap;
 mod store;
+mod transfer;
 mod unlock;
 
 /// Create, inspect and operate encrypted stores and the keys that open them
@@ -33,6 +39,16 @@ enum Command {
     Describe(describe::DescribeArgs),
     /// Put a store under other keys
     Rewrap(rewrap::RewrapArgs),
+    /// Copy a directory's contents into a store
+    Import(import::ImportArgs),
+    /// Copy a store's contents into a directory
+    Export(export::ExportArgs),
+    /// Show what is in a store
+    Ls(ls::LsArgs),
+    /// Print the contents of a file of a store
+    Cat(cat::CatArgs),
+    /// Verify everything in a store
+    Check(check::CheckArgs),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +58,11 @@ fn main() -> ExitCode {
         Command::Create(args) => create::run(args),
         Command::Describe(args) => describe::run(args),
         Command::Rewrap(args) => rewrap::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Cat(args) => cat::run(args),
+        Command::Check(args) => check::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

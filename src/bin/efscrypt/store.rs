@@ -1,11 +1,13 @@
 //! Which store, and how it is opened: what all subcommands but `key` begin with.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::device::FileDevice;
+use efscrypt::fs::{Attr, FileSystem};
 use efscrypt::keys::{EncryptionContext, KeyProvider};
 use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions};
 
@@ -38,10 +40,25 @@ pub enum Access {
     /// Names, attributes and key slots, not contents: opens without the contents key, and changes
     /// nothing. Several such may have the store open.
     Metadata,
+    /// As `Metadata`, for the only one who has it open.
+    WriteMetadata,
     /// Everything, changing nothing.
     Read,
     /// Everything.
     Write,
+}
+
+impl Access {
+    fn is_read_only(self) -> bool {
+        matches!(self, Access::Metadata | Access::Read)
+    }
+
+    fn data(self) -> DataAccess {
+        match self {
+            Access::Metadata | Access::WriteMetadata => DataAccess::IfAvailable,
+            Access::Read | Access::Write => DataAccess::Required,
+        }
+    }
 }
 
 impl StoreArgs {
@@ -77,16 +94,36 @@ impl StoreArgs {
     ) -> Result<(Store, Arc<dyn KeyProvider>), Failure> {
         let failed = |error| self.failure("open", error);
         // The store's file first: a wrong name costs nobody a passphrase.
-        let device = FileDevice::open(&self.path, access != Access::Write).map_err(failed)?;
+        let device = FileDevice::open(&self.path, access.is_read_only()).map_err(failed)?;
         let provider = self.provider()?;
         let mut options = self.options()?;
-        options.engine.read_only = access != Access::Write;
-        if access == Access::Metadata {
-            options.data_access = DataAccess::IfAvailable;
-        }
+        options.engine.read_only = access.is_read_only();
+        options.data_access = access.data();
         let providers = Providers::same(Arc::clone(&provider));
         let store = Store::open(Arc::new(device), providers, options).map_err(failed)?;
         Ok((store, provider))
+    }
+
+    /// What a path in the store leads to.
+    pub fn find(&self, fs: &FileSystem, path: &Path) -> Result<Attr, Failure> {
+        let found = fs.at(path.as_os_str().as_bytes());
+        found.map_err(|error| self.entry_failure("find", path, error))
+    }
+
+    /// A failure of what was tried with something in the store: `cannot VERB PATH`.
+    pub fn entry_failure(&self, verb: &str, path: &Path, error: Error) -> Failure {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => Some("`efscrypt ls` shows what there is"),
+            ErrorKind::NotDirectory => Some("symbolic links are not followed; name the directory"),
+            ErrorKind::IsDirectory => Some("`efscrypt ls` shows what is in a directory"),
+            ErrorKind::NotSupported => Some("only regular files have contents"),
+            _ => hint(&error),
+        };
+        let failure = Failure::new(format!("cannot {verb} {} in the store", path.display()), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
     }
 
     /// The options that the arguments give.

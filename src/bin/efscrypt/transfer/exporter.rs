@@ -158,7 +158,7 @@ impl<'a> Exporter<'a> {
 impl Tree for Exporter<'_> {
     type Dir = ExportDir;
 
-    const VERB: &str = "export";
+    const VERB: &'static str = "export";
 
     fn monitor(&self) -> &Monitor {
         self.monitor

@@ -182,7 +182,7 @@ impl<'a> Importer<'a> {
 impl Tree for Importer<'_> {
     type Dir = ImportDir;
 
-    const VERB: &str = "import";
+    const VERB: &'static str = "import";
 
     fn monitor(&self) -> &Monitor {
         self.monitor

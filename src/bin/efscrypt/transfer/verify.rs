@@ -155,7 +155,7 @@ impl<'a> Verifier<'a> {
 impl Tree for Verifier<'_> {
     type Dir = Pair;
 
-    const VERB: &str = "verify";
+    const VERB: &'static str = "verify";
 
     fn monitor(&self) -> &Monitor {
         self.monitor

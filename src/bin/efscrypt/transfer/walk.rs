@@ -36,7 +36,7 @@ pub trait Tree: Send + Sync + Sized {
     type Dir: Send + Sync;
 
     /// What is done, in the form `import`, for messages.
-    const VERB: &str;
+    const VERB: &'static str;
 
     fn monitor(&self) -> &Monitor;
 
