@@ -23,6 +23,16 @@ pub struct LogTail {
     pub tag: [u8; 16],
 }
 
+/// A record that verified.
+pub struct LogRecord {
+    /// Its transactions, encoded one after another.
+    pub payload: Vec<u8>,
+    /// Sequence number of the last record that was durable when this one was written.
+    pub durable: u64,
+    /// The tail behind it.
+    pub next: LogTail,
+}
+
 /// The ring of one store.
 pub struct LogRing {
     device: Arc<dyn Device>,
@@ -81,7 +91,7 @@ impl LogRing {
     }
 
     /// Reads the record at the tail. `None` where the log ends: nothing there is the record.
-    pub fn next(&self, tail: &LogTail) -> Result<Option<(Vec<u8>, LogTail)>> {
+    pub fn next(&self, tail: &LogTail) -> Result<Option<LogRecord>> {
         if let Some(found) = self.read(tail, tail.offset)? {
             return Ok(Some(found));
         }
@@ -89,7 +99,7 @@ impl LogRing {
         if wraps { self.read(tail, 0) } else { Ok(None) }
     }
 
-    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<(Vec<u8>, LogTail)>> {
+    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<LogRecord>> {
         let object = Object::Log { offset };
         let read = |at: u64, buf: &mut [u8]| {
             self.device
@@ -113,6 +123,7 @@ impl LogRing {
         }
         record.drain(..LOG_HEADER_LEN);
         let end = (offset + len as u64) % self.len;
-        Ok(Some((record, LogTail { offset: end, seq: tail.seq + 1, tag: header.tag })))
+        let next = LogTail { offset: end, seq: tail.seq + 1, tag: header.tag };
+        Ok(Some(LogRecord { payload: record, durable: header.durable.get(), next }))
     }
 }

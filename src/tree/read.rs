@@ -90,6 +90,13 @@ impl Forest {
         let mut before: Option<Vec<u8>> = None;
         loop {
             let state = self.state.read();
+            if before.is_none()
+                && let Ok(Some(leaf)) = self.find(&state, tree, key)?
+                && let Some(slot) = after(&leaf.page, key).checked_sub(1)
+            {
+                // Nearly always; what follows remembers its path for the other case.
+                return Ok(Some(read(leaf.page.key(slot), leaf.page.value(slot))));
+            }
             let target = before.as_deref().map_or(Target::At(key), Target::Before);
             match self.walk(&state, tree, target)? {
                 Walk::Leaf(leaf, fences) => {

@@ -22,6 +22,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod engine;
+mod evidence;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
 mod queue;

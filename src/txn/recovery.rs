@@ -7,6 +7,7 @@
 //!
 //! Recovery changes nothing that the durable superblock references, so a crash in it is like none.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
@@ -80,18 +81,18 @@ impl Engine {
         let records = self.claim_logged(tail)?;
         let (mut tail, mut done) = (tail, Recovery::default());
         for _ in 0..records {
-            let Some((payload, next)) = self.ring.next(&tail)? else {
+            let Some(record) = self.ring.next(&tail)? else {
                 let object = Object::Log { offset: tail.offset };
                 return Err(Error::corrupt(object, "it changed while it was read"));
             };
-            let mut rest = &payload[..];
+            let mut rest = &record.payload[..];
             while !rest.is_empty() {
                 self.replay_transaction(EditReader::transaction(&mut rest)?)?;
                 done.transactions += 1;
             }
             done.records += 1;
-            done.bytes += payload.len() as u64;
-            tail = next;
+            done.bytes += record.payload.len() as u64;
+            tail = record.next;
             self.queue.restart(tail);
             if self.forest.dirty_bytes() > self.dirty_cap() {
                 self.checkpoint()?;
@@ -101,21 +102,40 @@ impl Engine {
     }
 
     /// Claims the units that the log takes, and counts its records.
+    ///
+    /// A record is believed when a later one says that it was durable: what it took was written
+    /// before the same flush. Those that none vouches for were perhaps never acknowledged, and
+    /// are believed as far as what they took is there.
     fn claim_logged(&self, mut tail: LogTail) -> Result<u64> {
-        let mut records = 0;
-        while let Some((payload, next)) = self.ring.next(&tail)? {
-            let mut rest = &payload[..];
-            while !rest.is_empty() {
-                for edit in EditReader::transaction(&mut rest)? {
-                    if let Edit::Take { unit, units } = edit? {
-                        self.space.claim(unit, units)?;
-                    }
-                }
+        let (mut records, mut unsure) = (0, VecDeque::new());
+        while let Some(record) = self.ring.next(&tail)? {
+            unsure.push_back((tail.seq, record.payload));
+            while let Some((_, payload)) = unsure.pop_front_if(|(seq, _)| *seq <= record.durable) {
+                self.claim(&payload)?;
+                records += 1;
             }
+            tail = record.next;
+        }
+        for (_, payload) in unsure {
+            if !self.wrote_what_it_took(&payload)? {
+                break;
+            }
+            self.claim(&payload)?;
             records += 1;
-            tail = next;
         }
         Ok(records)
+    }
+
+    /// Claims the units that a record takes.
+    fn claim(&self, mut payload: &[u8]) -> Result<()> {
+        while !payload.is_empty() {
+            for edit in EditReader::transaction(&mut payload)? {
+                if let Edit::Take { unit, units } = edit? {
+                    self.space.claim(unit, units)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn replay_transaction(&self, edits: EditReader<'_>) -> Result<()> {

@@ -93,7 +93,7 @@ impl Contents {
         }
         let behind = map.rows().partition_point(|row| row.end() <= at);
         let mut rows = &map.rows()[behind..];
-        while let Some(row) = rows.first().filter(|row| row.first < range.end) {
+        while let Some(row) = rows.first().filter(|row| row.first < range.end && at < range.end) {
             let from = row.first.max(at);
             buf[bytes(at, from)].fill(0);
             let end = contiguous(rows, from, range.end);
