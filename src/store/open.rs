@@ -10,8 +10,10 @@ use crate::crypto::{Domain, KeyArena, Rng, Slot, WrapKey};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::UnverifiedSuperblock;
+use crate::fs::data::{Contents, DataKeys};
+use crate::fs::{FileSystem, MountOptions};
 use crate::keys::{Kek, newest};
-use crate::txn::Engine;
+use crate::txn::{Engine, FIRST_FS_TREE};
 
 impl Store {
     /// Opens a store: has the providers unlock its domains, two calls in all, and recovers what
@@ -51,16 +53,16 @@ impl Store {
         options: StoreOptions,
         data: Option<(u32, Slot<WrapKey>)>,
     ) -> Result<Store> {
-        let _ = data;
+        let rng = Arc::clone(engine.rng());
+        let keys = Arc::new(DataKeys::new(Arc::clone(&arena), *engine.store_id(), rng));
+        if let Some((version, key)) = data {
+            keys.unlock(version, key);
+        }
+        let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, keys);
+        let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, MountOptions::default())?;
         let Providers { metadata, data } = providers;
-        Ok(Store {
-            engine,
-            arena,
-            options,
-            metadata: Mutex::new(metadata),
-            data: Mutex::new(data),
-            rewrapping: Mutex::new(()),
-        })
+        let (metadata, data) = (Mutex::new(metadata), Mutex::new(data));
+        Ok(Store { engine, arena, options, metadata, data, rewrapping: Mutex::new(()), fs })
     }
 }
 

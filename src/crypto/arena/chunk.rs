@@ -66,6 +66,9 @@ impl Canary {
 pub(super) struct Chunk {
     start: NonNull<u8>,
     used: [u64; GRANULES / 64],
+    /// There is no free run of so many granules: a large arena's full chunks are not searched in
+    /// vain.
+    lacks: usize,
     /// Owns the pages.
     _map: MmapMut,
 }
@@ -107,7 +110,7 @@ impl Chunk {
 
     fn new(map: MmapMut, start: *mut u8) -> Result<Chunk> {
         let start = NonNull::new(start).ok_or(Error::Internal("a mapping at address zero"))?;
-        let mut chunk = Chunk { start, used: [0; GRANULES / 64], _map: map };
+        let mut chunk = Chunk { start, used: [0; GRANULES / 64], lacks: usize::MAX, _map: map };
         chunk.take(1);
         chunk.canary().set(ALIVE);
         Ok(chunk)
@@ -119,6 +122,9 @@ impl Chunk {
 
     /// Marks the first free run of `count` granules used, and returns its first granule.
     pub(super) fn take(&mut self, count: usize) -> Option<usize> {
+        if count >= self.lacks {
+            return None;
+        }
         let mut run = 0;
         for at in 0..GRANULES {
             run = if self.is_used(at) { 0 } else { run + 1 };
@@ -128,6 +134,7 @@ impl Chunk {
                 return Some(first);
             }
         }
+        self.lacks = count;
         None
     }
 
@@ -141,6 +148,7 @@ impl Chunk {
         unsafe { wipe(room.start, room.granules * GRANULE) };
         (room.first..room.first + room.granules)
             .for_each(|g| self.used[g / 64] &= !(1 << (g % 64)));
+        self.lacks = usize::MAX;
     }
 
     fn is_used(&self, granule: usize) -> bool {

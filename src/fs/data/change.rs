@@ -12,7 +12,7 @@ use super::{Contents, FINISH_BYTES, FINISH_EDITS, Finish};
 use crate::error::{Error, Result};
 use crate::format::{Edits, Extent, FsKey, Inline, InodeRow, STORE_TREE, StoreKey, UNIT_TAG_LEN};
 use crate::limits::{MAX_EDIT_BYTES, MAX_EDITS, RUN_UNITS, UNIT};
-use crate::txn::{units_check, Class, Lsn, Run};
+use crate::txn::{Class, Lsn, Run, units_check};
 
 /// Most extents that one transaction adds.
 pub(super) const MAX_NEW: usize = 8;
