@@ -342,7 +342,6 @@ impl ErrorKind {
             K::Loop => Errno::INVAL,
             K::NotSync => Errno::AGAIN,
             K::ReadOnly => Errno::ROFS,
-            K::NotSync => Errno::AGAIN,
             K::NoSpace => Errno::NOSPC,
             K::Io => Errno::IO,
             K::Poisoned => Errno::IO,

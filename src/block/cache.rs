@@ -105,15 +105,6 @@ impl<N> NodeCache<N> {
         }
         Some(entry.node)
     }
-
-    /// Forgets everything.
-    pub fn clear(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.write();
-            shard.index.clear();
-            shard.entries.clear();
-        }
-    }
 }
 
 impl<N> Shard<N> {

@@ -79,9 +79,4 @@ impl Layout {
     pub fn fixed_bytes(&self) -> u64 {
         self.log_base + self.log_len
     }
-
-    /// Regions that the pool has, the last perhaps short.
-    pub fn regions(&self) -> u64 {
-        self.pool_units.div_ceil(REGION_UNITS)
-    }
 }

@@ -96,11 +96,6 @@ impl Sealer {
         &self.rng
     }
 
-    /// The version that new seals use.
-    pub fn epoch(&self) -> u32 {
-        self.newest().epoch
-    }
-
     fn newest(&self) -> Arc<Slot<MetaKeys>> {
         let keys = self.keys.read();
         Arc::clone(&keys[keys.len() - 1])

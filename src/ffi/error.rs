@@ -116,7 +116,6 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::BadHandle => S::BadHandle,
             ErrorKind::NotSupported => S::NotSupported,
             ErrorKind::Loop => S::Loop,
-            ErrorKind::NotSync => S::Internal,
             ErrorKind::ReadOnly => S::ReadOnly,
             ErrorKind::NotSync => S::NotSync,
             ErrorKind::NoSpace => S::NoSpace,

@@ -17,6 +17,7 @@
 mod boundary;
 mod bytes;
 mod error;
+mod fs;
 mod provider;
 mod store;
 mod version;

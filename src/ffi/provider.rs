@@ -3,15 +3,13 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use super::boundary::{give, guard, out, put, take};
+use super::boundary::{give, guard, out, take};
 use super::bytes::{bytes, path, text};
 use super::error::{efscrypt_error, efscrypt_status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::{EncryptionContext, KeyDescription, KeyProvider, KeyState, WrappedKey};
 use crate::secret::Secret;
 
-/// Bytes of the keys that a provider wraps.
-pub const EFSCRYPT_KEY_LEN: usize = 32;
 /// Most bytes of a wrapped key's blob.
 pub const EFSCRYPT_BLOB_LEN: usize = 1024;
 
@@ -77,7 +75,9 @@ pub unsafe extern "C" fn efscrypt_local_kms_create(
 ) -> efscrypt_status {
     guard(error, || {
         // SAFETY: as the caller promises.
-        let (file, alias) = unsafe { (path(file)?, text(alias)?) };
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let alias = unsafe { text(alias)? };
         // SAFETY: as the caller promises.
         let unlock = unlock(unsafe { bytes(passphrase, passphrase_len)? })?;
         let kms = crate::keys::LocalKms::init(file, &unlock)?;
@@ -273,16 +273,5 @@ impl KeyProvider for Callbacks {
 
     fn describe(&self, key: &str) -> Result<KeyDescription> {
         Ok(KeyDescription::new(&self.name, key, KeyState::Enabled))
-    }
-}
-
-/// Sets `*len` where C asked for it.
-///
-/// # Safety
-/// The pointer is NULL or valid for a write.
-pub(super) unsafe fn put_len(pointer: *mut usize, len: usize) {
-    if let Some(pointer) = std::ptr::NonNull::new(pointer) {
-        // SAFETY: as the caller promises.
-        unsafe { put(pointer, len) }
     }
 }

@@ -80,9 +80,13 @@ pub unsafe extern "C" fn efscrypt_store_create(
     guard(error, || {
         let store = out(store)?;
         // SAFETY: as the caller promises.
-        let (file, opts) = unsafe { (path(file)?, options(opts)?) };
+        let file = unsafe { path(file)? };
         // SAFETY: as the caller promises.
-        let (metadata_key, data_key) = unsafe { (text(metadata_key)?, text(data_key)?) };
+        let opts = unsafe { options(opts)? };
+        // SAFETY: as the caller promises.
+        let metadata_key = unsafe { text(metadata_key)? };
+        // SAFETY: as the caller promises.
+        let data_key = unsafe { text(data_key)? };
         // SAFETY: as the caller promises.
         let providers = unsafe { providers(metadata, data)? };
         let device = Arc::new(FileDevice::create(file)?);
@@ -113,7 +117,9 @@ pub unsafe extern "C" fn efscrypt_store_open(
     guard(error, || {
         let store = out(store)?;
         // SAFETY: as the caller promises.
-        let (file, opts) = unsafe { (path(file)?, options(opts)?) };
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.
         let providers = unsafe { providers(metadata, data)? };
         let device = Arc::new(FileDevice::open(file, opts.engine.read_only)?);

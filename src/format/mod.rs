@@ -23,9 +23,9 @@ pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
 pub use edit::{Edit, EditReader, Edits, units_check};
 pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
 pub use handle::{HANDLE_LEN, HandleRow};
-pub use inode::{FsKey, FsKeyBytes, INODE_LEN, InodeRow, TimeRow};
+pub use inode::{FsKey, FsKeyBytes, InodeRow, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
-pub use node::{NODE_BODY, NODE_HEADER_LEN, NodeHeader};
+pub use node::{NODE_HEADER_LEN, NodeHeader};
 pub use page::{Page, PutOutcome};
 pub use pointer::{NodePointer, POINTER_LEN};
 pub use rows::{RootRow, StoreKey, WrappedKeyRow};
@@ -34,8 +34,8 @@ pub use space::{
     SpacePage,
 };
 pub use superblock::{
-    KEY_SLOTS, KeySlot, MAX_WRAPPED_KEK, RING_SLOTS, SLOT_SIZE, SPACE_ROOTS, Superblock,
-    SuperblockBody, SuperblockHeader, UnverifiedSuperblock,
+    KEY_SLOTS, KeySlot, RING_SLOTS, SLOT_SIZE, SPACE_ROOTS, Superblock, SuperblockBody,
+    UnverifiedSuperblock,
 };
 pub use xattr::XattrRow;
 

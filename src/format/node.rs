@@ -6,13 +6,10 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{SUITE, StoreId};
-use crate::limits::{MAX_LEVEL, NODE_SIZE};
+use super::StoreId;
 
 /// Bytes of the clear header.
 pub const NODE_HEADER_LEN: usize = 80;
-/// Bytes of the sealed page behind it.
-pub const NODE_BODY: usize = NODE_SIZE - NODE_HEADER_LEN;
 
 const MAGIC: [u8; 8] = *b"EFSNODE\x01";
 
@@ -66,15 +63,6 @@ impl NodeHeader {
     pub fn finish(mut self, sealed: &[u8]) -> NodeHeader {
         self.crc = U32::new(self.checksum(sealed));
         self
-    }
-
-    /// Whether the block is a node by its magic and its crc: what can be said without a key.
-    pub fn is_sound(&self, sealed: &[u8]) -> bool {
-        self.magic == MAGIC
-            && self.suite == SUITE
-            && self.level <= MAX_LEVEL
-            && self.reserved == [0; 6]
-            && self.crc.get() == self.checksum(sealed)
     }
 
     fn checksum(&self, sealed: &[u8]) -> u32 {

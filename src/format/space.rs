@@ -150,14 +150,6 @@ impl SpaceHeader {
         header
     }
 
-    /// Whether the block is a space page by its magic and its crc: what can be said without a key.
-    pub fn is_sound(&self, sealed: &[u8]) -> bool {
-        self.magic == MAGIC
-            && self.level < SPACE_LEVELS
-            && self.reserved == [0; 23]
-            && self.crc.get() == self.checksum(sealed)
-    }
-
     fn checksum(&self, sealed: &[u8]) -> u32 {
         let mut hash = crc32fast::Hasher::new();
         hash.update(&self.as_bytes()[..SPACE_HEADER_LEN - 4]);

@@ -1,8 +1,8 @@
 //! Paths, for programs that have no handles: names joined by `/`, from the root directory.
 
 use super::FileSystem;
-use super::attr::Attr;
-use super::create::NewAttr;
+use super::attr::{Attr, FileType, SetAttr};
+use super::create::{CreateMode, NewAttr};
 use super::mount::ROOT_INO;
 use crate::error::{Error, Result};
 
@@ -42,6 +42,45 @@ impl FileSystem {
             };
         }
         Ok(last)
+    }
+
+    /// Makes or replaces the contents of the file at a path; its directory must exist. Not one
+    /// moment for other callers: the file is empty between.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::create`], [`FileSystem::setattr`] and [`FileSystem::write`].
+    pub fn write_file(&self, path: &[u8], new: &NewAttr, contents: &[u8]) -> Result<Attr> {
+        let name = names(path).last().ok_or(Error::IsDirectory)?;
+        let end = path.len() - path.iter().rev().take_while(|byte| **byte == b'/').count();
+        let dir = self.at(&path[..end - name.len()])?;
+        let file = self.create(dir.ino, name, new, CreateMode::Unchecked)?.attr;
+        if file.kind != FileType::Regular {
+            return Err(Error::NotSupported);
+        }
+        self.setattr(file.ino, &SetAttr { size: Some(0), ..SetAttr::default() })?;
+        let mut at = 0;
+        while at < contents.len() {
+            at += self.write(file.ino, at as u64, &contents[at..])?.len;
+        }
+        self.getattr(file.ino)
+    }
+
+    /// The contents of the file at a path.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::at`] and [`FileSystem::read`].
+    pub fn read_file(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let file = self.at(path)?;
+        let mut contents = Vec::new();
+        loop {
+            let at = contents.len();
+            contents.resize(at + (1 << 20), 0);
+            let read = self.read(file.ino, at as u64, &mut contents[at..])?;
+            contents.truncate(at + read.len);
+            if read.eof {
+                return Ok(contents);
+            }
+        }
     }
 }
 

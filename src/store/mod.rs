@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 pub use describe::{DomainDescription, StoreDescription};
 pub use options::{DataAccess, Providers, StoreOptions};
 
-use crate::crypto::KeyArena;
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::keys::KeyProvider;
@@ -27,7 +26,6 @@ use crate::txn::{Engine, Recovery};
 /// Dropping it forgets what was not made durable; [`Store::close`] makes everything durable first.
 pub struct Store {
     engine: Arc<Engine>,
-    arena: Arc<KeyArena>,
     options: StoreOptions,
     metadata: Mutex<Arc<dyn KeyProvider>>,
     data: Mutex<Arc<dyn KeyProvider>>,

@@ -62,7 +62,7 @@ impl Store {
         let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, MountOptions::default())?;
         let Providers { metadata, data } = providers;
         let (metadata, data) = (Mutex::new(metadata), Mutex::new(data));
-        Ok(Store { engine, arena, options, metadata, data, rewrapping: Mutex::new(()), fs })
+        Ok(Store { engine, options, metadata, data, rewrapping: Mutex::new(()), fs })
     }
 }
 

@@ -93,8 +93,7 @@ impl Forest {
     /// Seals and writes the nodes of a picture, and returns the root of the STORE tree. Durable
     /// only after the caller's flush.
     pub fn seal(&self, frozen: &mut Frozen) -> Result<NodePointer> {
-        let nodes =
-            frozen.roots.values().flatten().map(|root| count(root, frozen.generation)).sum();
+        let nodes = frozen.roots.values().flatten().map(|root| count(root)).sum();
         let (first, second) = frozen.places.split_at_checked(nodes).ok_or(SHORT)?;
         let mut sealing = Sealing {
             forest: self,
@@ -141,9 +140,9 @@ impl Forest {
 const SHORT: Error = Error::Internal("fewer places than dirty nodes");
 const UNSEALED: Error = Error::Internal("a frozen node was not sealed");
 
-/// Nodes of a subtree that a picture of `generation` has to seal.
-fn count(node: &Node, generation: u64) -> usize {
-    1 + node.kids.iter().flatten().map(|kid| count(kid, generation)).sum::<usize>()
+/// Dirty nodes of a subtree.
+fn count(node: &Node) -> usize {
+    1 + node.kids.iter().flatten().map(|kid| count(kid)).sum::<usize>()
 }
 
 /// Replaces frozen children below a dirty node by their pointers.

@@ -38,7 +38,7 @@ pub use checkpoint::Frozen;
 use node::{Edge, Node, Retired};
 pub use walk::Visit;
 
-use crate::block::{NodeCache, Pins, Sealer, Space};
+use crate::block::{NodeCache, Pins, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{NodePointer, Page, TreeId};
@@ -48,7 +48,6 @@ use crate::limits::{NODE_SIZE, UNIT};
 pub struct Forest {
     device: Arc<dyn Device>,
     sealer: Arc<Sealer>,
-    space: Arc<Space>,
     pins: Arc<Pins>,
     cache: NodeCache<Node>,
     state: RwLock<State>,
@@ -81,7 +80,6 @@ impl Forest {
     pub fn new(
         device: Arc<dyn Device>,
         sealer: Arc<Sealer>,
-        space: Arc<Space>,
         pins: Arc<Pins>,
         cache_bytes: usize,
         generation: u64,
@@ -96,7 +94,7 @@ impl Forest {
             announced: Vec::new(),
         };
         let cache = NodeCache::new(cache_bytes);
-        Forest { device, sealer, space, pins, cache, state: RwLock::new(state) }
+        Forest { device, sealer, pins, cache, state: RwLock::new(state) }
     }
 
     /// Adds a tree with its root node, or an empty one.

@@ -175,7 +175,7 @@ impl Engine {
         .check()?;
         let tail =
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
-        if tail.offset >= layout.log_len || tail.offset % UNIT as u64 != 0 {
+        if tail.offset >= layout.log_len || !tail.offset.is_multiple_of(UNIT as u64) {
             return Err(Error::corrupt(Object::Store, "start of the log"));
         }
         let generation = superblock.header.generation.get();
@@ -190,7 +190,6 @@ impl Engine {
         let forest = Forest::new(
             Arc::clone(&device),
             Arc::clone(&sealer),
-            Arc::clone(&space),
             Arc::clone(&pins),
             options.cache_bytes / 2,
             generation + 1,

@@ -64,6 +64,7 @@ pub(super) struct Scratch {
 /// Working memory that is not in use.
 #[derive(Default)]
 pub(super) struct Pool {
+    #[allow(clippy::vec_box, reason = "moved in and out by pointer: it is large")]
     idle: Mutex<Vec<Box<Scratch>>>,
 }
 
