@@ -15,7 +15,7 @@ mod superblock;
 pub use bitmap::Bitmap;
 pub use cache::NodeCache;
 pub use layout::Layout;
-pub use log::{LogRecord, LogRing, LogTail};
+pub use log::{LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Space};

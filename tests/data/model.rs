@@ -54,7 +54,7 @@ impl Files {
         };
         let most = self.most;
         let mut bytes = (*old).clone();
-        let (size, offset) = (self.size(most / 4) as usize, self.size(most) as usize);
+        let (mut size, mut offset) = (self.size(most / 4) as usize, self.size(most) as usize);
         let kind = self.rng.below(12);
         // What the operation leaves is noted first: a part of it may happen.
         match kind {
@@ -65,6 +65,10 @@ impl Files {
                 bytes.get_mut(offset..end).unwrap_or_default().fill(0);
             }
             _ => {
+                // Often in order, so that there are streams.
+                if kind >= 8 {
+                    (offset, size) = (bytes.len().next_multiple_of(4096), size.min(8192));
+                }
                 let new = crate::bed::pattern(mark, size);
                 bytes.resize(bytes.len().max(offset + size), 0);
                 bytes[offset..offset + size].copy_from_slice(&new);
@@ -204,7 +208,7 @@ fn run(seed: u64, plan: FaultPlan) -> Option<Story> {
 }
 
 fn states() -> u64 {
-    std::env::var("EFSCRYPT_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+    std::env::var("EFSCRYPT_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
 #[test]
