@@ -147,12 +147,12 @@ impl Contents {
         let size = row.size.get();
         let mut end = offset.saturating_add(len).min(size);
         let mut lsn = None;
-        if offset < end && offset % UNIT as u64 != 0 {
+        if offset < end && !offset.is_multiple_of(UNIT as u64) {
             let to = end.min(offset.next_multiple_of(UNIT as u64));
             lsn = self.zero(ino, row, offset..to, finish)?.or(lsn);
         }
         let first = offset.div_ceil(UNIT as u64);
-        if end < size && end % UNIT as u64 != 0 && end / UNIT as u64 >= first {
+        if end < size && !end.is_multiple_of(UNIT as u64) && end / UNIT as u64 >= first {
             let from = end / UNIT as u64 * UNIT as u64;
             lsn = self.zero(ino, row, from..end, finish)?.or(lsn);
             end = from;
