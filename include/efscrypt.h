@@ -119,6 +119,10 @@ enum efscrypt_status
    */
   READ_ONLY = 16,
   /**
+   * The attributes changed since the caller read them.
+   */
+  NOT_SYNC = 17,
+  /**
    * No space left; deleting still works.
    */
   NO_SPACE = 30,

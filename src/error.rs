@@ -152,6 +152,9 @@ pub enum Error {
     /// A rename that would put a directory below itself.
     #[error("a directory cannot be moved below itself")]
     Loop,
+    /// The attributes are not those that the caller knows: its guard does not hold.
+    #[error("the file changed since its attributes were read")]
+    NotSync,
     /// The store or this handle was opened for reading.
     #[error("opened read-only")]
     ReadOnly,
@@ -258,6 +261,7 @@ pub enum ErrorKind {
     NotSupported = 14,
     Loop = 15,
     ReadOnly = 16,
+    NotSync = 17,
     NoSpace = 30,
     Io = 31,
     Poisoned = 32,
@@ -295,7 +299,9 @@ impl ErrorKind {
         ErrorKind::BadHandle,
         ErrorKind::NotSupported,
         ErrorKind::Loop,
+        ErrorKind::NotSync,
         ErrorKind::ReadOnly,
+        ErrorKind::NotSync,
         ErrorKind::NoSpace,
         ErrorKind::Io,
         ErrorKind::Poisoned,
@@ -334,7 +340,9 @@ impl ErrorKind {
             K::BadHandle => Errno::BADF,
             K::NotSupported => Errno::OPNOTSUPP,
             K::Loop => Errno::INVAL,
+            K::NotSync => Errno::AGAIN,
             K::ReadOnly => Errno::ROFS,
+            K::NotSync => Errno::AGAIN,
             K::NoSpace => Errno::NOSPC,
             K::Io => Errno::IO,
             K::Poisoned => Errno::IO,
@@ -377,6 +385,7 @@ impl Error {
             Error::BadHandle => K::BadHandle,
             Error::NotSupported => K::NotSupported,
             Error::Loop => K::Loop,
+            Error::NotSync => K::NotSync,
             Error::ReadOnly => K::ReadOnly,
             Error::NoSpace => K::NoSpace,
             Error::Io { .. } => K::Io,

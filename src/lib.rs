@@ -29,6 +29,8 @@ pub mod fs;
 
 mod store;
 
+pub mod check;
+
 #[doc(hidden)]
 pub mod ffi;
 

@@ -27,8 +27,8 @@ pub const MAX_VALUE_LEN: usize = 3968;
 
 /// Most edits in one transaction.
 pub const MAX_EDITS: usize = 64;
-/// Most bytes of keys and values in one transaction.
-pub const MAX_EDIT_BYTES: usize = 64 * 1024;
+/// Most bytes of edits in one transaction: the largest extended attribute and what goes with it.
+pub const MAX_EDIT_BYTES: usize = MAX_XATTR_LEN + 16 * 1024;
 
 /// Longest name of a directory entry, bytes (POSIX NAME_MAX on Linux).
 pub const MAX_NAME_LEN: usize = 255;

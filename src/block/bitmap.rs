@@ -94,6 +94,17 @@ impl Bitmap {
         changed
     }
 
+    /// Sets the bits of a range that are set in `other`, and returns how many were clear.
+    pub fn set_all_in(&mut self, other: &Bitmap, range: Range<u64>) -> u64 {
+        let mut changed = 0;
+        for (word, mask) in Self::words(range) {
+            let bits = other.0[word] & mask;
+            changed += u64::from((bits & !self.0[word]).count_ones());
+            self.0[word] |= bits;
+        }
+        changed
+    }
+
     /// Clears the bits that are set in `other`, and returns how many were set.
     pub fn clear_all(&mut self, other: &Bitmap) -> u64 {
         let before = self.count();

@@ -5,7 +5,7 @@
 //! | ring 0 | unused   | ring 1   | unused   | log ring      | pool: regions of 64 MiB ...
 //! ```
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, RING_SLOTS, SLOT_SIZE, SPACE_ROOTS};
 use crate::limits::{REGION_UNITS, UNIT};
 
@@ -30,6 +30,9 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of a new store on a device of `capacity` bytes, or of one that grows.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where the device is too small: a store needs its log and 5 MiB.
     pub fn new(log_len: u64, capacity: Option<u64>) -> Result<Layout> {
         if !LOG_RANGE.contains(&log_len) || !log_len.is_multiple_of(UNIT as u64) {
             return Err(Error::InvalidArgument("the log must have 512 KiB to 1 GiB"));
@@ -39,13 +42,18 @@ impl Layout {
             None => Self::MOST_UNITS,
             Some(bytes) => (bytes / UNIT as u64).saturating_sub(pool_base).min(Self::MOST_UNITS),
         };
-        let layout = Layout { log_base: LOG_BASE, log_len, pool_base, pool_units };
-        layout.check()
+        if pool_units < Self::LEAST_UNITS {
+            return Err(Error::NoSpace);
+        }
+        Layout { log_base: LOG_BASE, log_len, pool_base, pool_units }.check()
     }
 
     /// The most units that the space map covers.
     pub const MOST_UNITS: u64 =
         (SPACE_ROOTS * ENTRIES_PER_PAGE * ENTRIES_PER_PAGE) as u64 * REGION_UNITS;
+
+    /// The fewest units of a pool: room for the reserve of nodes and some contents.
+    pub const LEAST_UNITS: u64 = (4 << 20) / UNIT as u64;
 
     /// Refuses a layout that no store can have: its numbers come from the device.
     pub fn check(self) -> Result<Layout> {
@@ -53,14 +61,8 @@ impl Layout {
             && LOG_RANGE.contains(&self.log_len)
             && self.log_len.is_multiple_of(UNIT as u64)
             && self.pool_base == (LOG_BASE + self.log_len) / UNIT as u64
-            && self.pool_units <= Self::MOST_UNITS;
-        if !sound {
-            return Err(Error::corrupt(crate::error::Object::Store, "layout"));
-        }
-        if self.pool_units < 64 {
-            return Err(Error::InvalidArgument("the device is too small for a store"));
-        }
-        Ok(self)
+            && (Self::LEAST_UNITS..=Self::MOST_UNITS).contains(&self.pool_units);
+        if sound { Ok(self) } else { Err(Error::corrupt(Object::Store, "layout")) }
     }
 
     /// First byte of a ring slot.

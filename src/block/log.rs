@@ -12,6 +12,9 @@ use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 
+/// Bytes behind the end of the log that are searched for a record that should not be there.
+const WINDOW: usize = 256 << 10;
+
 /// Where the next record stands, and what it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogTail {
@@ -21,16 +24,6 @@ pub struct LogTail {
     pub seq: u64,
     /// Tag of the record before it; zero at the start of an epoch.
     pub tag: [u8; 16],
-}
-
-/// A record that verified.
-pub struct LogRecord {
-    /// Its transactions, encoded one after another.
-    pub payload: Vec<u8>,
-    /// Sequence number of the last record that was durable when this one was written.
-    pub durable: u64,
-    /// The tail behind it.
-    pub next: LogTail,
 }
 
 /// The ring of one store.
@@ -91,7 +84,35 @@ impl LogRing {
     }
 
     /// Reads the record at the tail. `None` where the log ends: nothing there is the record.
-    pub fn next(&self, tail: &LogTail) -> Result<Option<LogRecord>> {
+    pub fn next(&self, tail: &LogTail) -> Result<Option<(Vec<u8>, LogTail)>> {
+        Ok(self.record(tail)?.map(|(_, payload, next)| (payload, next)))
+    }
+
+    /// What the record at the tail knows to be durable, and the tail behind it.
+    pub fn next_header(&self, tail: &LogTail) -> Result<Option<(u64, LogTail)>> {
+        Ok(self.record(tail)?.map(|(header, _, next)| (header.durable.get(), next)))
+    }
+
+    /// Whether the log was cut at the tail: a record not far behind it says that the record there,
+    /// or one after it, was durable. It says so in the clear, for its seal needs what is lost; so
+    /// this serves to report damage, and nothing is done on its word.
+    pub fn is_cut(&self, tail: &LogTail) -> Result<bool> {
+        let mut window = vec![0; WINDOW.min((self.len - tail.offset) as usize)];
+        let object = Object::Log { offset: tail.offset };
+        self.device
+            .read_at(self.base + tail.offset, &mut window)
+            .map_err(|error| Error::io("read", object, error))?;
+        Ok(window.chunks_exact(LOG_ALIGN).any(|block| {
+            let header = LogHeader::parse_any(block);
+            header.is_some_and(|header| {
+                header.seq.get() > tail.seq
+                    && header.seq.get() >> 40 == tail.seq >> 40
+                    && (tail.seq..header.seq.get()).contains(&header.durable.get())
+            })
+        }))
+    }
+
+    fn record(&self, tail: &LogTail) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {
         if let Some(found) = self.read(tail, tail.offset)? {
             return Ok(Some(found));
         }
@@ -99,7 +120,7 @@ impl LogRing {
         if wraps { self.read(tail, 0) } else { Ok(None) }
     }
 
-    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<LogRecord>> {
+    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {
         let object = Object::Log { offset };
         let read = |at: u64, buf: &mut [u8]| {
             self.device
@@ -124,6 +145,6 @@ impl LogRing {
         record.drain(..LOG_HEADER_LEN);
         let end = (offset + len as u64) % self.len;
         let next = LogTail { offset: end, seq: tail.seq + 1, tag: header.tag };
-        Ok(Some(LogRecord { payload: record, durable: header.durable.get(), next }))
+        Ok(Some((header, record, next)))
     }
 }

@@ -19,4 +19,4 @@ pub use log::{LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Space};
-pub use superblock::{read_ring, write_superblock};
+pub use superblock::{read_ring, write_place, write_superblock};

@@ -39,6 +39,7 @@ const SEARCH: u64 = 8;
 
 type Entries = [SpaceEntry; ENTRIES_PER_PAGE];
 type Units = Vec<(u64, u32)>;
+type Blocks = Vec<(u64, Box<[u8; UNIT]>)>;
 
 /// The space of one store. Thread-safe; callers hold no other lock that a reader waits for.
 pub struct Space {
@@ -78,7 +79,7 @@ struct Region {
     dirty: bool,
 }
 
-/// The bitmaps of a checkpoint, to be written without a lock.
+/// The bitmaps of a checkpoint.
 pub struct FrozenSpace {
     regions: Vec<(u64, Bitmap)>,
     given: Units,
@@ -360,7 +361,9 @@ impl Space {
         }
         region.live.set(range);
         region.dirty = true;
-        state.used += u64::from(units);
+        // The homes count with the first unit of their region.
+        let homes = region.live.set(0..SpacePage::reserved_units(number));
+        state.used += u64::from(units) + homes;
         Ok(())
     }
 
@@ -377,7 +380,7 @@ impl Space {
         }
         region.live.clear(range);
         region.dirty = true;
-        state.used -= u64::from(units);
+        state.used = state.used.saturating_sub(u64::from(units));
         state.given.push((unit, units));
         Ok(())
     }
@@ -405,7 +408,11 @@ impl Space {
             pages.extend(page.children());
         }
         for number in numbers {
-            visit(number, SpacePage::reserved_units(number), &self.load(&mut state, number)?.live);
+            let live = &self.load(&mut state, number)?.live;
+            // A region that was only looked at has no homes yet.
+            if live.count() > 0 {
+                visit(number, SpacePage::reserved_units(number), live);
+            }
         }
         Ok(())
     }
@@ -439,17 +446,32 @@ impl Space {
     /// Writes a picture's bitmaps and the index over them, and returns the entries that the
     /// superblock will hold. Durable only after the caller's flush.
     pub fn write(&self, frozen: &FrozenSpace) -> Result<[SpaceEntry; SPACE_ROOTS]> {
+        let (roots, blocks) = self.seal(frozen)?;
+        for (unit, block) in blocks {
+            self.device
+                .write_at(unit * UNIT as u64, &block[..])
+                .map_err(|error| Error::io("write", Object::SpacePage { unit }, error))?;
+        }
+        Ok(roots)
+    }
+
+    /// Seals a picture's pages: the entries of the superblock, and the blocks with their units.
+    fn seal(&self, frozen: &FrozenSpace) -> Result<([SpaceEntry; SPACE_ROOTS], Blocks)> {
         let mut state = self.state.lock();
+        let mut blocks = Blocks::new();
         let mut dirty: BTreeMap<SpacePage, (Vec<u8>, u64)> = BTreeMap::new();
         for (number, live) in &frozen.regions {
             let page = SpacePage { level: 0, index: *number };
             dirty.insert(page, (live.to_bytes(), live.count()));
         }
-        for level in 0..SPACE_LEVELS {
+        for _level in 0..SPACE_LEVELS {
             let mut parents = BTreeMap::new();
             for (page, (body, used)) in std::mem::take(&mut dirty) {
                 let home = !self.entry(&mut state, page)?.home();
-                let entry = self.write_page(page, home, &body, used)?;
+                let mut block = Box::new([0u8; UNIT]);
+                let (nonce, tag) = self.sealer.seal_space(page, &body, &mut block)?;
+                blocks.push((self.layout.pool_base + page.home(home), block));
+                let entry = SpaceEntry::new(nonce, tag, used, home);
                 let (parent, slot) = page.parent();
                 if parent.level == SPACE_LEVELS {
                     let root = state.roots.get_mut(slot + parent.index as usize * ENTRIES_PER_PAGE);
@@ -461,26 +483,9 @@ impl Space {
                     parents.insert(parent, (entries.as_bytes().to_vec(), used));
                 }
             }
-            debug_assert!(level < SPACE_LEVELS);
             dirty = parents;
         }
-        Ok(state.roots)
-    }
-
-    fn write_page(
-        &self,
-        page: SpacePage,
-        home: bool,
-        body: &[u8],
-        used: u64,
-    ) -> Result<SpaceEntry> {
-        let unit = self.layout.pool_base + page.home(home);
-        let mut block = [0u8; UNIT];
-        let (nonce, tag) = self.sealer.seal_space(page, body, &mut block)?;
-        self.device
-            .write_at(unit * UNIT as u64, &block)
-            .map_err(|error| Error::io("write", Object::SpacePage { unit }, error))?;
-        Ok(SpaceEntry::new(nonce, tag, used, home))
+        Ok((state.roots, blocks))
     }
 
     /// Says that the checkpoint of a picture is durable as `generation`.
@@ -525,17 +530,16 @@ impl Space {
         if !state.regions.contains_key(&number) {
             let page = SpacePage { level: 0, index: number };
             let entry = self.entry(state, page)?;
-            let mut live = match entry.is_untouched() {
+            let live = match entry.is_untouched() {
                 true => Bitmap::new(),
                 false => Bitmap::from_bytes(&self.read_page(page, &entry)?),
             };
-            let homes = live.set(0..SpacePage::reserved_units(number));
-            state.used += homes;
             let mut busy = live.clone();
-            let size = (self.layout.pool_units - number * REGION_UNITS).min(REGION_UNITS);
-            busy.set(size..REGION_UNITS);
+            busy.set(0..SpacePage::reserved_units(number));
+            let end = self.layout.pool_units.saturating_sub(number * REGION_UNITS);
+            busy.set(end.min(REGION_UNITS)..REGION_UNITS);
             let free = REGION_UNITS - busy.count();
-            let region = Region { live, busy, free, backed: 0, dirty: homes > 0 };
+            let region = Region { live, busy, free, backed: 0, dirty: false };
             state.regions.insert(number, region);
             state.withhold(number);
         }
@@ -609,7 +613,10 @@ impl State {
         let at = unit - layout.pool_base;
         let start = at % REGION_UNITS;
         if let Some(region) = self.regions.get_mut(&(at / REGION_UNITS)) {
-            region.free += region.busy.clear(start..start + u64::from(units));
+            let range = start..start + u64::from(units);
+            region.free += region.busy.clear(range.clone());
+            // What a transaction took stays taken, whoever still thinks to hold it.
+            region.free -= region.busy.set_all_in(&region.live, range);
         }
     }
 }

@@ -16,7 +16,10 @@ const PLACE_LEN: usize = RING_SLOTS as usize * SLOT_SIZE;
 pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
     let io = |error| Error::io("read", Object::Store, error);
     let len = device.len().map_err(io)?;
-    let (mut slots, mut magic, mut newer) = (Vec::new(), false, None);
+    let (mut slots, mut magic) = (Vec::new(), false);
+    // Which slots ask for a newer version, by place.
+    let mut newer: [Vec<usize>; 2] = Default::default();
+    let mut refusal = None;
     let mut failure = None;
     for place in 0..2u8 {
         let mut bytes = vec![0; PLACE_LEN];
@@ -29,10 +32,16 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
             magic |= UnverifiedSuperblock::has_magic(bytes);
             match UnverifiedSuperblock::parse(bytes, place, slot as u8) {
                 Ok(found) => slots.extend(found),
-                Err(error) => newer = Some(error),
+                Err(error) => {
+                    newer[usize::from(place)].push(slot);
+                    refusal = Some(error);
+                }
             }
         }
     }
+    // One rotten version field does not close a store: both places must ask, or nothing is left.
+    let agreed = newer[0].iter().any(|slot| newer[1].contains(slot));
+    let newer = refusal.filter(|_| agreed || slots.is_empty());
     slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
     match (slots.is_empty(), newer, failure) {
         (false, None, _) => Ok(slots),
@@ -50,13 +59,21 @@ pub fn write_superblock(
     sealer: &Sealer,
     superblock: &Superblock,
 ) -> Result<()> {
+    write_place(device, sealer, superblock, 0)?;
+    write_place(device, sealer, superblock, 1)
+}
+
+/// Writes a superblock to its slot in one place.
+pub fn write_place(
+    device: &dyn Device,
+    sealer: &Sealer,
+    superblock: &Superblock,
+    place: u8,
+) -> Result<()> {
     let generation = superblock.header.generation.get();
-    for place in 0..2u8 {
-        let bytes = sealer.seal_superblock(superblock, place)?;
-        let object = Object::Superblock { place, slot: (generation % RING_SLOTS) as u8 };
-        device
-            .write_at(Layout::slot(place, generation), &bytes)
-            .map_err(|error| Error::io("write", object, error))?;
-    }
-    Ok(())
+    let bytes = sealer.seal_superblock(superblock, place)?;
+    let object = Object::Superblock { place, slot: (generation % RING_SLOTS) as u8 };
+    device
+        .write_at(Layout::slot(place, generation), &bytes)
+        .map_err(|error| Error::io("write", object, error))
 }

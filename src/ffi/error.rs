@@ -46,6 +46,8 @@ pub enum efscrypt_status {
     Loop = 15,
     /// Opened read-only.
     ReadOnly = 16,
+    /// The attributes changed since the caller read them.
+    NotSync = 17,
     /// No space left; deleting still works.
     NoSpace = 30,
     /// The device failed.
@@ -114,7 +116,9 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::BadHandle => S::BadHandle,
             ErrorKind::NotSupported => S::NotSupported,
             ErrorKind::Loop => S::Loop,
+            ErrorKind::NotSync => S::Internal,
             ErrorKind::ReadOnly => S::ReadOnly,
+            ErrorKind::NotSync => S::NotSync,
             ErrorKind::NoSpace => S::NoSpace,
             ErrorKind::Io => S::Io,
             ErrorKind::Poisoned => S::Poisoned,

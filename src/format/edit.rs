@@ -8,7 +8,7 @@
 //! transaction: length u32 | count u16 | edits
 //! put:  1 | tree u32 | key length u8 | value length u16 | key | value
 //! del:  2 | tree u32 | key length u8 | key
-//! take: 3 | unit u64 | units u32
+//! take: 3 | unit u64 | units u32 | check u32
 //! give: 4 | unit u64 | units u32
 //! ```
 
@@ -20,6 +20,13 @@ const PUT: u8 = 1;
 const DEL: u8 = 2;
 const TAKE: u8 = 3;
 const GIVE: u8 = 4;
+
+/// The check of units by the crc32 (IEEE) of each: the crc32 of these, little-endian.
+pub fn units_check(crcs: impl IntoIterator<Item = u32>) -> u32 {
+    let mut hash = crc32fast::Hasher::new();
+    crcs.into_iter().for_each(|crc| hash.update(&crc.to_le_bytes()));
+    hash.finalize()
+}
 
 /// Bytes in front of a transaction's edits.
 const HEADER: usize = 6;
@@ -49,6 +56,8 @@ pub enum Edit<'a> {
         unit: u64,
         /// Number of units.
         units: u32,
+        /// What stands in them: see [`units_check`].
+        check: u32,
     },
     /// The units are free from now on.
     Give {
@@ -119,14 +128,23 @@ impl Edits {
         self.count += 1;
     }
 
-    /// Takes units that were reserved before.
-    pub fn take(&mut self, unit: u64, units: u32) {
+    /// Takes units that were reserved and written before. `check` is the [`units_check`] of what
+    /// was written: recovery finds out by it whether the contents of a transaction that was never
+    /// acknowledged reached the device.
+    pub fn take(&mut self, unit: u64, units: u32, check: u32) {
         self.space(TAKE, unit, units);
+        self.bytes.extend_from_slice(&check.to_le_bytes());
     }
 
     /// Gives units back.
     pub fn give(&mut self, unit: u64, units: u32) {
         self.space(GIVE, unit, units);
+    }
+
+    /// Adds all edits of another transaction.
+    pub fn append(&mut self, other: &Edits) {
+        self.bytes.extend_from_slice(&other.bytes[HEADER..]);
+        self.count += other.count;
     }
 
     fn space(&mut self, op: u8, unit: u64, units: u32) {
@@ -153,7 +171,7 @@ impl Edits {
 
     /// Whether another edit of `bytes` bytes of key and value still fits.
     pub fn has_room(&self, edits: usize, bytes: usize) -> bool {
-        self.count + edits <= MAX_EDITS && self.bytes.len() + edits * 13 + bytes <= MAX_EDIT_BYTES
+        self.count + edits <= MAX_EDITS && self.bytes.len() + edits * 17 + bytes <= MAX_EDIT_BYTES
     }
 
     /// At least the bytes that the put rows take in pages.
@@ -214,7 +232,11 @@ impl<'a> EditReader<'a> {
             TAKE | GIVE => {
                 let unit = u64::from_le_bytes(take(rest)?);
                 let units = u32::from_le_bytes(take(rest)?);
-                Ok(if op == TAKE { Edit::Take { unit, units } } else { Edit::Give { unit, units } })
+                if op == GIVE {
+                    return Ok(Edit::Give { unit, units });
+                }
+                let check = u32::from_le_bytes(take(rest)?);
+                Ok(Edit::Take { unit, units, check })
             }
             _ => Err(bad("edit code")),
         }
@@ -268,7 +290,7 @@ mod tests {
         let mut edits = Edits::new();
         edits.put(1, b"key", b"value");
         edits.del(0, b"other");
-        edits.take(77, 3);
+        edits.take(77, 3, 0xabcd);
         edits.give(1 << 40, 64);
         let bytes = edits.encode().to_vec();
         let mut rest = &bytes[..];
@@ -279,7 +301,7 @@ mod tests {
             vec![
                 Edit::Put { tree: 1, key: b"key", value: b"value" },
                 Edit::Del { tree: 0, key: b"other" },
-                Edit::Take { unit: 77, units: 3 },
+                Edit::Take { unit: 77, units: 3, check: 0xabcd },
                 Edit::Give { unit: 1 << 40, units: 64 },
             ]
         );
@@ -289,7 +311,7 @@ mod tests {
     fn every_cut_is_an_error() {
         let mut edits = Edits::new();
         edits.put(1, b"key", b"value");
-        edits.take(77, 3);
+        edits.take(77, 3, 0);
         let bytes = edits.encode().to_vec();
         for cut in 0..bytes.len() {
             assert!(EditReader::transaction(&mut &bytes[..cut]).is_err());

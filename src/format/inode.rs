@@ -14,7 +14,7 @@ pub enum FsKey {
     Inode(u64),
     /// `2 | dir | cookie`: an entry of a directory; the cookie is what readdir answers.
     Entry(u64, u64),
-    /// `3 | ino | name hash | chunk`: a piece of an extended attribute.
+    /// `3 | ino | cookie | chunk`: a piece of an extended attribute.
     Xattr(u64, u64, u8),
     /// `4 | ino | unit`: contents from a unit of the file on: an extent or inline data.
     Data(u64, u64),
@@ -141,16 +141,18 @@ pub struct InodeRow {
     pub key_id: U64,
     /// Units sealed under that key so far.
     pub sealed_units: U64,
-    /// Verifier of an exclusive creation; zero once attributes were set.
+    /// Verifier of an exclusive creation, where [`InodeRow::EXCLUSIVE`] says that there is one.
     pub verifier: [u8; 8],
     /// Project, for later quotas.
     pub project: U32,
-    /// [`InodeRow::TRIMMING`]; other bits are zero.
+    /// [`InodeRow::TRIMMING`] and [`InodeRow::EXCLUSIVE`]; other bits are zero.
     pub flags: U32,
     /// Bytes of the tail behind the fixed part.
     pub tail_len: U32,
+    /// Number of extended attributes.
+    pub xattrs: U32,
     /// Zero.
-    pub reserved: [u8; 36],
+    pub reserved: [u8; 32],
 }
 
 /// Bytes of the fixed part.
@@ -161,11 +163,15 @@ const _: () = assert!(INODE_LEN == 192);
 impl InodeRow {
     /// Flag: contents beyond the size are still to be freed, and an ORPHAN row says so.
     pub const TRIMMING: u32 = 1;
+    /// Flag: created exclusively, and no attribute was set since; `verifier` says by whom.
+    pub const EXCLUSIVE: u32 = 2;
 
-    /// Reads an inode row. The tail is for later fields; it is checked and kept by nobody yet.
+    /// Reads an inode row. The tail is for later fields: a store that has any says so by a
+    /// feature bit that keeps this version from writing, so dropping it here loses nothing.
     pub fn parse(bytes: &[u8], ino: u64) -> Result<InodeRow> {
         let bad = |why| Error::corrupt(Object::Inode { ino }, why);
-        let (row, tail) = InodeRow::read_from_prefix(bytes).map_err(|_| bad("inode row length"))?;
+        let (mut row, tail) =
+            InodeRow::read_from_prefix(bytes).map_err(|_| bad("inode row length"))?;
         if tail.len() != row.tail_len.get() as usize {
             return Err(bad("inode tail length"));
         }
@@ -176,6 +182,7 @@ impl InodeRow {
         if row.size.get() > MAX_FILE_SIZE || row.nlink.get() > MAX_LINKS.max(1 << 30) {
             return Err(bad("inode size"));
         }
+        row.tail_len = U32::ZERO;
         Ok(row)
     }
 }

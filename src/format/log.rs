@@ -50,9 +50,13 @@ impl LogHeader {
 
     /// Reads a header that may be the record `seq`; `None` where it cannot be.
     pub fn parse(bytes: &[u8], seq: u64) -> Option<LogHeader> {
+        Self::parse_any(bytes).filter(|header| header.seq.get() == seq)
+    }
+
+    /// Reads a header that may be of any record; `None` where it cannot be.
+    pub fn parse_any(bytes: &[u8]) -> Option<LogHeader> {
         let (header, _) = LogHeader::read_from_prefix(bytes).ok()?;
         let plausible = header.magic == MAGIC
-            && header.seq.get() == seq
             && header.reserved == [0; 12]
             && (1..=MAX_RECORD - LOG_HEADER_LEN).contains(&(header.len.get() as usize));
         plausible.then_some(header)

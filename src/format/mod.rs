@@ -5,8 +5,10 @@
 //! are hostile, also after they authenticated, so decoding never panics, loops or allocates by an
 //! unchecked length.
 
+mod dirent;
 mod edit;
 mod extent;
+mod handle;
 mod inode;
 mod log;
 mod node;
@@ -15,9 +17,12 @@ mod pointer;
 mod rows;
 mod space;
 mod superblock;
+mod xattr;
 
-pub use edit::{Edit, EditReader, Edits};
+pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
+pub use edit::{Edit, EditReader, Edits, units_check};
 pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
+pub use handle::{HANDLE_LEN, HandleRow};
 pub use inode::{FsKey, FsKeyBytes, INODE_LEN, InodeRow, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 pub use node::{NODE_BODY, NODE_HEADER_LEN, NodeHeader};
@@ -32,6 +37,7 @@ pub use superblock::{
     KEY_SLOTS, KeySlot, MAX_WRAPPED_KEK, RING_SLOTS, SLOT_SIZE, SPACE_ROOTS, Superblock,
     SuperblockBody, SuperblockHeader, UnverifiedSuperblock,
 };
+pub use xattr::XattrRow;
 
 /// The format's major version: it changes only where an older reader could not even refuse.
 pub const FORMAT_VERSION: u32 = 1;

@@ -94,6 +94,7 @@ impl Page {
             return Err("slot count");
         }
         let mut used = 0;
+        let mut cells = Vec::with_capacity(count);
         for slot in 0..count {
             let (offset, value_len) = self.slot(slot);
             if offset < heap || offset >= NODE_SIZE {
@@ -110,15 +111,16 @@ impl Page {
                 return Err("value length");
             }
             used += cell_len;
+            cells.push((offset, offset + cell_len));
             if slot > 0 && self.key(slot - 1) >= self.key(slot) {
                 return Err("key order");
             }
         }
-        let cells = NODE_SIZE - heap;
-        if used > cells {
+        cells.sort_unstable();
+        if cells.windows(2).any(|pair| pair[0].1 > pair[1].0) {
             return Err("cells overlap");
         }
-        self.set_u16(GARBAGE, cells - used);
+        self.set_u16(GARBAGE, NODE_SIZE - heap - used);
         Ok(())
     }
 

@@ -26,6 +26,19 @@ impl StoreKey<'_> {
             StoreKey::Property(name) => [&[3][..], name].concat(),
         }
     }
+
+    /// Reads a key.
+    pub fn parse(bytes: &[u8]) -> Result<StoreKey<'_>> {
+        let (&class, rest) = bytes.split_first().unwrap_or((&0, &[]));
+        let bad = |why| Error::corrupt(Object::Row { class }, why);
+        match class {
+            1 => rest.try_into().map(|tree| StoreKey::Root(TreeId::from_be_bytes(tree))),
+            2 => rest.try_into().map(|id| StoreKey::DataKey(u64::from_be_bytes(id))),
+            3 => Ok(StoreKey::Property(rest)),
+            _ => return Err(bad("unknown class")),
+        }
+        .map_err(|_| bad("length of a key"))
+    }
 }
 
 /// Value of a ROOT row. The checkpoint fills it in while it seals, after the tree's own nodes.

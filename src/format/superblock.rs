@@ -11,6 +11,7 @@
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zeroize::Zeroize;
 
 use super::{FORMAT_VERSION, NodePointer, SUITE, SpaceEntry, StoreId};
 use crate::error::{Error, Result};
@@ -82,8 +83,8 @@ pub struct KeySlot {
     wrapped: [u8; MAX_WRAPPED_KEK],
 }
 
-/// The sealed body: everything that a checkpoint commits.
-#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+/// The sealed body: everything that a checkpoint commits. Its two keys are wiped with it.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone)]
 #[repr(C)]
 pub struct SuperblockBody {
     /// Root of the STORE tree.
@@ -115,8 +116,10 @@ pub struct SuperblockBody {
     pub name_key: [u8; 32],
     /// Creation time, nanoseconds since 1970.
     pub created: U64,
+    /// Transactions of the first record of the log that the checkpoint holds already.
+    pub log_applied: U64,
     /// Zero; later features.
-    pub reserved: [u8; 504],
+    pub reserved: [u8; 496],
     /// Highest level of the space map.
     pub space: [SpaceEntry; SPACE_ROOTS],
 }
@@ -163,6 +166,13 @@ pub struct Superblock {
     pub keys: [KeySlot; KEY_SLOTS],
     /// What the checkpoint committed.
     pub body: SuperblockBody,
+}
+
+impl Drop for Superblock {
+    fn drop(&mut self) {
+        self.body.handle_key.zeroize();
+        self.body.name_key.zeroize();
+    }
 }
 
 /// A slot whose crc fits and whose features are known, but whose body is still sealed.
@@ -271,10 +281,12 @@ impl UnverifiedSuperblock {
         let sealed_part = self.header.sealed_part();
         let (clear, body) = self.bytes.split_at_mut(BODY_AT);
         clear[..HEADER_LEN].copy_from_slice(sealed_part.as_bytes());
-        let body = &mut body[..BODY_LEN];
-        open(&self.header, clear, body)?;
-        let body = SuperblockBody::read_from_bytes(body)
-            .map_err(|_| Error::Internal("superblock body length"))?;
+        let sealed = &mut body[..BODY_LEN];
+        open(&self.header, clear, sealed)?;
+        let body = SuperblockBody::read_from_bytes(sealed)
+            .map_err(|_| Error::Internal("superblock body length"));
+        sealed.zeroize();
+        let body = body?;
         Ok(Superblock { header: self.header, keys: self.keys, body })
     }
 }

@@ -1,7 +1,10 @@
-//! Attributes of an inode, as operations give them out.
+//! Attributes of an inode: given out, and set.
 
+use super::FileSystem;
+use crate::error::{Error, Result};
 use crate::format::{InodeRow, TimeRow};
 use crate::limits::UNIT;
+use crate::txn::Class;
 
 /// Bits of a mode that name the type.
 const TYPE_BITS: u32 = 0o170_000;
@@ -142,5 +145,159 @@ impl Attr {
             btime: row.btime.into(),
             change: row.change.get(),
         }
+    }
+}
+
+/// What a server compares to see whether anybody else changed an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Size.
+    pub size: u64,
+    /// Last change of contents.
+    pub mtime: Time,
+    /// Last change of contents or attributes.
+    pub ctime: Time,
+    /// Change attribute.
+    pub change: u64,
+}
+
+/// An object right before and right after an operation: nothing happened to it in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wcc {
+    /// Before.
+    pub before: Before,
+    /// After.
+    pub after: Attr,
+}
+
+impl Wcc {
+    pub(super) fn of(ino: u64, before: &InodeRow, after: &InodeRow) -> Wcc {
+        let before = Before {
+            size: before.size.get(),
+            mtime: before.mtime.into(),
+            ctime: before.ctime.into(),
+            change: before.change.get(),
+        };
+        Wcc { before, after: Attr::of(ino, after) }
+    }
+}
+
+/// A time to be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetTime {
+    /// The moment of the operation.
+    Now,
+    /// The caller's.
+    At(Time),
+}
+
+/// Attributes to be set; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetAttr {
+    /// Permission bits; others are ignored.
+    pub mode: Option<u32>,
+    /// Owner. Changing owner or group of anything but a directory clears its set-user-ID and
+    /// set-group-ID bits, unless the mode is set too.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size of a regular file.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<SetTime>,
+    /// Last change of contents.
+    pub mtime: Option<SetTime>,
+    /// Do nothing unless this is the ctime.
+    pub guard: Option<Time>,
+}
+
+/// Set-user-ID and set-group-ID.
+const SET_IDS: u32 = 0o6000;
+
+impl FileSystem {
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] where the inode is gone, and those of reading its row.
+    pub fn getattr(&self, ino: u64) -> Result<Attr> {
+        let inode = self.inodes.get(ino);
+        Ok(Attr::of(ino, &inode.row(&self.engine, self.tree)?))
+    }
+
+    /// Sets attributes, all or none. Setting nothing changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotSync`] as the guard says; [`Error::IsDirectory`] or [`Error::NotSupported`] for
+    /// the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
+    /// second or more; [`Error::Stale`]; for a size those of truncating.
+    pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
+        set.check()?;
+        let inode = self.inodes.get(ino);
+        let mut draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        if set.guard.is_some_and(|guard| guard != before.ctime.into()) {
+            return Err(Error::NotSync);
+        }
+        let stamp = draft.stamp;
+        let now = stamp.now;
+        let apply = |row: &mut InodeRow| {
+            set.apply(row, now);
+            stamp.touch(row);
+        };
+        let Some(size) = set.size else {
+            if (SetAttr { guard: None, ..*set }) == SetAttr::default() {
+                return Ok(Wcc::of(ino, &before, &before));
+            }
+            let row = draft.change_row(ino)?;
+            apply(row);
+            let after = *row;
+            draft.commit(Class::Normal)?;
+            return Ok(Wcc::of(ino, &before, &after));
+        };
+        match FileType::of_mode(before.mode.get()) {
+            Some(FileType::Regular) => {}
+            Some(FileType::Directory) => return Err(Error::IsDirectory),
+            _ => return Err(Error::NotSupported),
+        }
+        let truncate = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
+            self.data.truncate(ino, row, size, finish)
+        };
+        let (_, after) = draft.contents(ino, truncate, apply)?;
+        Ok(Wcc::of(ino, &before, &after))
+    }
+}
+
+impl SetAttr {
+    fn check(&self) -> Result<()> {
+        let times = [self.atime, self.mtime];
+        let bad = |time: &Option<SetTime>| matches!(time, Some(SetTime::At(time)) if time.nanoseconds >= 1_000_000_000);
+        if times.iter().any(bad) {
+            return Err(Error::InvalidArgument("nanoseconds of a second or more"));
+        }
+        Ok(())
+    }
+
+    /// Sets everything but the size, whose change moves mtime.
+    fn apply(&self, row: &mut InodeRow, now: TimeRow) {
+        let mut mode = row.mode.get();
+        let directory = FileType::of_mode(mode) == Some(FileType::Directory);
+        if (self.uid.is_some() || self.gid.is_some()) && !directory {
+            mode &= !SET_IDS;
+        }
+        if let Some(new) = self.mode {
+            mode = (mode & !PERMISSION_BITS) | (new & PERMISSION_BITS);
+        }
+        row.mode = mode.into();
+        row.uid = self.uid.map_or(row.uid, Into::into);
+        row.gid = self.gid.map_or(row.gid, Into::into);
+        let time = |set: Option<SetTime>| match set? {
+            SetTime::Now => Some(now),
+            SetTime::At(time) => Some(time.into()),
+        };
+        row.atime = time(self.atime).unwrap_or(row.atime);
+        let moved = if self.size.is_some() { now } else { row.mtime };
+        row.mtime = time(self.mtime).unwrap_or(moved);
+        row.flags = (row.flags.get() & !InodeRow::EXCLUSIVE).into();
+        row.verifier = [0; 8];
     }
 }

@@ -8,32 +8,41 @@ use std::sync::Arc;
 
 use parking_lot::RwLockWriteGuard;
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::U64;
 
 use super::FileSystem;
-use super::inode::{Inode, InodeState};
+use super::inode::{Inode, WriteGuard};
+use super::names::Target;
 use crate::error::{Error, Result};
-use crate::format::{FsKey, InodeRow, TimeRow};
+use crate::format::{EntryRow, FsKey, InodeRow, TimeRow};
 use crate::txn::{Class, Edits, Lsn};
 
 /// Most inodes of one operation: rename has two directories and two children.
 const MOST: usize = 4;
+/// Most names of one operation.
+const NAMES: usize = 2;
 
-/// One operation's change.
+/// One operation's change. The names that it changes live as long as it.
 pub(in crate::fs) struct Draft<'a> {
     fs: &'a FileSystem,
     held: [Option<Held<'a>>; MOST],
+    names: [Option<NameChange<'a>>; NAMES],
     /// The edits beside those of inode rows.
     pub edits: Edits,
-    /// The moment of the operation.
+    /// When and as what the operation happens.
+    pub stamp: Stamp,
+}
+
+/// The moment of an operation and its change number: for the times and change attributes of all
+/// that it touches.
+#[derive(Clone, Copy)]
+pub(in crate::fs) struct Stamp {
     pub now: TimeRow,
-    /// Its change number: for the change attributes of all that it touches.
     pub change: u64,
 }
 
 struct Held<'a> {
     inode: &'a Inode,
-    state: RwLockWriteGuard<'a, InodeState>,
+    _order: RwLockWriteGuard<'a, ()>,
     row: InodeRow,
     fate: Fate,
 }
@@ -43,6 +52,26 @@ enum Fate {
     Same,
     Put,
     Del,
+}
+
+struct NameChange<'a> {
+    dir: u64,
+    name: &'a [u8],
+    target: Option<Target>,
+}
+
+impl Stamp {
+    /// Moves ctime and change attribute.
+    pub fn touch(&self, row: &mut InodeRow) {
+        row.ctime = self.now;
+        row.change = self.change.into();
+    }
+
+    /// Moves mtime too.
+    pub fn touch_contents(&self, row: &mut InodeRow) {
+        row.mtime = self.now;
+        self.touch(row);
+    }
 }
 
 impl FileSystem {
@@ -58,90 +87,122 @@ impl FileSystem {
         }
         sorted.sort_unstable_by_key(|inode| inode.map_or(u64::MAX, |inode| inode.ino()));
         let mut held: [Option<Held<'a>>; MOST] = [const { None }; MOST];
-        let mut last = 0;
+        let mut last = None;
         for (place, inode) in held.iter_mut().zip(sorted.into_iter().flatten()) {
-            if inode.ino() == last {
-                continue;
+            if last.replace(inode.ino()) != Some(inode.ino()) {
+                *place = Some(Held::new(inode, inode.write(&self.engine, self.tree)?));
             }
-            last = inode.ino();
-            let (state, row) = inode.write(&self.engine, self.tree)?;
-            *place = Some(Held { inode, state, row, fate: Fate::Same });
         }
-        Ok(Draft {
-            fs: self,
-            held,
-            edits: Edits::new(),
-            now: (self.options.clock)().into(),
-            change: self.next_change()?,
-        })
+        Draft::new(self, held)
+    }
+
+    /// As [`FileSystem::draft`], for one inode that may wait to be freed.
+    pub(in crate::fs) fn draft_any<'a>(&'a self, inode: &'a Inode) -> Result<Draft<'a>> {
+        let mut held = [const { None }; MOST];
+        held[0] = Some(Held::new(inode, inode.write_any(&self.engine, self.tree)?));
+        Draft::new(self, held)
+    }
+}
+
+impl<'a> Held<'a> {
+    fn new(inode: &'a Inode, (order, row): WriteGuard<'a>) -> Held<'a> {
+        Held { inode, _order: order, row, fate: Fate::Same }
     }
 }
 
 impl<'a> Draft<'a> {
+    fn new(fs: &'a FileSystem, held: [Option<Held<'a>>; MOST]) -> Result<Draft<'a>> {
+        let stamp = Stamp { now: (fs.options.clock)().into(), change: fs.next_change()? };
+        Ok(Draft { fs, held, names: [const { None }; NAMES], edits: Edits::new(), stamp })
+    }
+
     /// Adds a new inode, which nobody can know of yet. Its number is above all others, so its
     /// lock comes last.
-    pub fn add(&mut self, inode: &'a Arc<Inode>, row: InodeRow) -> Result<()> {
-        let state = inode.lock();
+    pub fn add(&mut self, inode: &'a Inode, row: InodeRow) -> Result<()> {
+        let order = inode.write_new();
         let place = self.held.iter_mut().find(|place| place.is_none());
         let place = place.ok_or(Error::Internal("an operation holds too many inodes"))?;
-        *place = Some(Held { inode, state, row, fate: Fate::Put });
+        *place = Some(Held { inode, _order: order, row, fate: Fate::Put });
         Ok(())
+    }
+
+    fn held(&self, ino: u64) -> Result<&Held<'a>> {
+        self.held.iter().flatten().find(|held| held.inode.ino() == ino).ok_or(NOT_HELD)
+    }
+
+    fn held_mut(&mut self, ino: u64) -> Result<&mut Held<'a>> {
+        self.held.iter_mut().flatten().find(|held| held.inode.ino() == ino).ok_or(NOT_HELD)
     }
 
     /// The row of an inode as the operation leaves it.
     pub fn row(&self, ino: u64) -> Result<&InodeRow> {
-        let held = self.held.iter().flatten().find(|held| held.inode.ino() == ino);
-        held.map(|held| &held.row).ok_or(NOT_HELD)
+        Ok(&self.held(ino)?.row)
     }
 
     /// The row of an inode, to be changed and written.
     pub fn change_row(&mut self, ino: u64) -> Result<&mut InodeRow> {
-        let held = self.held.iter_mut().flatten().find(|held| held.inode.ino() == ino);
-        let held = held.ok_or(NOT_HELD)?;
+        let held = self.held_mut(ino)?;
         held.fate = Fate::Put;
         Ok(&mut held.row)
     }
 
     /// As [`Draft::change_row`], with change attribute and ctime moved.
     pub fn touch(&mut self, ino: u64) -> Result<&mut InodeRow> {
-        let (now, change) = (self.now, U64::new(self.change));
+        let stamp = self.stamp;
         let row = self.change_row(ino)?;
-        row.ctime = now;
-        row.change = change;
+        stamp.touch(row);
         Ok(row)
     }
 
     /// As [`Draft::touch`], with mtime moved too.
     pub fn touch_contents(&mut self, ino: u64) -> Result<&mut InodeRow> {
-        let now = self.now;
-        let row = self.touch(ino)?;
-        row.mtime = now;
+        let stamp = self.stamp;
+        let row = self.change_row(ino)?;
+        stamp.touch_contents(row);
         Ok(row)
     }
 
     /// Deletes the inode's row.
     pub fn delete(&mut self, ino: u64) -> Result<()> {
-        let held = self.held.iter_mut().flatten().find(|held| held.inode.ino() == ino);
-        held.ok_or(NOT_HELD)?.fate = Fate::Del;
+        self.held_mut(ino)?.fate = Fate::Del;
         Ok(())
     }
 
     /// How many times the inode is open.
-    pub fn opens(&self, ino: u64) -> u32 {
-        let held = self.held.iter().flatten().find(|held| held.inode.ino() == ino);
-        held.map_or(0, |held| held.inode.opens())
+    pub fn opens(&self, ino: u64) -> Result<u32> {
+        Ok(self.held(ino)?.inode.opens())
     }
 
-    /// Writes the rows of all changed inodes into `edits`.
-    pub fn put_rows(&self, edits: &mut Edits) {
-        for held in self.held.iter().flatten() {
-            let key = FsKey::Inode(held.inode.ino()).encode();
-            match held.fate {
-                Fate::Same => {}
-                Fate::Put => edits.put(self.fs.tree, &key, held.row.as_bytes()),
-                Fate::Del => edits.del(self.fs.tree, &key),
-            }
-        }
+    /// Adds an entry to a directory, and counts it there.
+    pub fn add_entry(&mut self, dir: u64, name: &'a [u8], target: Target) -> Result<()> {
+        let row = self.touch_contents(dir)?;
+        row.entries += 1;
+        row.size += name.len() as u64;
+        self.put_entry(dir, name, target)
+    }
+
+    /// Has an entry lead to another inode.
+    pub fn put_entry(&mut self, dir: u64, name: &'a [u8], target: Target) -> Result<()> {
+        let key = FsKey::Entry(dir, target.cookie).encode();
+        let entry = EntryRow { ino: target.ino, kind: target.kind, name };
+        self.edits.put(self.fs.tree, &key, &entry.encode());
+        self.name(dir, name, Some(target))
+    }
+
+    /// Takes an entry out of a directory.
+    pub fn remove_entry(&mut self, dir: u64, name: &'a [u8], target: Target) -> Result<()> {
+        let row = self.touch_contents(dir)?;
+        row.entries -= 1;
+        row.size = row.size.get().saturating_sub(name.len() as u64).into();
+        self.edits.del(self.fs.tree, &FsKey::Entry(dir, target.cookie).encode());
+        self.name(dir, name, None)
+    }
+
+    fn name(&mut self, dir: u64, name: &'a [u8], target: Option<Target>) -> Result<()> {
+        let place = self.names.iter_mut().find(|place| place.is_none());
+        let place = place.ok_or(Error::Internal("an operation changes too many names"))?;
+        *place = Some(NameChange { dir, name, target });
+        Ok(())
     }
 
     /// Commits everything as one transaction, and shows it to others.
@@ -156,13 +217,68 @@ impl<'a> Draft<'a> {
         Ok(lsn)
     }
 
-    /// Makes the rows what others see, after their edits were committed.
-    pub fn publish(self) {
-        for mut held in self.held.into_iter().flatten() {
+    /// Commits everything together with the first contents of an inode, of a size that fits in
+    /// one transaction, and shows it to others. Returns the inode's row.
+    ///
+    /// # Errors
+    /// As [`Contents::write`](super::data::Contents::write): nothing changed then.
+    pub fn commit_with(mut self, ino: u64, contents: &[u8]) -> Result<InodeRow> {
+        let fs = self.fs;
+        let mut row = *self.row(ino)?;
+        let finish = &mut |row: &mut InodeRow, edits: &mut Edits| {
+            if let Ok(own) = self.change_row(ino) {
+                *own = *row;
+            }
+            edits.append(&self.edits);
+            self.put_rows(edits);
+        };
+        fs.data.write(ino, &mut row, 0, contents, finish)?;
+        self.publish();
+        Ok(row)
+    }
+
+    /// Lets `work` change the contents of an inode, in transactions of its own, each of which
+    /// `change` completes; the row is what the last of them made of it, also after a failure.
+    pub fn contents<T>(
+        mut self,
+        ino: u64,
+        work: impl FnOnce(&mut InodeRow, &mut super::data::Finish<'_>) -> Result<T>,
+        change: impl Fn(&mut InodeRow),
+    ) -> Result<(T, InodeRow)> {
+        let (tree, key) = (self.fs.tree, FsKey::Inode(ino).encode());
+        let own = self.change_row(ino)?;
+        let finish = &mut |row: &mut InodeRow, edits: &mut Edits| {
+            change(row);
+            edits.put(tree, &key, row.as_bytes());
+        };
+        let result = work(own, finish);
+        let row = *own;
+        self.publish();
+        result.map(|answer| (answer, row))
+    }
+
+    fn put_rows(&self, edits: &mut Edits) {
+        for held in self.held.iter().flatten() {
+            let key = FsKey::Inode(held.inode.ino()).encode();
             match held.fate {
                 Fate::Same => {}
-                Fate::Put => held.state.row = Some(held.row),
-                Fate::Del => held.state.row = None,
+                Fate::Put => edits.put(self.fs.tree, &key, held.row.as_bytes()),
+                Fate::Del => edits.del(self.fs.tree, &key),
+            }
+        }
+    }
+
+    /// Shows what was committed: names and rows first, only then the locks go.
+    fn publish(self) {
+        for change in self.names.iter().flatten() {
+            let bucket = self.fs.bucket_of(change.name);
+            self.fs.names.put(change.dir, bucket, change.name, change.target);
+        }
+        for held in self.held.iter().flatten() {
+            match held.fate {
+                Fate::Same => {}
+                Fate::Put => held.inode.set_row(Some(held.row)),
+                Fate::Del => held.inode.set_row(None),
             }
         }
     }

@@ -6,8 +6,11 @@
 //!    inode is only evicted while nobody but the table does: so all work on a number meets in one
 //!    lock.
 //! 2. `row` is `None` before it was read and after the inode was freed; reading it again finds the
-//!    truth in the engine.
-//! 3. `opens` changes under the state's write lock, and an open inode is not evicted.
+//!    truth in the engine. It is set under `order`: exclusive to change it, shared to load it.
+//! 3. `opens` changes under `order`, exclusive, and an open inode is not evicted.
+//!
+//! `order` may be held across I/O; the lock of `row` never is, so attributes are read without
+//! waiting for a write under way.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,9 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::error::{Error, Result};
+use super::attr::FileType;
+use crate::error::{Error, Object, Result};
 use crate::format::{FsKey, InodeRow, TreeId};
-use crate::fs::FileType;
 use crate::txn::Engine;
 
 const SHARDS: usize = 16;
@@ -26,23 +29,20 @@ const SHARDS: usize = 16;
 /// One inode in memory.
 pub(in crate::fs) struct Inode {
     ino: u64,
-    state: RwLock<InodeState>,
+    /// Held shared by what reads contents or names, exclusive by what changes anything.
+    order: RwLock<()>,
+    row: Mutex<Option<InodeRow>>,
     opens: AtomicU32,
     /// Whether it was used since the eviction last came by.
     used: AtomicBool,
-}
-
-/// What an inode's lock protects.
-#[derive(Default)]
-pub(in crate::fs) struct InodeState {
-    pub row: Option<InodeRow>,
 }
 
 impl Inode {
     fn new(ino: u64) -> Inode {
         Inode {
             ino,
-            state: RwLock::default(),
+            order: RwLock::new(()),
+            row: Mutex::new(None),
             opens: AtomicU32::new(0),
             used: AtomicBool::new(true),
         }
@@ -57,72 +57,103 @@ impl Inode {
         self.opens.load(Ordering::Relaxed)
     }
 
-    /// Changes the number of opens; the caller holds the write lock.
+    /// Changes the number of opens; the caller holds the exclusive lock.
     pub fn set_opens(&self, opens: u32) {
         self.opens.store(opens, Ordering::Relaxed);
     }
 
-    /// Takes the write lock, without a look at the row.
-    pub fn lock(&self) -> RwLockWriteGuard<'_, InodeState> {
-        self.state.write()
-    }
-
-    /// The row under a shared lock.
+    /// The row as the last finished operation left it; waits for none that is under way.
     ///
     /// # Errors
     /// [`Error::Stale`] where there is no such inode, or it lost its last name and is not open.
-    pub fn read(&self, engine: &Engine, tree: TreeId) -> Result<RowRef<'_>> {
-        let mut guard = self.state.read();
-        loop {
-            if let Some(row) = guard.row {
-                return self.live(&row).map(|()| RowRef { _guard: guard, row });
+    pub fn row(&self, engine: &Engine, tree: TreeId) -> Result<InodeRow> {
+        let cached = *self.row.lock();
+        let row = match cached {
+            Some(row) => row,
+            None => {
+                let _order = self.order.read();
+                self.load(engine, tree)?
             }
-            drop(guard);
-            let mut state = self.state.write();
-            self.load(&mut state, engine, tree)?;
-            guard = RwLockWriteGuard::downgrade(state);
-        }
+        };
+        self.live(&row)?;
+        Ok(row)
     }
 
-    /// The write lock with the row read.
+    /// The row under the shared lock.
     ///
     /// # Errors
-    /// As [`Inode::read`].
-    pub fn write(&self, engine: &Engine, tree: TreeId) -> Result<WriteGuard<'_>> {
-        let mut state = self.state.write();
-        let row = self.load(&mut state, engine, tree)?;
+    /// As [`Inode::row`].
+    pub fn read(&self, engine: &Engine, tree: TreeId) -> Result<RowRef<'_>> {
+        let order = self.order.read();
+        let row = self.load(engine, tree)?;
         self.live(&row)?;
-        Ok((state, row))
+        Ok(RowRef { _order: order, row })
     }
 
-    /// Reads the row into the state unless it is there.
-    pub fn load(&self, state: &mut InodeState, engine: &Engine, tree: TreeId) -> Result<InodeRow> {
-        if let Some(row) = state.row {
+    /// The row under the exclusive lock.
+    ///
+    /// # Errors
+    /// As [`Inode::row`].
+    pub fn write(&self, engine: &Engine, tree: TreeId) -> Result<WriteGuard<'_>> {
+        let (order, row) = self.write_any(engine, tree)?;
+        self.live(&row)?;
+        Ok((order, row))
+    }
+
+    /// As [`Inode::write`], also for an inode that waits to be freed.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] where there is no such inode.
+    pub fn write_any(&self, engine: &Engine, tree: TreeId) -> Result<WriteGuard<'_>> {
+        let order = self.order.write();
+        let row = self.load(engine, tree)?;
+        Ok((order, row))
+    }
+
+    /// The exclusive lock of an inode that has no row yet.
+    pub fn write_new(&self) -> RwLockWriteGuard<'_, ()> {
+        self.order.write()
+    }
+
+    /// Sets the row after it changed in the engine; the caller holds the exclusive lock.
+    pub fn set_row(&self, row: Option<InodeRow>) {
+        *self.row.lock() = row;
+    }
+
+    /// The row, read unless it is there. The caller holds `order`.
+    fn load(&self, engine: &Engine, tree: TreeId) -> Result<InodeRow> {
+        let cached = *self.row.lock();
+        if let Some(row) = cached {
             return Ok(row);
         }
         let key = FsKey::Inode(self.ino).encode();
         let row = engine.get(tree, &key, |bytes| InodeRow::parse(bytes, self.ino))?;
         let row = row.ok_or(Error::Stale)??;
         if FileType::of_mode(row.mode.get()).is_none() {
-            let object = crate::error::Object::Inode { ino: self.ino };
-            return Err(Error::corrupt(object, "inode type"));
+            return Err(Error::corrupt(Object::Inode { ino: self.ino }, "inode type"));
         }
-        state.row = Some(row);
+        self.set_row(Some(row));
         Ok(row)
     }
 
     fn live(&self, row: &InodeRow) -> Result<()> {
         if row.nlink.get() == 0 && self.opens() == 0 { Err(Error::Stale) } else { Ok(()) }
     }
+
+    /// Whether anybody but the table holds it; asked under the shard's lock, where nobody can
+    /// take another hold.
+    fn is_used(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || self.opens() > 0
+    }
 }
 
-/// The write lock, and the row as it is.
-pub(in crate::fs) type WriteGuard<'a> = (RwLockWriteGuard<'a, InodeState>, InodeRow);
+/// The exclusive lock, and the row as it is.
+pub(in crate::fs) type WriteGuard<'a> = (RwLockWriteGuard<'a, ()>, InodeRow);
 
-/// A row under a shared lock.
+/// A row under the shared lock.
 pub(in crate::fs) struct RowRef<'a> {
     /// While it is held the row stands still.
-    _guard: RwLockReadGuard<'a, InodeState>,
+    _order: RwLockReadGuard<'a, ()>,
     row: InodeRow,
 }
 
@@ -181,14 +212,6 @@ impl InodeTable {
     /// Inodes in memory.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().inodes.len()).sum()
-    }
-}
-
-impl Inode {
-    /// Whether anybody but the table holds it; asked under the shard's lock, where nobody can
-    /// take another hold.
-    fn is_used(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || self.opens() > 0
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //!
-//! 1. There is at most one [`Inode`] per number in memory, and a row changes only under its write
+//! 1. There is at most one `Inode` per number in memory, and a row changes only under its write
 //!    lock, first in the engine and then in memory: a row in memory is never stale.
 //! 2. Locks are taken in this order: directory moves, inodes by ascending number, name cache,
 //!    inode table, engine.
@@ -20,11 +20,31 @@
 //!    issued twice, also after a crash, because the epoch rises at each open for writing.
 
 mod attr;
+mod create;
 #[doc(hidden)]
 pub mod data;
+mod dir;
 mod draft;
+mod file;
+mod handle;
 mod inode;
+mod link;
 mod mount;
+mod names;
+mod orphan;
+mod path;
+mod readdir;
+mod rename;
+mod whole;
+mod xattr;
 
-pub use attr::{Attr, FileType, Time};
+pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
+pub use create::{CreateMode, Created, NewAttr};
+pub use file::{Read, Write};
+pub use handle::HANDLE_BYTES;
+pub use link::Linked;
 pub use mount::{Clock, FileSystem, MountOptions, ROOT_INO};
+pub use readdir::{COOKIE_DOT, COOKIE_DOT_DOT, DirEntry};
+pub use rename::{RenameMode, Renamed};
+pub use whole::StatFs;
+pub use xattr::XattrMode;

@@ -9,6 +9,7 @@ use zerocopy::FromZeros;
 use super::attr::{FileType, Time};
 use super::data::Contents;
 use super::inode::InodeTable;
+use super::names::NameCache;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -30,6 +31,10 @@ pub struct MountOptions {
     pub name_cache: usize,
     /// Source of times.
     pub clock: Clock,
+    /// Bits of the hash of a name: 55. A property of the store, so another number makes its names
+    /// unfindable; tests use few, so that names collide.
+    #[doc(hidden)]
+    pub hash_bits: u32,
     /// Owner of the root directory of a new file system.
     pub root_uid: u32,
     /// Its group.
@@ -44,6 +49,7 @@ impl Default for MountOptions {
             inode_cache: 32_768,
             name_cache: 65_536,
             clock: Arc::new(Time::now),
+            hash_bits: 55,
             root_uid: 0,
             root_gid: 0,
             root_mode: 0o755,
@@ -56,11 +62,13 @@ pub struct FileSystem {
     pub(in crate::fs) engine: Arc<Engine>,
     pub(in crate::fs) tree: TreeId,
     pub(in crate::fs) inodes: InodeTable,
+    pub(in crate::fs) names: NameCache,
     pub(in crate::fs) data: Contents,
     pub(in crate::fs) options: MountOptions,
     pub(in crate::fs) hasher: NameHasher,
     pub(in crate::fs) handle_mac: Slot<HandleMac>,
-    /// Held by a rename that moves a directory to another one: the tree's shape stands still.
+    /// Held by a rename that moves a directory to another one: nobody else changes what is above
+    /// what.
     pub(in crate::fs) moves: Mutex<()>,
     /// The next inode number.
     next_ino: AtomicU64,
@@ -80,7 +88,8 @@ impl FileSystem {
         data: Contents,
         options: MountOptions,
     ) -> Result<FileSystem> {
-        let mut body = engine.superblock().body;
+        let mut superblock = engine.superblock();
+        let body = &mut superblock.body;
         let store_id = *engine.store_id();
         let hasher = NameHasher::new(&Secret::take(&mut body.name_key), &store_id);
         let handle_key = Secret::take(&mut body.handle_key);
@@ -95,6 +104,7 @@ impl FileSystem {
         };
         let fs = FileSystem {
             inodes: InodeTable::new(options.inode_cache),
+            names: NameCache::new(options.name_cache),
             data,
             hasher,
             handle_mac,
@@ -133,9 +143,10 @@ impl FileSystem {
         row.uid = self.options.root_uid.into();
         row.gid = self.options.root_gid.into();
         row.parent = ROOT_INO.into();
-        (row.atime, row.mtime, row.ctime, row.btime) = (draft.now, draft.now, draft.now, draft.now);
-        row.generation = draft.change.into();
-        row.change = draft.change.into();
+        let stamp = draft.stamp;
+        (row.atime, row.btime) = (stamp.now, stamp.now);
+        stamp.touch_contents(&mut row);
+        row.generation = stamp.change.into();
         draft.add(&root, row)?;
         draft.commit(Class::Normal)?;
         Ok(())

@@ -18,6 +18,7 @@ pub use options::{DataAccess, Providers, StoreOptions};
 
 use crate::crypto::KeyArena;
 use crate::error::Result;
+use crate::fs::FileSystem;
 use crate::keys::KeyProvider;
 use crate::txn::{Engine, Recovery};
 
@@ -30,9 +31,17 @@ pub struct Store {
     options: StoreOptions,
     metadata: Mutex<Arc<dyn KeyProvider>>,
     data: Mutex<Arc<dyn KeyProvider>>,
+    /// Held by a rewrap from reading the slots to writing them.
+    rewrapping: Mutex<()>,
+    fs: FileSystem,
 }
 
 impl Store {
+    /// The file system that the store holds.
+    pub fn file_system(&self) -> &FileSystem {
+        &self.fs
+    }
+
     /// What opening found in the log.
     pub fn recovery(&self) -> &Recovery {
         self.engine.recovery()

@@ -8,9 +8,12 @@ use super::{DataAccess, Providers, Store, StoreOptions};
 use crate::block::MetaKeys;
 use crate::crypto::{Domain, KeyArena, Rng, Slot, WrapKey};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::UnverifiedSuperblock;
+use crate::fs::data::{Contents, DataKeys};
+use crate::fs::{FileSystem, MountOptions};
 use crate::keys::{Kek, newest};
-use crate::txn::Engine;
+use crate::txn::{Engine, FIRST_FS_TREE};
 
 impl Store {
     /// Opens a store: has the providers unlock its domains, two calls in all, and recovers what
@@ -26,6 +29,7 @@ impl Store {
     ) -> Result<Store> {
         let arena = options.arena()?;
         let context = &options.context;
+        let mut data = None;
         let engine = Engine::open(
             device,
             |superblock| {
@@ -33,15 +37,12 @@ impl Store {
                 let slot = newest(&superblock.keys, Domain::Meta)?;
                 let kek = Kek::unlock(&*providers.metadata, slot, context, store_id)?;
                 let meta = MetaKeys::derive(&arena, &kek.secret, store_id, kek.version)?;
+                // Before recovery changes anything.
+                data = unlock_data(superblock, &arena, &providers, &options)?;
                 Ok((meta, Arc::new(Rng::new(&arena)?)))
             },
             &options.engine,
         )?;
-        let data = match unlock_data(&engine, &arena, &providers, &options) {
-            Ok(data) => Some(data),
-            Err(error) if options.data_access == DataAccess::Required => return Err(error),
-            Err(_) => None,
-        };
         Store::assemble(Arc::new(engine), arena, providers, options, data)
     }
 
@@ -52,21 +53,38 @@ impl Store {
         options: StoreOptions,
         data: Option<(u32, Slot<WrapKey>)>,
     ) -> Result<Store> {
-        let _ = data;
+        let rng = Arc::clone(engine.rng());
+        let keys = Arc::new(DataKeys::new(Arc::clone(&arena), *engine.store_id(), rng));
+        if let Some((version, key)) = data {
+            keys.unlock(version, key);
+        }
+        let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, keys);
+        let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, MountOptions::default())?;
         let Providers { metadata, data } = providers;
-        Ok(Store { engine, arena, options, metadata: Mutex::new(metadata), data: Mutex::new(data) })
+        let (metadata, data) = (Mutex::new(metadata), Mutex::new(data));
+        Ok(Store { engine, arena, options, metadata, data, rewrapping: Mutex::new(()), fs })
     }
 }
 
+/// The contents key, or `None` where the options do without one that the provider refuses.
 fn unlock_data(
-    engine: &Engine,
+    superblock: &UnverifiedSuperblock,
     arena: &Arc<KeyArena>,
     providers: &Providers,
     options: &StoreOptions,
-) -> Result<(u32, Slot<WrapKey>), Error> {
-    let superblock = engine.superblock();
+) -> Result<Option<(u32, Slot<WrapKey>)>> {
+    let store_id = &superblock.header.store_id;
     let slot = newest(&superblock.keys, Domain::Data)?;
-    let store_id = engine.store_id();
-    let kek = Kek::unlock(&*providers.data, slot, &options.context, store_id)?;
-    Ok((kek.version, WrapKey::derive(arena, &kek.secret, store_id, kek.version)?))
+    let refused = |error: &Error| {
+        use ErrorKind::{KeyDenied, KeyDisabled, KeyNotFound, KeyUnreachable};
+        matches!(error.kind(), KeyDenied | KeyDisabled | KeyNotFound | KeyUnreachable)
+    };
+    match Kek::unlock(&*providers.data, slot, &options.context, store_id) {
+        Ok(kek) => {
+            let wrap = WrapKey::derive(arena, &kek.secret, store_id, kek.version)?;
+            Ok(Some((kek.version, wrap)))
+        }
+        Err(error) if options.data_access == DataAccess::IfAvailable && refused(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Store;
 use crate::crypto::Domain;
 use crate::error::{Error, Object, Result};
-use crate::format::{KEY_SLOTS, KeySlot, RING_SLOTS};
+use crate::format::{KEY_SLOTS, KeySlot};
 use crate::keys::{Kek, KeyProvider, newest};
 
 impl Store {
@@ -28,6 +28,7 @@ impl Store {
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);
         }
+        let _one = self.rewrapping.lock();
         let mut slots = self.engine.superblock().keys;
         if let Some((provider, key)) = &data {
             let old = self.data.lock().clone();
@@ -37,10 +38,7 @@ impl Store {
             let old = self.metadata.lock().clone();
             self.replace(&mut slots, Domain::Meta, &*old, &**provider, key)?;
         }
-        // The first write commits; the others overwrite the rest of the ring.
-        for _ in 0..RING_SLOTS {
-            self.engine.write_keys(slots)?;
-        }
+        self.engine.write_keys(slots)?;
         if let Some((provider, _)) = data {
             *self.data.lock() = provider;
         }

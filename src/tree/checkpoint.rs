@@ -74,6 +74,7 @@ impl Forest {
         let rest = state.places.split_off(state.owed);
         let places = std::mem::replace(&mut state.places, rest);
         let mut retired = Vec::new();
+        state.announced.clear();
         for old in state.retired.drain(..) {
             let pointer = match old {
                 Retired::Clean(pointer) => pointer,

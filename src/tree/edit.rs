@@ -41,6 +41,7 @@ struct Books<'a> {
     owed: &'a mut usize,
     dirty: &'a mut usize,
     retired: &'a mut Vec<Retired>,
+    announced: &'a mut Vec<u64>,
     cache: &'a NodeCache<Node>,
 }
 
@@ -168,6 +169,7 @@ impl State {
             owed: &mut self.owed,
             dirty: &mut self.dirty,
             retired: &mut self.retired,
+            announced: &mut self.announced,
             cache,
         };
         Ok((tree, books))
@@ -344,6 +346,13 @@ impl Books<'_> {
         }
     }
 
+    /// Retires a node on the device.
+    fn retire(&mut self, pointer: NodePointer) {
+        self.cache.remove(pointer.unit());
+        self.announced.extend(pointer.copies());
+        self.retired.push(Retired::Clean(pointer));
+    }
+
     /// Makes the root dirty in this generation.
     fn dirty_root<'n>(&mut self, root: &'n mut Edge, slack: usize) -> Result<&'n mut Node, Need> {
         if let Edge::Clean(pointer) = root {
@@ -387,7 +396,7 @@ impl Books<'_> {
             Ok(node) => node.page,
             Err(shared) => shared.page.clone(),
         };
-        self.retired.push(Retired::Clean(pointer));
+        self.retire(pointer);
         let node = Node::thawed(page, self.generation);
         *self.owed += node.copies();
         *self.dirty += 1;
@@ -470,7 +479,11 @@ impl Books<'_> {
                 }
                 *self.owed += right.copies();
                 *self.dirty += 1;
-                Ok(Some(Split { key: right.page.key(0).to_vec(), right: Arc::new(right) }))
+                let key = right.page.key(0).to_vec();
+                if right.page.level() > 0 {
+                    set_fence(&mut right.page, &LOWEST);
+                }
+                Ok(Some(Split { key, right: Arc::new(right) }))
             }
         }
     }
@@ -501,7 +514,8 @@ impl Books<'_> {
     /// are in memory and fit.
     fn merge(&mut self, node: &mut Node, left: usize, kept: usize) -> Result<()> {
         let other = if kept == left { left + 1 } else { left };
-        let Some((page, kids, old)) = self.neighbour(node, other)? else { return Ok(()) };
+        let Some((mut page, kids, old)) = self.neighbour(node, other)? else { return Ok(()) };
+        let fence = node.page.key(left + 1).to_vec();
         let Some(kid) = node.kids[kept].as_mut() else {
             return Err(Error::Internal("the merging child is dirty"));
         };
@@ -509,6 +523,9 @@ impl Books<'_> {
             return Ok(());
         }
         let kid = self.prepared(kid)?;
+        if kid.page.level() > 0 {
+            set_fence(if other < kept { &mut kid.page } else { &mut page }, &fence);
+        }
         if other < kept {
             let mut merged = page;
             merged.append(&kid.page);
@@ -521,12 +538,7 @@ impl Books<'_> {
         kid.hint = u16::MAX;
         match old {
             Retired::Frozen(node) => self.forget(&node),
-            clean => {
-                if let Retired::Clean(pointer) = &clean {
-                    self.cache.remove(pointer.unit());
-                }
-                self.retired.push(clean);
-            }
+            Retired::Clean(pointer) => self.retire(pointer),
         }
         // The merged node stands under the lower separator.
         let merged = node.kids[kept].take();
@@ -555,8 +567,15 @@ impl Books<'_> {
     }
 }
 
-/// Takes a child out of an interior node. The low fence of the node stays: where the first child
-/// goes, the second moves under its key.
+/// Gives the first slot of an interior page another key. The others are above it either way.
+fn set_fence(page: &mut Page, fence: &[u8]) {
+    let value: [u8; POINTER_LEN] = page.value(0).try_into().unwrap_or(VOID);
+    page.remove(0);
+    page.put(fence, &value);
+}
+
+/// Takes a child out of an interior node. Where the first child goes, the second moves under its
+/// key, and so takes over all keys below.
 fn remove_child(node: &mut Node, slot: usize) {
     if slot == 0 && node.page.len() > 1 {
         let second: [u8; POINTER_LEN] = node.page.value(1).try_into().unwrap_or(VOID);

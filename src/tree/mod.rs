@@ -16,9 +16,9 @@
 //! 5. Whatever can fail happens in [`Forest::prepare`]: afterwards every node on the paths of the
 //!    edits is dirty and current, and there are places for all splits. [`Forest::apply`] cannot
 //!    fail.
-//! 6. In an interior page, slot `i` holds keys from its own key up to the next slot's; the key of
-//!    slot 0 equals the separator in the parent, and is `[0]` on the leftmost path. Row keys start
-//!    with a class byte, which is never 0.
+//! 6. In an interior page, slot `i` holds keys from its own key up to the next slot's, within what
+//!    the parent's slot holds. The key of slot 0 is always `[0]`, below every row key: a class
+//!    byte, which row keys start with, is never 0. So the first child takes any low key.
 //!
 //! Locks: `state` is held for memory work only, never across I/O. One writer at a time prepares
 //! and applies; the layer above sees to that.
@@ -66,6 +66,8 @@ struct State {
     dirty: usize,
     /// What this generation replaced.
     retired: Vec<Retired>,
+    /// Units of what was retired since the space map was last asked to expect it.
+    announced: Vec<u64>,
 }
 
 struct Tree {
@@ -91,6 +93,7 @@ impl Forest {
             owed: 0,
             dirty: 0,
             retired: Vec::new(),
+            announced: Vec::new(),
         };
         let cache = NodeCache::new(cache_bytes);
         Forest { device, sealer, space, pins, cache, state: RwLock::new(state) }
@@ -100,12 +103,6 @@ impl Forest {
     pub fn add(&self, tree: TreeId, root: Option<NodePointer>) {
         let root = root.map(Edge::Clean);
         self.state.write().trees.insert(tree, Tree { root, changed: false });
-    }
-
-    /// The trees that changed since the last freeze.
-    pub fn changed(&self) -> Vec<TreeId> {
-        let state = self.state.read();
-        state.trees.iter().filter(|(_, tree)| tree.changed).map(|(&id, _)| id).collect()
     }
 
     /// The generation that changes belong to.
@@ -118,27 +115,22 @@ impl Forest {
         self.state.read().dirty * NODE_SIZE
     }
 
-    /// Forgets all clean nodes.
-    pub fn drop_cache(&self) {
-        self.cache.clear();
-    }
-
-    /// Places for nodes that no dirty node will take.
-    pub fn spare_places(&self) -> usize {
-        let state = self.state.read();
-        state.places.len() - state.owed
+    /// Has `expect` prepare for each node copy that was retired since the last call.
+    pub fn announce_retired(&self, expect: impl Fn(u64) -> Result<()>) -> Result<()> {
+        let mut units = std::mem::take(&mut self.state.write().announced);
+        while let Some(unit) = units.pop() {
+            if let Err(error) = expect(unit) {
+                units.push(unit);
+                self.state.write().announced = units;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Adds reserved places.
     pub fn add_places(&self, places: Vec<u64>) {
         self.state.write().places.extend(places);
-    }
-
-    /// Takes out the spare places beyond `keep`, to be released.
-    pub fn trim_places(&self, keep: usize) -> Vec<u64> {
-        let mut state = self.state.write();
-        let at = (state.owed + keep).min(state.places.len());
-        state.places.split_off(at)
     }
 
     /// Reads, verifies and caches the node of a pointer, from the first copy that verifies. The

@@ -115,6 +115,8 @@ impl Forest {
                 }
                 Walk::Missing(pointer) => {
                     drop(state);
+                    // The tree may have changed: start anew.
+                    before = None;
                     self.fetch_pinned(&mut pin, &pointer)?;
                 }
                 Walk::Empty => return Ok(None),

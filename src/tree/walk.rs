@@ -2,7 +2,7 @@
 
 use super::Forest;
 use super::node::Edge;
-use crate::error::{Error, Result};
+use crate::error::{Error, Object, Result};
 use crate::format::{NodePointer, Page, TreeId};
 
 /// What a walk meets.
@@ -25,10 +25,16 @@ impl Forest {
             }
             None => return Ok(()),
         };
-        self.walk_node(&root, visit)
+        self.walk_node(&root, (&[], None), visit)
     }
 
-    fn walk_node(&self, pointer: &NodePointer, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
+    /// Visits a subtree whose keys must lie from `range.0` on and below `range.1`.
+    fn walk_node(
+        &self,
+        pointer: &NodePointer,
+        range: (&[u8], Option<&[u8]>),
+        visit: &mut dyn FnMut(Visit<'_>),
+    ) -> Result<()> {
         let mut sound = None;
         for unit in pointer.copies() {
             match self.read_node(pointer, unit) {
@@ -37,11 +43,23 @@ impl Forest {
             }
         }
         let Some(page) = sound else { return Ok(()) };
+        // The first key of an interior page is the lowest of all by convention.
+        let first = usize::from(pointer.level > 0);
+        let outside = |slot| {
+            let key = page.key(slot);
+            key < range.0 || range.1.is_some_and(|high| key >= high)
+        };
+        if (first..page.len()).any(outside) {
+            let object = Object::Node { unit: pointer.unit() };
+            visit(Visit::Damaged(Error::corrupt(object, "a key outside of the node's range")));
+        }
         visit(Visit::Node(pointer, &page));
         if pointer.level > 0 {
             for slot in 0..page.len() {
                 let child = NodePointer::parse(page.value(slot), pointer.level - 1)?;
-                self.walk_node(&child, visit)?;
+                let low = if slot == 0 { range.0 } else { page.key(slot) };
+                let high = if slot + 1 < page.len() { Some(page.key(slot + 1)) } else { range.1 };
+                self.walk_node(&child, (low, high), visit)?;
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use super::Engine;
 use super::queue::Lsn;
 use crate::block::{FrozenSpace, LogTail, write_superblock};
 use crate::error::{Error, Object, Result};
-use crate::format::{KEY_SLOTS, KeySlot, Superblock};
+use crate::format::{KEY_SLOTS, KeySlot, RING_SLOTS, Superblock};
 use crate::limits::NODE_UNITS;
 use crate::tree::Frozen;
 
@@ -30,6 +30,8 @@ pub(super) enum Reason {
     Durability(Lsn),
     /// A new epoch with its first log position.
     Epoch(u64, LogTail),
+    /// Replay goes on behind this many transactions of the record at the tail.
+    Replay(u64),
     /// Other key slots.
     Keys(Box<[KeySlot; KEY_SLOTS]>),
 }
@@ -47,40 +49,40 @@ impl Engine {
     /// # Errors
     /// Those of the device, which poison the store.
     pub fn checkpoint(&self) -> Result<()> {
-        self.write_checkpoint(self.committed.lock(), Reason::Changes)
+        self.write_checkpoint(self.checkpointing.lock(), Reason::Changes)
     }
 
     /// As [`Engine::checkpoint`], unless one is at work already.
     pub(super) fn try_checkpoint(&self) -> Result<()> {
-        match self.committed.try_lock() {
-            Some(committed) => self.write_checkpoint(committed, Reason::Changes),
+        match self.checkpointing.try_lock() {
+            Some(guard) => self.write_checkpoint(guard, Reason::Changes),
             None => Ok(()),
         }
     }
 
     /// As [`Engine::checkpoint`], unless the transaction is durable by now.
     pub(super) fn checkpoint_for(&self, lsn: Lsn) -> Result<()> {
-        self.write_checkpoint(self.committed.lock(), Reason::Durability(lsn))
+        self.write_checkpoint(self.checkpointing.lock(), Reason::Durability(lsn))
     }
 
     /// Writes a checkpoint for a reason of its own.
     pub(super) fn checkpoint_with(&self, reason: Reason) -> Result<()> {
-        self.write_checkpoint(self.committed.lock(), reason)
+        self.write_checkpoint(self.checkpointing.lock(), reason)
     }
 
-    /// Commits other key slots, and writes one slot of the superblock ring in both places.
+    /// Commits other key slots, and then overwrites every older slot of the superblock ring.
     ///
     /// # Errors
     /// Those of the device, which poison the store.
     pub fn write_keys(&self, slots: [KeySlot; KEY_SLOTS]) -> Result<()> {
-        self.write_checkpoint(self.committed.lock(), Reason::Keys(Box::new(slots)))
+        for _ in 0..RING_SLOTS {
+            let reason = Reason::Keys(Box::new(slots));
+            self.write_checkpoint(self.checkpointing.lock(), reason)?;
+        }
+        Ok(())
     }
 
-    fn write_checkpoint(
-        &self,
-        mut committed: MutexGuard<'_, Superblock>,
-        reason: Reason,
-    ) -> Result<()> {
+    fn write_checkpoint(&self, _only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
         if self.options.read_only {
             return Ok(());
         }
@@ -93,18 +95,22 @@ impl Engine {
             }
             _ => {}
         }
-        let result = self.write_picture(&committed, reason);
-        *committed = self.or_poison(result)?;
+        let result = self.write_picture(self.superblock(), reason);
+        let superblock = self.or_poison(result)?;
+        *self.committed.write() = superblock;
         Ok(())
     }
 
-    fn write_picture(&self, committed: &Superblock, reason: Reason) -> Result<Superblock> {
+    fn write_picture(&self, mut next: Superblock, reason: Reason) -> Result<Superblock> {
         let mut picture = self.freeze()?;
+        // Before the flush, which makes this length durable.
+        let device_len =
+            self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
         let root = self.forest.seal(&mut picture.trees)?;
         let space = self.space.write(&picture.space)?;
         self.flush()?;
 
-        let mut next = committed.clone();
+        next.body.log_applied = U64::ZERO;
         let mut tail = self.queue.hold(picture.last);
         match reason {
             Reason::Epoch(epoch, first) => {
@@ -112,10 +118,9 @@ impl Engine {
                 tail = first;
             }
             Reason::Keys(slots) => next.keys = *slots,
+            Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
             Reason::Changes | Reason::Durability(_) => {}
         }
-        let device_len =
-            self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
         next.header.generation = U64::new(picture.trees.generation());
         next.body.root = root;
         next.body.space = space;

@@ -4,14 +4,15 @@ use super::queue::Lsn;
 use super::{Edits, Engine};
 use crate::error::{Error, Result};
 use crate::format::Edit;
-use crate::limits::NODE_SIZE;
+use crate::limits::{NODE_SIZE, NODE_UNITS};
 
 /// How far a transaction may go when space is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Leaves the reserve alone.
     Normal,
-    /// Gives space back in the end, and so may use the reserve: a full store can be emptied.
+    /// Gives space back in the end, and so may use the reserve: a full store can be emptied. The
+    /// reserve holds one transaction of any size; a checkpoint after it fills the reserve again.
     Freeing,
 }
 
@@ -58,10 +59,13 @@ impl Engine {
             Class::Normal => self.reserve,
             Class::Freeing => 0,
         };
-        self.forest.prepare(edits, spare, |missing| self.refill(missing))?;
+        let prepared = self.forest.prepare(edits, spare, |missing| self.refill(missing));
+        // Also where that failed: what it retired is given back by the next checkpoint.
+        self.forest.announce_retired(|unit| self.space.prepare_give(unit, NODE_UNITS as u32))?;
+        prepared?;
         for edit in edits.iter() {
             match edit? {
-                Edit::Take { unit, units } => self.space.prepare_take(unit, units)?,
+                Edit::Take { unit, units, .. } => self.space.prepare_take(unit, units)?,
                 Edit::Give { unit, units } => self.space.prepare_give(unit, units)?,
                 Edit::Put { .. } | Edit::Del { .. } => {}
             }
@@ -74,7 +78,7 @@ impl Engine {
         self.forest.apply(edits)?;
         for edit in edits.iter() {
             match edit? {
-                Edit::Take { unit, units } => self.space.take(unit, units)?,
+                Edit::Take { unit, units, .. } => self.space.take(unit, units)?,
                 Edit::Give { unit, units } => self.space.give(unit, units)?,
                 Edit::Put { .. } | Edit::Del { .. } => {}
             }

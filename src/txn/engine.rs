@@ -1,8 +1,9 @@
 //! The engine: rows and space of one store, open.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -16,8 +17,12 @@ use crate::format::{
     FIRST_FS_TREE, KEY_SLOTS, KeySlot, RootRow, STORE_TREE, SpaceEntry, StoreId, StoreKey,
     Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
 };
-use crate::limits::UNIT;
+use crate::limits::{MAX_EDITS, UNIT};
 use crate::tree::Forest;
+
+/// Fewest and most places of the reserve: one transaction of [`MAX_EDITS`] deletions in as many
+/// leaves fits in the fewest.
+const RESERVE: (u64, u64) = (MAX_EDITS as u64 * 3 / 2, 256);
 
 /// How an engine is made and opened.
 #[derive(Debug, Clone)]
@@ -68,8 +73,12 @@ pub struct Engine {
     pub(super) queue: Queue,
     /// One writer at a time.
     pub(super) writer: Mutex<()>,
-    /// The newest durable superblock; held by a checkpoint from start to end.
-    pub(super) committed: Mutex<Superblock>,
+    /// Held by a checkpoint from start to end.
+    pub(super) checkpointing: Mutex<()>,
+    /// The newest durable superblock.
+    pub(super) committed: RwLock<Superblock>,
+    /// Held by a flush until its failure poisoned the engine: no other flush succeeds between.
+    flushing: Mutex<()>,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
@@ -88,7 +97,10 @@ impl Engine {
         let io = |error| Error::io("prepare", Object::Store, error);
         let capacity = device.capacity().map_err(io)?;
         let layout = Layout::new(options.log_bytes, capacity)?;
-        device.allocate(0, layout.fixed_bytes()).map_err(io)?;
+        device.allocate(0, layout.fixed_bytes()).map_err(|error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace,
+            _ => io(error),
+        })?;
         zero(&*device, layout.fixed_bytes())?;
         let mut body = SuperblockBody::new_zeroed();
         body.epoch = U64::new(1);
@@ -185,7 +197,7 @@ impl Engine {
         );
         let ring = LogRing::new(Arc::clone(&device), Arc::clone(&sealer), &layout);
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
-        let reserve = (layout.pool_units / 64).clamp(16, 128) as usize;
+        let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
         let epoch = body.epoch.get();
         Ok(Engine {
             device,
@@ -196,7 +208,9 @@ impl Engine {
             ring,
             queue,
             writer: Mutex::new(()),
-            committed: Mutex::new(superblock),
+            checkpointing: Mutex::new(()),
+            committed: RwLock::new(superblock),
+            flushing: Mutex::new(()),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
@@ -237,7 +251,7 @@ impl Engine {
 
     /// The newest durable superblock.
     pub fn superblock(&self) -> Superblock {
-        self.committed.lock().clone()
+        self.committed.read().clone()
     }
 
     /// Whether changes are refused because the store was opened so.
@@ -316,11 +330,16 @@ impl Engine {
         self.queue.appended()
     }
 
+    /// Makes what was written durable. Once a flush failed none succeeds any more: the device may
+    /// have dropped what it could not write.
     pub(super) fn flush(&self) -> Result<()> {
-        self.device.flush().map_err(|error| Error::io("flush", Object::Store, error))
+        let _flushing = self.flushing.lock();
+        self.healthy()?;
+        let flushed = self.device.flush();
+        self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)))
     }
 
-    /// Refuses changes to a poisoned or read-only store.
+    /// Refuses to go on once the engine is poisoned.
     pub(super) fn healthy(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),

@@ -22,7 +22,6 @@ mod check;
 mod checkpoint;
 mod commit;
 mod engine;
-mod evidence;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
 mod queue;
@@ -38,4 +37,4 @@ pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
 
-pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId};
+pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};

@@ -49,6 +49,9 @@ struct State {
     durable_seq: u64,
     /// Offset of the oldest record that recovery would need.
     head: u64,
+    /// Last transaction of the newest checkpoint's picture, and the log's tail behind it.
+    frozen: Lsn,
+    cut: LogTail,
 }
 
 #[derive(Default)]
@@ -69,6 +72,8 @@ impl Queue {
             tail,
             durable_seq: tail.seq.saturating_sub(1),
             head: tail.offset,
+            frozen: 0,
+            cut: tail,
         };
         Queue { state: Mutex::new(state), wake: Condvar::new(), cap }
     }
@@ -155,6 +160,9 @@ impl Queue {
             state.tail = tail;
             state.durable_seq = tail.seq - 1;
             state.durable = state.durable.max(last);
+            if last == state.frozen {
+                state.cut = tail;
+            }
         }
         self.wake.notify_all();
     }
@@ -164,6 +172,10 @@ impl Queue {
     pub fn freeze(&self) -> Lsn {
         let mut state = self.state.lock();
         let last = state.appended;
+        state.frozen = last;
+        if state.durable == last {
+            state.cut = state.tail;
+        }
         let empty = state.parts.back().is_none_or(|part| part.bytes.is_empty() && !part.overflow);
         if !empty {
             state.parts.push_back(Part { last, ..Part::default() });
@@ -179,7 +191,7 @@ impl Queue {
             state.parts.pop_front();
         }
         state.held = state.durable < last;
-        state.tail
+        if state.held { state.tail } else { state.cut }
     }
 
     /// Says that a checkpoint is durable which covers everything up to `last` and whose log starts

@@ -1,23 +1,38 @@
 //! Recovery: what opening does with the log.
 //!
 //! The superblock says where its log starts. Records that continue it are applied in order; the
-//! first that does not verify is the end: it was never acknowledged. Replay only knows edits, so it
+//! first that does not verify, or whose contents did not reach the device, is the end: it was never
+//! acknowledged. Replay only knows edits, so it
 //! needs no contents key. Opening for writing ends with a checkpoint of a new epoch: the log is
 //! empty, and no record of the old epoch can follow one of the new.
 //!
 //! Recovery changes nothing that the durable superblock references, so a crash in it is like none.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
 use super::{Class, Edits, Engine, EngineOptions};
-use crate::block::{LogTail, Sealer};
+use crate::block::{LogTail, Sealer, write_place};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
-    Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
+    Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId, units_check,
 };
+use crate::limits::{RUN_UNITS, UNIT};
+
+/// Makes the superblock that was read durable. A process that died before its flush leaves bytes
+/// that can be read and may still be lost; nothing may be reused on their word before. The place
+/// that it was read from comes last, so that a torn write leaves a sound one.
+fn make_durable(device: &dyn Device, sealer: &Sealer, superblock: &Superblock) -> Result<()> {
+    let flush = || device.flush().map_err(|error| Error::io("flush", Object::Store, error));
+    flush()?;
+    let sound = superblock.header.place.min(1);
+    for place in [1 - sound, sound] {
+        write_place(device, sealer, superblock, place)?;
+        flush()?;
+    }
+    Ok(())
+}
 
 /// What opening found in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +57,11 @@ impl Engine {
         if have < need {
             return Err(Error::Truncated { have, need });
         }
+        if !options.read_only {
+            make_durable(&*device, &sealer, &superblock)?;
+        }
         let (root, epoch) = (superblock.body.root, superblock.body.epoch.get());
+        let applied = superblock.body.log_applied.get();
         let tail = LogTail {
             offset: superblock.body.log_head.get(),
             seq: superblock.body.log_seq.get(),
@@ -52,7 +71,7 @@ impl Engine {
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
-        let (tail, recovery) = engine.replay(tail)?;
+        let (tail, recovery) = engine.replay(tail, applied)?;
         if !options.read_only {
             let next = epoch.checked_add(1).filter(|epoch| *epoch < 1 << 23);
             let next = next.ok_or(Error::Unsupported("it was opened for writing too often"))?;
@@ -73,26 +92,30 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies the records behind `tail`, and returns the tail behind the last.
+    /// Applies the records behind `tail` but for its first `applied` transactions, and returns the
+    /// tail behind the last.
     ///
     /// A first pass claims the units that the log takes: a node placed there by the replay of an
     /// earlier transaction would be overwritten by contents.
-    fn replay(&self, tail: LogTail) -> Result<(LogTail, Recovery)> {
-        let records = self.claim_logged(tail)?;
+    fn replay(&self, tail: LogTail, applied: u64) -> Result<(LogTail, Recovery)> {
+        let logged = self.survey(tail, applied)?;
         let (mut tail, mut done) = (tail, Recovery::default());
-        for _ in 0..records {
-            let Some(record) = self.ring.next(&tail)? else {
-                let object = Object::Log { offset: tail.offset };
-                return Err(Error::corrupt(object, "it changed while it was read"));
-            };
-            let mut rest = &record.payload[..];
-            while !rest.is_empty() {
-                self.replay_transaction(EditReader::transaction(&mut rest)?)?;
-                done.transactions += 1;
+        for record in 0..logged.records {
+            let (payload, next) = self.ring.next(&tail)?.ok_or(self.changed(&tail))?;
+            let skip = if record == 0 { applied } else { 0 };
+            let mut rest = &payload[..];
+            let mut at = 0;
+            while !rest.is_empty() && done.transactions < logged.transactions {
+                let edits = EditReader::transaction(&mut rest)?;
+                if at >= skip {
+                    self.replay_transaction(Edits::collect(edits)?, at)?;
+                    done.transactions += 1;
+                }
+                at += 1;
             }
             done.records += 1;
-            done.bytes += record.payload.len() as u64;
-            tail = record.next;
+            done.bytes += payload.len() as u64;
+            tail = next;
             self.queue.restart(tail);
             if self.forest.dirty_bytes() > self.dirty_cap() {
                 self.checkpoint()?;
@@ -101,51 +124,84 @@ impl Engine {
         Ok((tail, done))
     }
 
-    /// Claims the units that the log takes, and counts its records.
+    fn changed(&self, tail: &LogTail) -> Error {
+        Error::corrupt(Object::Log { offset: tail.offset }, "it changed while it was read")
+    }
+
+    /// Reads the log without applying it: claims the units that it takes, and finds its end.
     ///
-    /// A record is believed when a later one says that it was durable: what it took was written
-    /// before the same flush. Those that none vouches for were perhaps never acknowledged, and
-    /// are believed as far as what they took is there.
-    fn claim_logged(&self, mut tail: LogTail) -> Result<u64> {
-        let (mut records, mut unsure) = (0, VecDeque::new());
-        while let Some(record) = self.ring.next(&tail)? {
-            unsure.push_back((tail.seq, record.payload));
-            while let Some((_, payload)) = unsure.pop_front_if(|(seq, _)| *seq <= record.durable) {
-                self.claim(&payload)?;
-                records += 1;
-            }
-            tail = record.next;
-        }
-        for (_, payload) in unsure {
-            if !self.wrote_what_it_took(&payload)? {
-                break;
-            }
-            self.claim(&payload)?;
-            records += 1;
-        }
-        Ok(records)
-    }
-
-    /// Claims the units that a record takes.
-    fn claim(&self, mut payload: &[u8]) -> Result<()> {
-        while !payload.is_empty() {
-            for edit in EditReader::transaction(&mut payload)? {
-                if let Edit::Take { unit, units } = edit? {
-                    self.space.claim(unit, units)?;
+    /// The end is the first record that does not verify, or the first transaction whose contents
+    /// are not on the device: one flush covers both, and it never returned. Only records above
+    /// the last that was known to be durable can lack their contents.
+    fn survey(&self, mut tail: LogTail, applied: u64) -> Result<Logged> {
+        let durable = self.last_durable(tail)?;
+        let (mut logged, mut skip) = (Logged::default(), applied);
+        while let Some((payload, next)) = self.ring.next(&tail)? {
+            let mut rest = &payload[..];
+            logged.records += 1;
+            while !rest.is_empty() {
+                let edits = Edits::collect(EditReader::transaction(&mut rest)?)?;
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
                 }
+                if tail.seq > durable && !self.has_contents(&edits)? {
+                    return Ok(logged);
+                }
+                for edit in edits.iter() {
+                    if let Edit::Take { unit, units, .. } = edit? {
+                        self.space.claim(unit, units)?;
+                    }
+                }
+                logged.transactions += 1;
             }
+            tail = next;
         }
-        Ok(())
+        match self.ring.is_cut(&tail)? {
+            true => Err(Error::corrupt(
+                Object::Log { offset: tail.offset },
+                "a record that was acknowledged is gone",
+            )),
+            false => Ok(logged),
+        }
     }
 
-    fn replay_transaction(&self, edits: EditReader<'_>) -> Result<()> {
-        let edits = Edits::collect(edits)?;
-        let mut prepared = self.replay_prepared(&edits);
-        if matches!(prepared, Err(Error::NoSpace)) && self.could_reclaim() {
-            self.checkpoint()?;
-            prepared = self.replay_prepared(&edits);
+    /// The highest sequence number that some record knows to be durable.
+    fn last_durable(&self, mut tail: LogTail) -> Result<u64> {
+        let mut durable = tail.seq.saturating_sub(1);
+        while let Some((known, next)) = self.ring.next_header(&tail)? {
+            durable = durable.max(known);
+            tail = next;
         }
-        prepared
+        Ok(durable)
+    }
+
+    /// Whether what a transaction took holds what it says.
+    fn has_contents(&self, edits: &Edits) -> Result<bool> {
+        for edit in edits.iter() {
+            let Edit::Take { unit, units, check } = edit? else { continue };
+            if units > RUN_UNITS {
+                return Err(Error::corrupt(Object::Store, "a run is too long"));
+            }
+            let mut bytes = vec![0; units as usize * UNIT];
+            if self.read_units(unit, &mut bytes).is_err() {
+                return Ok(false);
+            }
+            if units_check(bytes.chunks_exact(UNIT).map(crc32fast::hash)) != check {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies a transaction that has `before` others before it in its record.
+    fn replay_transaction(&self, edits: Edits, before: u64) -> Result<()> {
+        let mut applied = self.replay_prepared(&edits);
+        if matches!(applied, Err(Error::NoSpace)) && self.could_reclaim() {
+            self.checkpoint_with(Reason::Replay(before))?;
+            applied = self.replay_prepared(&edits);
+        }
+        applied
     }
 
     fn replay_prepared(&self, edits: &Edits) -> Result<()> {
@@ -153,4 +209,11 @@ impl Engine {
         self.prepare(edits, Class::Freeing)?;
         self.apply(edits)
     }
+}
+
+/// What the log holds.
+#[derive(Default)]
+struct Logged {
+    records: u64,
+    transactions: u64,
 }

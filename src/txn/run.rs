@@ -31,6 +31,10 @@ impl<'a> Run<'a> {
     /// Those of the device. The run is then quarantined: it is not handed out again before the
     /// store was reopened, because what stands there is not known.
     pub fn write(&mut self, bytes: &[&[u8]]) -> Result<()> {
+        let len: usize = bytes.iter().map(|bytes| bytes.len()).sum();
+        if len > self.units as usize * UNIT {
+            return Err(Error::Internal("more bytes than the run has units"));
+        }
         let slices: Vec<IoSlice<'_>> = bytes.iter().map(|bytes| IoSlice::new(bytes)).collect();
         let result = self.engine.device.write_many(self.unit * UNIT as u64, &slices);
         result.map_err(|error| {

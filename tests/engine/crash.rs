@@ -10,7 +10,7 @@ use efscrypt::device::{Device, MemoryDevice};
 
 use crate::model::{Workload, create, open, verify};
 
-const POOL: u64 = 6 << 20;
+const POOL: u64 = 8 << 20;
 
 /// What a workload did, and what it was told.
 struct Story {

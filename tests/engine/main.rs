@@ -1,5 +1,12 @@
-//! Tests of the engine on rows: against a map, through restarts, crashes and failing devices.
+//! Tests of the engine on rows: against a map, through restarts, crashes, threads and failing
+//! devices.
 
+mod campaigns;
 mod crash;
+mod hook;
 mod model;
+mod races;
+mod rewrap;
 mod rows;
+mod shapes;
+mod threads;

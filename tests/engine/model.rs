@@ -8,6 +8,7 @@ use efscrypt::device::Device;
 use efscrypt::device::sim::Rng;
 use efscrypt::txn::{
     Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, Lsn, STORE_TREE, fixed_keys, fixed_unlock,
+    units_check,
 };
 
 /// Row that counts the transactions: tells which prefix a store holds.
@@ -68,9 +69,14 @@ impl Workload {
             }
             give(&mut edits, rows.get(&key));
             let value = if key[0] == OWNER {
-                let run = engine.reserve(1 + self.rng.below(5) as u32)?;
-                edits.take(run.unit(), run.units());
-                let owned = [&run.unit().to_le_bytes()[..], &run.units().to_le_bytes()].concat();
+                let mut run = engine.reserve(1 + self.rng.below(5) as u32)?;
+                let mut contents = vec![0; run.units() as usize * 4096];
+                self.rng.fill(&mut contents);
+                run.write(&[&contents])?;
+                let check = units_check(contents.chunks(4096).map(crc32fast::hash));
+                edits.take(run.unit(), run.units(), check);
+                let (unit, units) = (run.unit().to_le_bytes(), run.units().to_le_bytes());
+                let owned = [&unit[..], &units, &check.to_le_bytes()].concat();
                 runs.push(run);
                 [&[OWNER][..], &owned].concat()
             } else {
@@ -107,15 +113,17 @@ fn tree_of(key: &[u8]) -> u32 {
 }
 
 fn give(edits: &mut Edits, old: Option<&Vec<u8>>) {
-    if let Some((unit, units)) = old.and_then(|value| owned(value)) {
+    if let Some((unit, units, _)) = old.and_then(|value| owned(value)) {
         edits.give(unit, units);
     }
 }
 
-fn owned(value: &[u8]) -> Option<(u64, u32)> {
-    let rest = value.strip_prefix(&[OWNER])?;
-    let (unit, units) = rest.split_first_chunk::<8>()?;
-    Some((u64::from_le_bytes(*unit), u32::from_le_bytes(units.try_into().ok()?)))
+/// The units that a row owns, and the check of what stands in them.
+fn owned(value: &[u8]) -> Option<(u64, u32, u32)> {
+    let (unit, rest) = value.strip_prefix(&[OWNER])?.split_first_chunk::<8>()?;
+    let (units, check) = rest.split_first_chunk::<4>()?;
+    let check = u32::from_le_bytes(check.try_into().ok()?);
+    Some((u64::from_le_bytes(*unit), u32::from_le_bytes(*units), check))
 }
 
 /// All rows of a store, and how many transactions it holds.
@@ -143,11 +151,17 @@ pub fn verify(engine: &Engine, history: &[Arc<Rows>], least: u64, what: &str) ->
     assert!(rows == **want, "{what}: the rows are not those of transaction {count}");
     let report = engine
         .check_structure(|_, _, value, own| {
-            if let Some((unit, units)) = owned(value) {
+            if let Some((unit, units, _)) = owned(value) {
                 own(unit, units);
             }
         })
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.is_clean(), "{what}: {report:?}");
+    for (unit, units, check) in rows.values().filter_map(|value| owned(value)) {
+        let mut contents = vec![0; units as usize * 4096];
+        engine.read_units(unit, &mut contents).unwrap();
+        let found = units_check(contents.chunks(4096).map(crc32fast::hash));
+        assert_eq!(found, check, "{what}: contents at unit {unit} are not those written");
+    }
     count
 }

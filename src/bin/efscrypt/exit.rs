@@ -11,6 +11,16 @@ use efscrypt::{Error, ErrorKind};
 
 /// Wrong arguments.
 const USAGE: u8 = 2;
+/// A directory that is not empty.
+pub const NOT_EMPTY: u8 = 15;
+/// A copy that is not the same as its source.
+pub const DIFFERS: u8 = 90;
+/// Names, attributes or structure that do not authenticate or make no sense.
+pub const METADATA_DAMAGED: u8 = 91;
+/// Contents that do not authenticate.
+pub const CONTENTS_DAMAGED: u8 = 92;
+/// Space that is in use by nothing.
+pub const SPACE_LOST: u8 = 93;
 
 /// Every code beside 0, and what it means.
 pub const CODES: &[(u8, &str)] = &[
@@ -36,6 +46,10 @@ pub const CODES: &[(u8, &str)] = &[
     (74, "the key may not be used"),
     (75, "the key service cannot be reached"),
     (76, "the contents key is locked"),
+    (90, "a copy is not the same as its source"),
+    (91, "the check found damaged names, attributes or structure"),
+    (92, "the check found damaged contents, and nothing else"),
+    (93, "the check found lost space, and no damage"),
     (99, "a bug in efscrypt"),
 ];
 
@@ -71,12 +85,40 @@ impl Failure {
         Failure { hint: Some(hint), ..self }
     }
 
-    /// Says on standard error what failed, why, and what to do; gives the exit code.
-    pub fn report(&self) -> ExitCode {
+    /// Of something that the library has no error for.
+    pub fn of_code(doing: impl Into<String>, why: &str, code: u8) -> Self {
+        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code }
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Whether nothing else that is done with the same store, or in the same place, can succeed.
+    pub fn is_final(&self) -> bool {
+        const FINAL: [ErrorKind; 6] = [
+            ErrorKind::ReadOnly,
+            ErrorKind::NoSpace,
+            ErrorKind::Poisoned,
+            ErrorKind::KeyDisabled,
+            ErrorKind::KeyUnavailable,
+            ErrorKind::Forked,
+        ];
+        FINAL.iter().any(|kind| number(*kind) == self.code)
+    }
+
+    /// Says on standard error what failed, why, and what to do.
+    pub fn print(&self) {
         eprintln!("efscrypt: {}: {}", self.doing, self.why);
         if let Some(hint) = self.hint {
             eprintln!("  {hint}");
         }
+    }
+
+    /// As [`Failure::print`], and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        self.print();
         ExitCode::from(self.code)
     }
 }
@@ -109,6 +151,8 @@ fn io_kind(kind: io::ErrorKind) -> ErrorKind {
         io::ErrorKind::NotADirectory => ErrorKind::NotDirectory,
         io::ErrorKind::IsADirectory => ErrorKind::IsDirectory,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        io::ErrorKind::DirectoryNotEmpty => ErrorKind::NotEmpty,
         _ => ErrorKind::Io,
     }
 }

@@ -91,6 +91,23 @@ pub fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// A number of bytes with a fitting unit: `512 B`, `1.5 KiB`, `12.0 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+        // 1023.95 would be shown as 1024.0.
+        if value < 1023.95 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        unit => format!("{value:.1} {unit}"),
+    }
+}
+
 fn deletion(key: &KeyDescription) -> Option<u64> {
     match key.state {
         KeyState::PendingDeletion { at } => Some(at),
@@ -114,6 +131,21 @@ fn failed(source: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (size, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (12 << 20, "12.0 MiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(size), expected);
+        }
+    }
 
     #[test]
     fn dates() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::keys::{
-    AuditDurability, AuditLog, AuditPolicy, Audited, LocalKms, Passphrase, Unlock,
+    AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
 };
 use zeroize::Zeroizing;
 
@@ -49,6 +49,11 @@ impl KmsArgs {
         self.kms.as_deref().ok_or_else(missing)
     }
 
+    /// A key service that other arguments name.
+    pub fn of(kms: PathBuf, key_file: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
+        KmsArgs { kms: Some(kms), passphrase_file, key_file, audit: None }
+    }
+
     /// The log of key uses.
     pub fn audit_path(&self) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.audit {
@@ -62,7 +67,8 @@ impl KmsArgs {
     /// What opens the file: the key file, else the passphrase from the file, the environment, or
     /// a prompt.
     pub fn unlock(&self) -> Result<Unlock, Failure> {
-        self.unlock_or(|| ask("Passphrase: "))
+        let path = self.path()?.display();
+        self.unlock_or(|| ask(&format!("Passphrase of {path}: ")))
     }
 
     /// As [`KmsArgs::unlock`] for a file to be made, so that a prompt asks twice.
@@ -92,6 +98,11 @@ impl KmsArgs {
         let path = self.path()?;
         let doing = || format!("cannot open key service file {}", path.display());
         self.audited(LocalKms::open(path, unlock).map_err(|e| Failure::new(doing(), e))?)
+    }
+
+    /// Opens the key service as a provider of keys; its calls are recorded.
+    pub fn provider(&self) -> Result<Arc<dyn KeyProvider>, Failure> {
+        Ok(Arc::new(self.open()?))
     }
 
     /// Refuses a file that is not there, before anyone is asked for a passphrase.

@@ -13,7 +13,7 @@ use super::{Contents, FINISH_BYTES, FINISH_EDITS, Finish};
 use crate::error::{Error, Result};
 use crate::format::{Edits, Extent, FsKey, Inline, InodeRow, STORE_TREE, StoreKey, UNIT_TAG_LEN};
 use crate::limits::{MAX_EDIT_BYTES, MAX_EDITS, RUN_UNITS, UNIT};
-use crate::txn::{Class, Lsn, Run};
+use crate::txn::{Class, Lsn, Run, units_check};
 
 /// Most extents that one transaction adds.
 pub(super) const MAX_NEW: usize = 8;
@@ -132,7 +132,8 @@ impl<'a> Change<'a> {
         for (run, _) in &mut self.runs {
             let (now, after) = rest.split_at(run.units() as usize * UNIT);
             run.write(&[now])?;
-            self.edits.take(run.unit(), run.units());
+            let check = units_check(now.chunks_exact(UNIT).map(crc32fast::hash));
+            self.edits.take(run.unit(), run.units(), check);
             rest = after;
         }
         let taken = self.row.units.get() + units;

@@ -1,0 +1,57 @@
+//! `efscrypt rewrap`: the same store under other keys of a key service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::describe;
+use crate::exit::Failure;
+use crate::store::{Access, StoreArgs};
+use crate::unlock::KmsArgs;
+use clap::{ArgGroup, Args};
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("keys").required(true).multiple(true))]
+pub struct RewrapArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// New key for contents: id or alias/NAME
+    #[arg(long, value_name = "KEY", group = "keys")]
+    data_key: Option<String>,
+
+    /// New key for names, directories and attributes
+    #[arg(long, value_name = "KEY", group = "keys")]
+    metadata_key: Option<String>,
+
+    /// Key service file that has the new keys; then both are needed
+    #[arg(long, value_name = "PATH", requires_all = ["data_key", "metadata_key"])]
+    new_kms: Option<PathBuf>,
+
+    /// Open the new key service file with a key file
+    #[arg(long, value_name = "FILE", requires = "new_kms")]
+    new_key_file: Option<PathBuf>,
+
+    /// Read the new key service file's passphrase from a file
+    #[arg(long, value_name = "FILE", requires = "new_kms", conflicts_with = "new_key_file")]
+    new_passphrase_file: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `efscrypt rewrap`.
+pub fn run(args: RewrapArgs) -> Result<(), Failure> {
+    let failed = |error| args.store.failure("rewrap", error);
+    let (store, old) = args.store.open_with_provider(Access::Write)?;
+    let new = match args.new_kms {
+        Some(path) => KmsArgs::of(path, args.new_key_file, args.new_passphrase_file).provider()?,
+        None => old,
+    };
+    let data = args.data_key.as_deref().map(|key| (Arc::clone(&new), key));
+    let metadata = args.metadata_key.as_deref().map(|key| (new, key));
+    store.rewrap(data, metadata).map_err(failed)?;
+    let description = store.describe().map_err(failed)?;
+    store.close().map_err(failed)?;
+    describe::show(&description, args.json)
+}

@@ -1,0 +1,196 @@
+//! Which store, and how it is opened: what all subcommands but `key` begin with.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use efscrypt::device::FileDevice;
+use efscrypt::fs::{Attr, FileSystem};
+use efscrypt::keys::{EncryptionContext, KeyProvider};
+use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions};
+
+use crate::exit::Failure;
+use crate::unlock::KmsArgs;
+
+/// A store, and the key service that opens it.
+#[derive(Args)]
+pub struct StoreArgs {
+    /// The store: a file or a block device
+    #[arg(value_name = "STORE")]
+    path: PathBuf,
+
+    /// A pair bound to the store's keys when it was created; repeat for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    context: Vec<(String, String)>,
+
+    /// Memory for the store's metadata, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    cache: u32,
+
+    #[command(flatten)]
+    kms: KmsArgs,
+}
+
+/// What a subcommand needs of a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Names, attributes and key slots, not contents: opens without the contents key, and changes
+    /// nothing. Several such may have the store open.
+    Metadata,
+    /// As `Metadata`, for the only one who has it open.
+    WriteMetadata,
+    /// Everything, changing nothing.
+    Read,
+    /// Everything.
+    Write,
+}
+
+impl Access {
+    fn is_read_only(self) -> bool {
+        matches!(self, Access::Metadata | Access::Read)
+    }
+
+    fn data(self) -> DataAccess {
+        match self {
+            Access::Metadata | Access::WriteMetadata => DataAccess::IfAvailable,
+            Access::Read | Access::Write => DataAccess::Required,
+        }
+    }
+}
+
+impl StoreArgs {
+    /// The store's file, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A failure of what was tried with the store: `cannot VERB store PATH`.
+    pub fn failure(&self, verb: &str, error: Error) -> Failure {
+        let hint = hint(&error);
+        let failure = Failure::new(format!("cannot {verb} store {}", self.path.display()), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+
+    /// The key service, as the provider of both domains.
+    pub fn provider(&self) -> Result<Arc<dyn KeyProvider>, Failure> {
+        self.kms.provider()
+    }
+
+    /// Opens the store.
+    pub fn open(&self, access: Access) -> Result<Store, Failure> {
+        Ok(self.open_with_provider(access)?.0)
+    }
+
+    /// Opens the store, and gives the key service that opened it, too.
+    pub fn open_with_provider(
+        &self,
+        access: Access,
+    ) -> Result<(Store, Arc<dyn KeyProvider>), Failure> {
+        let failed = |error| self.failure("open", error);
+        // The store's file first: a wrong name costs nobody a passphrase.
+        let device = FileDevice::open(&self.path, access.is_read_only()).map_err(failed)?;
+        let provider = self.provider()?;
+        let mut options = self.options()?;
+        options.engine.read_only = access.is_read_only();
+        options.data_access = access.data();
+        let providers = Providers::same(Arc::clone(&provider));
+        let store = Store::open(Arc::new(device), providers, options).map_err(failed)?;
+        Ok((store, provider))
+    }
+
+    /// What a path in the store leads to.
+    pub fn find(&self, fs: &FileSystem, path: &Path) -> Result<Attr, Failure> {
+        let found = fs.at(path.as_os_str().as_bytes());
+        found.map_err(|error| self.entry_failure("find", path, error))
+    }
+
+    /// A failure of what was tried with something in the store: `cannot VERB PATH`.
+    pub fn entry_failure(&self, verb: &str, path: &Path, error: Error) -> Failure {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => Some("`efscrypt ls` shows what there is"),
+            ErrorKind::NotDirectory => Some("symbolic links are not followed; name the directory"),
+            ErrorKind::IsDirectory => Some("`efscrypt ls` shows what is in a directory"),
+            ErrorKind::NotSupported => Some("only regular files have contents"),
+            _ => hint(&error),
+        };
+        let failure = Failure::new(format!("cannot {verb} {} in the store", path.display()), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+
+    /// The options that the arguments give.
+    pub fn options(&self) -> Result<StoreOptions, Failure> {
+        let mut options = StoreOptions::default();
+        options.engine.cache_bytes = (self.cache as usize) << 20;
+        options.context = self
+            .context
+            .iter()
+            .try_fold(EncryptionContext::new(), |context, (key, value)| context.with(key, value))
+            .map_err(|e| Failure::new("cannot use --context", e))?;
+        Ok(options)
+    }
+}
+
+/// `KEY=VALUE`, parted at the first `=`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it has the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// What to do about a failure to use a store, where that differs from what the same failure of a
+/// key service file asks for.
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        ErrorKind::NotFound => "`efscrypt create` makes a store",
+        ErrorKind::Exists => "name a file that is not there, or an empty one",
+        ErrorKind::IsDirectory => "name the store's file, not the directory it is in",
+        ErrorKind::NoSpace => "make room where the store is, or give it a larger device",
+        ErrorKind::Io => io_hint(error)?,
+        ErrorKind::InUse => "wait until the program that has it open is done, or end it",
+        ErrorKind::NotAStore => "name a file that `efscrypt create` made",
+        ErrorKind::Unsupported => "use a newer efscrypt",
+        ErrorKind::Truncated => "its end is missing: copy it again from where it is whole",
+        ErrorKind::Corrupt => corrupt_hint(error),
+        ErrorKind::WrongKey => "name the key service file of this store with --kms",
+        ErrorKind::KeyNotFound => {
+            "name the key service file that has the key with --kms; \
+             `efscrypt key list` shows the keys of one"
+        }
+        ErrorKind::KeyDisabled => {
+            "`efscrypt key enable KEY` allows its use, \
+             after `efscrypt key cancel-deletion KEY` where it was to be deleted"
+        }
+        ErrorKind::Poisoned => "run the command again: it opens the store anew",
+        _ => return None,
+    })
+}
+
+fn io_hint(error: &Error) -> Option<&'static str> {
+    let Error::Io { source, .. } = error else { return None };
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("make room where the store is")
+        }
+        io::ErrorKind::PermissionDenied => Some("run it as the user that owns the file"),
+        io::ErrorKind::NotADirectory => Some("name the store's file"),
+        _ => Some("look into the system's log for failures of the disk"),
+    }
+}
+
+fn corrupt_hint(error: &Error) -> &'static str {
+    match error {
+        Error::Corrupt { object: efscrypt::Object::WrappedKey, .. } => {
+            "give the same --context pairs as at its creation; with the right ones, the store's \
+             key slots are damaged: put back a backup"
+        }
+        _ => "`efscrypt check` shows what is damaged; put back a backup",
+    }
+}

@@ -1,0 +1,87 @@
+//! Meta: the attributes that a copy keeps, from either side.
+
+use efscrypt::fs::{Attr, SetAttr, SetTime};
+pub use efscrypt::fs::{FileType as Kind, Time};
+use rustix::fs::Stat;
+
+/// Attributes of something in a store or on the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    pub kind: Kind,
+    /// Permissions, 12 bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub size: u64,
+    pub rdev: u64,
+    pub mtime: Time,
+    pub atime: Time,
+    /// Number of names.
+    pub links: u64,
+    /// Device (0 in a store) and inode.
+    pub id: (u64, u64),
+}
+
+impl Meta {
+    // The fields of `stat` have other types on other machines.
+    #[allow(clippy::unnecessary_cast, reason = "not unnecessary everywhere")]
+    pub fn of_stat(stat: &Stat) -> Meta {
+        let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        Meta {
+            // Linux has no other types.
+            kind: Kind::of_mode(stat.st_mode).unwrap_or(Kind::Regular),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: stat.st_size as u64,
+            rdev: stat.st_rdev as u64,
+            mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
+            links: stat.st_nlink as u64,
+            id: (stat.st_dev as u64, stat.st_ino as u64),
+        }
+    }
+
+    pub fn of_attr(attr: &Attr) -> Meta {
+        Meta {
+            kind: attr.kind,
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            size: attr.size,
+            rdev: attr.rdev,
+            mtime: attr.mtime,
+            atime: attr.atime,
+            links: u64::from(attr.nlink),
+            id: (0, attr.ino),
+        }
+    }
+
+    /// Whether the contents of two files are taken to be the same: size and time agree.
+    pub fn looks_like(&self, other: &Meta) -> bool {
+        self.kind == other.kind && self.size == other.size && self.mtime == other.mtime
+    }
+
+    /// Whether nothing was written to a file between two looks at it.
+    pub fn is_still(&self, later: &Meta) -> bool {
+        self.looks_like(later) && self.id == later.id
+    }
+
+    /// Whether owner, permissions and time of change are the same.
+    pub fn has_attributes_of(&self, other: &Meta) -> bool {
+        let this = (self.mode, self.uid, self.gid, self.mtime);
+        this == (other.mode, other.uid, other.gid, other.mtime)
+    }
+
+    /// Everything that a store keeps, to be set there.
+    pub fn to_set(self) -> SetAttr {
+        SetAttr {
+            mode: Some(self.mode),
+            uid: Some(self.uid),
+            gid: Some(self.gid),
+            atime: Some(SetTime::At(self.atime)),
+            mtime: Some(SetTime::At(self.mtime)),
+            ..SetAttr::default()
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Monitor: what was done so far, what failed, and the line on the terminal that shows it.
+
+use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Between two draws of the line.
+const DRAW: Duration = Duration::from_millis(100);
+/// Between two calls of what is tended meanwhile.
+const TEND: Duration = Duration::from_secs(5);
+
+/// Something that is counted.
+#[derive(Clone, Copy)]
+pub enum Count {
+    Files,
+    Directories,
+    Symlinks,
+    /// Pipes, sockets and device nodes.
+    Special,
+    /// Names beyond the first of an inode.
+    HardLinks,
+    /// Those of all the others, but for directories, that were there already.
+    Unchanged,
+    /// Bytes of contents that were copied or compared.
+    Bytes,
+}
+
+const COUNTS: usize = 7;
+
+/// Progress of work by many threads.
+pub struct Monitor {
+    counts: [AtomicU64; COUNTS],
+    failures: AtomicU64,
+    /// Exit code of the first failure.
+    code: AtomicU8,
+    stopped: AtomicBool,
+    bar: ProgressBar,
+    started: Instant,
+}
+
+/// What was done, in JSON.
+#[derive(Serialize)]
+pub struct Summary {
+    pub files: u64,
+    pub directories: u64,
+    pub symlinks: u64,
+    pub special: u64,
+    pub hard_links: u64,
+    pub unchanged: u64,
+    pub bytes: u64,
+    pub seconds: f64,
+    pub failed: u64,
+}
+
+impl Monitor {
+    /// Shows a line that begins with `doing` where standard error is a terminal, unless `quiet`.
+    pub fn new(doing: &str, quiet: bool) -> Monitor {
+        let bar = match quiet || !io::stderr().is_terminal() {
+            true => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            false => ProgressBar::new_spinner(),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(doing.to_owned());
+        Monitor {
+            counts: Default::default(),
+            failures: AtomicU64::new(0),
+            code: AtomicU8::new(0),
+            stopped: AtomicBool::new(false),
+            bar,
+            started: Instant::now(),
+        }
+    }
+
+    pub fn add(&self, what: Count, n: u64) {
+        self.counts[what as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self, what: Count) -> u64 {
+        self.counts[what as usize].load(Ordering::Relaxed)
+    }
+
+    /// Says what failed. Everything else goes on, unless nothing else can succeed either.
+    pub fn failed(&self, failure: Failure) {
+        // Each thread meets the same end; it is told once.
+        let stopped = if failure.is_final() {
+            self.stopped.swap(true, Ordering::Relaxed)
+        } else {
+            self.has_stopped()
+        };
+        if stopped {
+            return;
+        }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let code = failure.code();
+        let _ = self.code.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+        self.bar.suspend(|| failure.print());
+    }
+
+    /// Says something that is no failure.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("efscrypt: {text}"));
+    }
+
+    /// Whether something failed that ends all work.
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on a thread of its own, while this one shows progress and calls `tend` every
+    /// few seconds.
+    pub fn watch<R: Send>(&self, tend: impl Fn(), work: impl FnOnce() -> R + Send) -> R {
+        let (done, wait) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let _done = done;
+                work()
+            });
+            let mut last = Instant::now();
+            while wait.recv_timeout(DRAW) == Err(RecvTimeoutError::Timeout) {
+                self.draw();
+                if last.elapsed() >= TEND {
+                    tend();
+                    last = Instant::now();
+                }
+            }
+            self.bar.finish_and_clear();
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn draw(&self) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let (bytes, seconds) = (self.get(Count::Bytes), self.seconds());
+        let message = format!(
+            "{} files, {}, {}/s,",
+            self.get(Count::Files),
+            output::bytes(bytes),
+            output::bytes((bytes as f64 / seconds) as u64),
+        );
+        self.bar.set_message(message);
+        self.bar.tick();
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64().max(1e-6)
+    }
+
+    /// What was done so far.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            files: self.get(Count::Files),
+            directories: self.get(Count::Directories),
+            symlinks: self.get(Count::Symlinks),
+            special: self.get(Count::Special),
+            hard_links: self.get(Count::HardLinks),
+            unchanged: self.get(Count::Unchanged),
+            bytes: self.get(Count::Bytes),
+            seconds: self.seconds(),
+            failed: self.failures.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Fails where something failed, with the code of the first.
+    pub fn verdict(&self, doing: &str, hint: &'static str) -> Result<(), Failure> {
+        match self.failures.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            n => {
+                let why = if n == 1 { "1 failure".to_owned() } else { format!("{n} failures") };
+                let code = self.code.load(Ordering::Relaxed);
+                Err(Failure::of_code(doing, &why, code).with_hint(hint))
+            }
+        }
+    }
+}
+
+impl Summary {
+    /// One line: `copied 12 files, 1.5 MiB, in 0.2 s (7.5 MiB/s); 2 directories, 9 unchanged`.
+    pub fn line(&self, done: &str) -> String {
+        let rate = (self.bytes as f64 / self.seconds) as u64;
+        let mut line = format!(
+            "{done} {} files, {}, in {:.1} s ({}/s); {} directories",
+            self.files,
+            output::bytes(self.bytes),
+            self.seconds,
+            output::bytes(rate),
+            self.directories,
+        );
+        for (n, what) in [
+            (self.symlinks, "symbolic links"),
+            (self.special, "special files"),
+            (self.hard_links, "hard links"),
+            (self.unchanged, "unchanged"),
+            (self.failed, "FAILED"),
+        ] {
+            if n > 0 {
+                line += &format!(", {n} {what}");
+            }
+        }
+        line
+    }
+}

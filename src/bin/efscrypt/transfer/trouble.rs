@@ -1,0 +1,111 @@
+//! Trouble: why one thing of a tree was not copied, before it is known where it is.
+
+use std::io;
+
+use efscrypt::Error;
+use rustix::io::Errno;
+
+use crate::exit::{self, Failure};
+
+/// The result of work on one thing.
+pub type Result<T> = std::result::Result<T, Trouble>;
+
+/// Why something failed.
+pub enum Trouble {
+    /// On the machine's side.
+    Host(io::Error),
+    /// On the store's side.
+    Store(Error),
+    /// Somebody changed it in the middle.
+    Changed,
+    /// A directory that is not empty, where something else has to be.
+    InTheWay,
+    /// A copy that differs from what it was made from, in this.
+    Differs(&'static str),
+    /// Something that is in the source and not in the copy.
+    Missing,
+    /// Other work came to its end, and this with it.
+    Stopped,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Host(error)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+impl Trouble {
+    /// As a failure of what was tried, in the form `cannot import FILE`.
+    pub fn at(self, doing: &str) -> Failure {
+        let failure = |why: &str, code, hint| Failure::of_code(doing, why, code).with_hint(hint);
+        match self {
+            Trouble::Host(error) => {
+                let failure = Failure::file(doing, &error);
+                match host_hint(&error) {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            }
+            Trouble::Store(error) => {
+                let hint = store_hint(&error);
+                let failure = Failure::new(doing, error);
+                match hint {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            }
+            Trouble::Changed => {
+                failure("it changed meanwhile", exit::DIFFERS, "copy it again when it is at rest")
+            }
+            Trouble::InTheWay => failure(
+                "a directory that is not empty is in its place",
+                exit::NOT_EMPTY,
+                "move or remove that directory, then run the command again",
+            ),
+            Trouble::Differs(what) => failure(
+                &format!("the copy has other {what}"),
+                exit::DIFFERS,
+                "run the command again; if that does not help, run `efscrypt check`",
+            ),
+            Trouble::Missing => {
+                failure("it is missing in the copy", exit::DIFFERS, "run the command again")
+            }
+            Trouble::Stopped => failure(
+                "stopped, because of an earlier failure",
+                exit::DIFFERS,
+                "run the command again when that is mended",
+            ),
+        }
+    }
+}
+
+fn host_hint(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error().map(Errno::from_raw_os_error)? {
+        Errno::ACCESS => Some("run it as a user who may do so, or leave it out"),
+        Errno::PERM => Some("run it as root"),
+        Errno::NOSPC | Errno::DQUOT => Some("make room there, then run the command again"),
+        Errno::ROFS => Some("choose a place that can be written"),
+        Errno::MFILE | Errno::NFILE => Some("raise the limit of open files: ulimit -n"),
+        Errno::NOENT => Some("it was removed meanwhile: run the command again"),
+        Errno::OPNOTSUPP => Some("the file system there does not have what it needs"),
+        Errno::FBIG => Some("the file system there does not take files of this size"),
+        _ => None,
+    }
+}
+
+fn store_hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::NoSpace => "everything so far is kept: make room, then run the command again",
+        Error::Corrupt { .. } => "put it back from a backup; `efscrypt check` shows all damage",
+        Error::Poisoned(_) => "what was durable is kept: mend the device, run the command again",
+        Error::KeyUnavailable => "let the data key be used again, then run the command again",
+        Error::Stale | Error::NotFound => "it was removed meanwhile: run the command again",
+        _ => return None,
+    })
+}

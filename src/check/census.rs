@@ -1,0 +1,342 @@
+//! The census: one pass over all rows, in the order of their keys, and what follows from it.
+//!
+//! Rows of the STORE tree come first, then inodes, and only then what belongs to inodes. So each
+//! row is compared with the inodes as it comes, and only inodes and keys are remembered.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::finding::{CheckReport, Finding};
+use crate::error::{Error, Result};
+use crate::format::{
+    COOKIE_COUNTER_BITS, DataRow, EntryRow, FsKey, InodeRow, STORE_TREE, StoreKey, TreeId,
+    WrappedKeyRow, XattrRow,
+};
+use crate::fs::{FileType, ROOT_INO};
+use crate::limits::UNIT;
+use crate::txn::StructureReport;
+
+/// What an inode says, and what was found of it.
+struct Seen {
+    kind: Option<FileType>,
+    row: InodeRow,
+    names: u32,
+    subdirs: u32,
+    /// The directory of the last name.
+    above: u64,
+    entries: u64,
+    name_bytes: u64,
+    xattrs: u32,
+    units: u64,
+    /// Units of the file that contents were found for reach to here.
+    end: u64,
+    orphan: bool,
+}
+
+/// The attribute whose pieces come next.
+#[derive(Default)]
+struct Pieces {
+    ino: u64,
+    cookie: u64,
+    next: u8,
+    count: u8,
+}
+
+pub(super) struct Census<B> {
+    /// The first cookie of a name's bucket.
+    bucket: B,
+    inodes: BTreeMap<u64, Seen>,
+    /// The owner of each data key, and the key before it.
+    keys: HashMap<u64, (u64, u64)>,
+    /// Names of the bucket that entries come from: directory, bucket, names.
+    names: (u64, u64, BTreeSet<Vec<u8>>),
+    pieces: Pieces,
+    entries: u64,
+    orphans: u64,
+    findings: Vec<Finding>,
+}
+
+impl<B: Fn(&[u8]) -> u64> Census<B> {
+    pub fn new(bucket: B) -> Census<B> {
+        Census {
+            bucket,
+            inodes: BTreeMap::new(),
+            keys: HashMap::new(),
+            names: Default::default(),
+            pieces: Pieces::default(),
+            entries: 0,
+            orphans: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    /// Takes in one row, and says which units it owns.
+    pub fn row(&mut self, tree: TreeId, key: &[u8], value: &[u8], own: &mut dyn FnMut(u64, u32)) {
+        let taken = match tree {
+            STORE_TREE => self.store_row(key, value),
+            _ => self.fs_row(key, value, own),
+        };
+        if let Err(error) = taken {
+            self.findings.push(Finding::Row(error));
+        }
+    }
+
+    fn store_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        if let StoreKey::DataKey(id) = StoreKey::parse(key)? {
+            let row = WrappedKeyRow::parse(value, id)?;
+            self.keys.insert(id, (row.ino.get(), row.previous.get()));
+        }
+        Ok(())
+    }
+
+    fn fs_row(&mut self, key: &[u8], value: &[u8], own: &mut dyn FnMut(u64, u32)) -> Result<()> {
+        match FsKey::parse(key)? {
+            FsKey::Inode(ino) => self.inode(ino, InodeRow::parse(value, ino)?),
+            FsKey::Entry(dir, cookie) => self.entry(dir, cookie, &EntryRow::parse(value)?),
+            FsKey::Xattr(ino, cookie, chunk) => self.xattr(ino, cookie, chunk, value)?,
+            FsKey::Data(ino, unit) => self.data(ino, unit, DataRow::parse(ino, unit, value)?, own),
+            FsKey::Orphan(ino) => self.orphan(ino),
+        }
+        Ok(())
+    }
+
+    fn inode(&mut self, ino: u64, row: InodeRow) {
+        let kind = FileType::of_mode(row.mode.get());
+        if kind.is_none() {
+            let object = crate::error::Object::Inode { ino };
+            self.findings.push(Finding::Row(Error::corrupt(object, "inode type")));
+        }
+        let seen = Seen {
+            kind,
+            row,
+            names: 0,
+            subdirs: 0,
+            above: 0,
+            entries: 0,
+            name_bytes: 0,
+            xattrs: 0,
+            units: 0,
+            end: 0,
+            orphan: false,
+        };
+        self.inodes.insert(ino, seen);
+    }
+
+    fn entry(&mut self, dir: u64, cookie: u64, entry: &EntryRow<'_>) {
+        let ino = entry.ino;
+        self.entries += 1;
+        let bucket = bucket_of(cookie);
+        if bucket != (self.bucket)(entry.name) {
+            self.findings.push(Finding::EntryMisplaced { dir, cookie });
+        }
+        if (self.names.0, self.names.1) != (dir, bucket) {
+            self.names = (dir, bucket, BTreeSet::new());
+        }
+        if !self.names.2.insert(entry.name.to_vec()) {
+            self.findings.push(Finding::EntryTwice { dir, cookie });
+        }
+        match self.inodes.get_mut(&ino) {
+            None => self.findings.push(Finding::EntryToNothing { dir, cookie, ino }),
+            Some(seen) => {
+                seen.names += 1;
+                seen.above = dir;
+                if seen.kind != FileType::from_code(entry.kind) {
+                    self.findings.push(Finding::EntryType { dir, cookie, ino });
+                }
+            }
+        }
+        match self.inodes.get_mut(&dir).filter(|seen| seen.kind == Some(FileType::Directory)) {
+            None => self.findings.push(Finding::EntryInNothing { dir, cookie }),
+            Some(seen) => {
+                seen.entries += 1;
+                seen.name_bytes += entry.name.len() as u64;
+                seen.subdirs += u32::from(entry.kind == FileType::Directory as u8);
+            }
+        }
+    }
+
+    fn xattr(&mut self, ino: u64, cookie: u64, chunk: u8, value: &[u8]) -> Result<()> {
+        if chunk > 0 {
+            let pieces = &mut self.pieces;
+            match (pieces.ino, pieces.cookie, pieces.next) == (ino, cookie, chunk) {
+                true => pieces.next += 1,
+                false => self.findings.push(Finding::XattrPiece { ino, cookie }),
+            }
+            return Ok(());
+        }
+        self.end_of_pieces();
+        let row = XattrRow::parse(value)?;
+        self.pieces = Pieces { ino, cookie, next: 1, count: row.chunks() };
+        let misplaced = bucket_of(cookie) != (self.bucket)(row.name);
+        match self.inodes.get_mut(&ino) {
+            Some(seen) if !misplaced => seen.xattrs += 1,
+            _ => self.findings.push(Finding::XattrPiece { ino, cookie }),
+        }
+        Ok(())
+    }
+
+    /// Fails the last attribute if pieces of it are missing.
+    fn end_of_pieces(&mut self) {
+        let Pieces { ino, cookie, next, count } = std::mem::take(&mut self.pieces);
+        if next != count {
+            self.findings.push(Finding::XattrPiece { ino, cookie });
+        }
+    }
+
+    fn data(&mut self, ino: u64, unit: u64, data: DataRow<'_>, own: &mut dyn FnMut(u64, u32)) {
+        let (key, units) = match &data {
+            DataRow::Extent(extent, _) => {
+                own(extent.unit, extent.units);
+                (extent.key_id, extent.units)
+            }
+            DataRow::Inline(inline, _) => (inline.key_id, 0),
+        };
+        if self.keys.get(&key).is_none_or(|(owner, _)| *owner != ino) {
+            self.findings.push(Finding::KeyMissing { ino, key });
+        }
+        let holds =
+            |seen: &&mut Seen| matches!(seen.kind, Some(FileType::Regular | FileType::Symlink));
+        let Some(seen) = self.inodes.get_mut(&ino).filter(holds) else {
+            self.findings.push(Finding::ContentsOfNothing { ino, unit });
+            return;
+        };
+        let end = unit + u64::from(data.units());
+        let trimming = seen.row.flags.get() & InodeRow::TRIMMING != 0;
+        if end > seen.row.size.get().div_ceil(UNIT as u64) && !trimming && seen.row.nlink.get() > 0
+        {
+            self.findings.push(Finding::ContentsBeyondEnd { ino, unit });
+        }
+        if unit < seen.end {
+            self.findings.push(Finding::ContentsTwice { ino, unit });
+        }
+        seen.end = seen.end.max(end);
+        seen.units += u64::from(units);
+    }
+
+    fn orphan(&mut self, ino: u64) {
+        match self.inodes.get_mut(&ino) {
+            Some(seen) if waits(&seen.row) => {
+                seen.orphan = true;
+                self.orphans += u64::from(seen.row.nlink.get() == 0);
+            }
+            _ => self.findings.push(Finding::Orphan { ino }),
+        }
+    }
+
+    /// What follows once all rows were seen.
+    pub fn report(mut self, structure: StructureReport) -> CheckReport {
+        self.end_of_pieces();
+        if self.inodes.get(&ROOT_INO).is_none_or(|seen| seen.kind != Some(FileType::Directory)) {
+            self.findings.push(Finding::NoRoot);
+        }
+        let unreachable = self.unreachable();
+        self.findings.extend(unreachable.into_iter().map(|ino| Finding::Unreachable { ino }));
+        let mut findings = std::mem::take(&mut self.findings);
+        for (&ino, seen) in &self.inodes {
+            seen.compare(ino, &mut findings);
+            let mut key = seen.row.key_id.get();
+            while key != 0 {
+                key = match self.keys.remove(&key) {
+                    Some((owner, previous)) if owner == ino => previous,
+                    _ => {
+                        findings.push(Finding::KeyMissing { ino, key });
+                        break;
+                    }
+                };
+            }
+        }
+        let keys = self.keys.iter();
+        findings.extend(keys.map(|(&key, &(ino, _))| Finding::KeyOfNothing { key, ino }));
+        let directories = self.inodes.values().filter(|seen| seen.is_dir()).count() as u64;
+        CheckReport {
+            structure,
+            inodes: self.inodes.len() as u64,
+            directories,
+            entries: self.entries,
+            orphans: self.orphans,
+            findings,
+        }
+    }
+
+    /// Inodes with a name that no path from the root leads to.
+    fn unreachable(&self) -> Vec<u64> {
+        // Directories that are known to be reached, or not.
+        let mut known = HashMap::from([(ROOT_INO, true)]);
+        let mut found = Vec::new();
+        for (&ino, seen) in self.inodes.iter().filter(|(_, seen)| seen.row.nlink.get() > 0) {
+            let (mut way, mut at) = (Vec::new(), if seen.is_dir() { ino } else { seen.above });
+            let reached = loop {
+                if let Some(&reached) = known.get(&at) {
+                    break reached;
+                }
+                // Until proven otherwise, so that a circle ends here.
+                known.insert(at, false);
+                way.push(at);
+                match self.inodes.get(&at).filter(|seen| seen.names > 0) {
+                    Some(seen) => at = seen.above,
+                    None => break false,
+                }
+            };
+            known.extend(way.into_iter().map(|dir| (dir, reached)));
+            if !reached {
+                found.push(ino);
+            }
+        }
+        found
+    }
+}
+
+impl Seen {
+    fn is_dir(&self) -> bool {
+        self.kind == Some(FileType::Directory)
+    }
+
+    /// Compares what the inode says with what was found.
+    fn compare(&self, ino: u64, findings: &mut Vec<Finding>) {
+        let row = &self.row;
+        let root = ino == ROOT_INO;
+        let stored = row.nlink.get();
+        let found = match self.is_dir() {
+            true if self.names > 0 || root => 1 + u32::from(root) + self.names + self.subdirs,
+            _ => self.names,
+        };
+        if stored != found {
+            findings.push(Finding::Links { ino, stored, found });
+        }
+        if waits(row) && !self.orphan {
+            findings.push(Finding::Unreachable { ino });
+        }
+        if self.is_dir() {
+            let (stored, found) = (row.entries.get(), self.entries);
+            if stored != found {
+                findings.push(Finding::Entries { dir: ino, stored, found });
+            }
+            let (stored, found) = (row.size.get(), self.name_bytes);
+            if stored != found {
+                findings.push(Finding::NameBytes { dir: ino, stored, found });
+            }
+            let (stored, found) = (row.parent.get(), if root { ROOT_INO } else { self.above });
+            if stored != found && row.nlink.get() > 0 {
+                findings.push(Finding::Parent { dir: ino, stored, found });
+            }
+        }
+        let (stored, found) = (row.xattrs.get(), self.xattrs);
+        // The attributes of an inode that is being freed go before their count does.
+        if stored != found && !(row.nlink.get() == 0 && found < stored) {
+            findings.push(Finding::Xattrs { ino, stored, found });
+        }
+        let (stored, found) = (row.units.get(), self.units);
+        if stored != found {
+            findings.push(Finding::Units { ino, stored, found });
+        }
+    }
+}
+
+/// Whether an inode must have an ORPHAN row.
+fn waits(row: &InodeRow) -> bool {
+    row.nlink.get() == 0 || row.flags.get() & InodeRow::TRIMMING != 0
+}
+
+/// The first cookie of the bucket that a cookie is of.
+fn bucket_of(cookie: u64) -> u64 {
+    cookie >> COOKIE_COUNTER_BITS << COOKIE_COUNTER_BITS
+}

@@ -1,0 +1,143 @@
+//! What a check can find.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::txn::StructureReport;
+
+/// Something that does not fit together. Names are not part of it: a directory's number and an
+/// entry's cookie say which.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named by what they are; the text explains each")]
+pub enum Finding {
+    /// A row that does not parse.
+    Row(Error),
+    /// There is no root directory.
+    NoRoot,
+    /// An entry leads to an inode that does not exist.
+    EntryToNothing { dir: u64, cookie: u64, ino: u64 },
+    /// An entry stands in something that is no directory.
+    EntryInNothing { dir: u64, cookie: u64 },
+    /// An entry says another type than the inode.
+    EntryType { dir: u64, cookie: u64, ino: u64 },
+    /// An entry stands where a lookup does not find it.
+    EntryMisplaced { dir: u64, cookie: u64 },
+    /// A directory has two entries of one name.
+    EntryTwice { dir: u64, cookie: u64 },
+    /// The link count is not the number of names.
+    Links { ino: u64, stored: u32, found: u32 },
+    /// The number of entries is another.
+    Entries { dir: u64, stored: u64, found: u64 },
+    /// The size of a directory is not that of its names.
+    NameBytes { dir: u64, stored: u64, found: u64 },
+    /// A directory does not know its parent.
+    Parent { dir: u64, stored: u64, found: u64 },
+    /// An inode that no path from the root leads to, and that does not wait to be freed.
+    Unreachable { ino: u64 },
+    /// An ORPHAN row for an inode that does not need one, or does not exist.
+    Orphan { ino: u64 },
+    /// The number of extended attributes is another.
+    Xattrs { ino: u64, stored: u32, found: u32 },
+    /// A piece of an extended attribute without the others, or of nothing.
+    XattrPiece { ino: u64, cookie: u64 },
+    /// Contents of an inode that does not exist or has none.
+    ContentsOfNothing { ino: u64, unit: u64 },
+    /// Contents behind the end of their file.
+    ContentsBeyondEnd { ino: u64, unit: u64 },
+    /// Two pieces of contents for one place of a file.
+    ContentsTwice { ino: u64, unit: u64 },
+    /// The number of units that the contents take is another.
+    Units { ino: u64, stored: u64, found: u64 },
+    /// Contents whose data key does not exist or is another file's.
+    KeyMissing { ino: u64, key: u64 },
+    /// A data key of a file that does not exist.
+    KeyOfNothing { key: u64, ino: u64 },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Finding as F;
+        match self {
+            F::Row(error) => write!(f, "{error}"),
+            F::NoRoot => write!(f, "there is no root directory"),
+            F::EntryToNothing { dir, cookie, ino } => {
+                write!(f, "entry {cookie:#x} of directory {dir}: no inode {ino}")
+            }
+            F::EntryInNothing { dir, cookie } => {
+                write!(f, "entry {cookie:#x}: {dir} is no directory")
+            }
+            F::EntryType { dir, cookie, ino } => {
+                write!(f, "entry {cookie:#x} of directory {dir}: inode {ino} is of another type")
+            }
+            F::EntryMisplaced { dir, cookie } => {
+                write!(f, "entry {cookie:#x} of directory {dir} is not where its name belongs")
+            }
+            F::EntryTwice { dir, cookie } => {
+                write!(f, "entry {cookie:#x} of directory {dir} has the name of another one")
+            }
+            F::Links { ino, stored, found } => {
+                write!(f, "inode {ino} has {found} links and says {stored}")
+            }
+            F::Entries { dir, stored, found } => {
+                write!(f, "directory {dir} has {found} entries and says {stored}")
+            }
+            F::NameBytes { dir, stored, found } => {
+                write!(f, "directory {dir} has {found} bytes of names and says {stored}")
+            }
+            F::Parent { dir, stored, found } => {
+                write!(f, "directory {dir} stands in {found} and says {stored}")
+            }
+            F::Unreachable { ino } => write!(f, "inode {ino} has no path from the root"),
+            F::Orphan { ino } => {
+                write!(f, "inode {ino} is on the list to be freed and must not be")
+            }
+            F::Xattrs { ino, stored, found } => {
+                write!(f, "inode {ino} has {found} extended attributes and says {stored}")
+            }
+            F::XattrPiece { ino, cookie } => {
+                write!(f, "inode {ino}: a stray piece of extended attribute {cookie:#x}")
+            }
+            F::ContentsOfNothing { ino, unit } => {
+                write!(f, "contents at unit {unit} of inode {ino}, which has none")
+            }
+            F::ContentsBeyondEnd { ino, unit } => {
+                write!(f, "inode {ino}: contents at unit {unit}, behind the end")
+            }
+            F::ContentsTwice { ino, unit } => {
+                write!(f, "inode {ino}: two pieces of contents at unit {unit}")
+            }
+            F::Units { ino, stored, found } => {
+                write!(f, "inode {ino} takes {found} units and says {stored}")
+            }
+            F::KeyMissing { ino, key } => write!(f, "inode {ino}: no data key {key:#x}"),
+            F::KeyOfNothing { key, ino } => {
+                write!(f, "data key {key:#x} is for inode {ino}, which does not exist")
+            }
+        }
+    }
+}
+
+/// What a check saw and found.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// Nodes and units.
+    pub structure: StructureReport,
+    /// Inodes.
+    pub inodes: u64,
+    /// Those that are directories.
+    pub directories: u64,
+    /// Names.
+    pub entries: u64,
+    /// Inodes that wait to be freed.
+    pub orphans: u64,
+    /// What does not fit together, besides nodes and units.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.structure.is_clean() && self.findings.is_empty()
+    }
+}

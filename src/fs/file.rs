@@ -1,0 +1,176 @@
+//! Contents of files, by inode.
+
+use super::FileSystem;
+use super::attr::{Attr, FileType, Wcc};
+use super::data::Finish;
+use super::inode::{Inode, RowRef};
+use crate::error::{Error, Result};
+use crate::format::InodeRow;
+
+/// Answer to a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// Bytes that were read.
+    pub len: usize,
+    /// Whether the last of them is the last of the file.
+    pub eof: bool,
+}
+
+/// Answer to a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Write {
+    /// Bytes that were written: fewer than given only where a later part failed. Repeat with the
+    /// rest to learn why.
+    pub len: usize,
+    /// The file before and after.
+    pub file: Wcc,
+}
+
+impl FileSystem {
+    /// Reads bytes of a regular file from `offset` on, as many as there are before its end. Holes
+    /// read as zeros. Moves no time.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`] or [`Error::NotSupported`] for what is not a regular file,
+    /// [`Error::Stale`], [`Error::KeyUnavailable`]; [`Error::Corrupt`] for contents that do not
+    /// authenticate, nothing of which is given out; those of the device.
+    pub fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<Read> {
+        let inode = self.inodes.get(ino);
+        let row = self.regular(&inode)?;
+        let len = self.data.read(ino, &row, offset, buf)?;
+        Ok(Read { len, eof: offset.saturating_add(len as u64) >= row.size.get() })
+    }
+
+    /// Writes bytes to a regular file from `offset` on, which grows as needed. In one transaction
+    /// up to 1 MiB, in several beyond; durable after [`FileSystem::fsync`].
+    ///
+    /// # Errors
+    /// As [`FileSystem::read`], and [`Error::FileTooLarge`], [`Error::NoSpace`],
+    /// [`Error::ReadOnly`]: nothing was written then.
+    pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
+            self.data.write(ino, row, offset, bytes, finish)
+        };
+        let (written, file) = self.change_contents(ino, work)?;
+        Ok(Write { len: written.bytes, file })
+    }
+
+    /// Writes bytes at the end of a regular file, wherever that is by then.
+    ///
+    /// # Errors
+    /// As [`FileSystem::write`].
+    pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
+        let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
+            self.data.write(ino, row, row.size.get(), bytes, finish)
+        };
+        let (written, file) = self.change_contents(ino, work)?;
+        Ok(Write { len: written.bytes, file })
+    }
+
+    /// Writes all of `bytes` or fails, and returns the attributes.
+    pub(in crate::fs) fn write_all(
+        &self,
+        ino: u64,
+        mut offset: u64,
+        mut bytes: &[u8],
+    ) -> Result<Attr> {
+        loop {
+            let written = self.write(ino, offset, bytes)?;
+            (offset, bytes) = (offset + written.len as u64, &bytes[written.len..]);
+            if bytes.is_empty() {
+                return Ok(written.file.after);
+            }
+        }
+    }
+
+    /// Makes a hole of `len` bytes from `offset` on: they read as zeros, and whole units are given
+    /// back. The size stays.
+    ///
+    /// # Errors
+    /// As [`FileSystem::write`]; bytes before those that failed may be zeros by then.
+    pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
+        let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
+            self.data.punch_hole(ino, row, offset, len, finish)
+        };
+        Ok(self.change_contents(ino, work)?.1)
+    }
+
+    /// The first byte at or after `offset` that is not in a hole; `None` where only a hole, or
+    /// nothing, follows.
+    ///
+    /// # Errors
+    /// As [`FileSystem::read`], without those of keys and contents.
+    pub fn seek_data(&self, ino: u64, offset: u64) -> Result<Option<u64>> {
+        let inode = self.inodes.get(ino);
+        let row = self.regular(&inode)?;
+        self.data.seek_data(ino, &row, offset)
+    }
+
+    /// The first byte at or after `offset` that is in a hole, as which the end of the file counts;
+    /// `None` for an offset at or behind the end.
+    ///
+    /// # Errors
+    /// As [`FileSystem::seek_data`].
+    pub fn seek_hole(&self, ino: u64, offset: u64) -> Result<Option<u64>> {
+        let inode = self.inodes.get(ino);
+        let row = self.regular(&inode)?;
+        self.data.seek_hole(ino, &row, offset)
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what is not one, and those of [`FileSystem::read`].
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
+        let inode = self.inodes.get(ino);
+        let row = inode.read(&self.engine, self.tree)?;
+        if FileType::of_mode(row.mode.get()) != Some(FileType::Symlink) {
+            return Err(Error::InvalidArgument("not a symbolic link"));
+        }
+        let mut target =
+            vec![0; row.size.get().min(crate::limits::MAX_SYMLINK_LEN as u64) as usize];
+        let len = self.data.read(ino, &row, 0, &mut target)?;
+        target.truncate(len);
+        Ok(target)
+    }
+
+    /// Makes everything that happened to an inode durable; and with it all that came before, as
+    /// [`FileSystem::sync`] does.
+    ///
+    /// # Errors
+    /// [`Error::Stale`]; those of the device, which poison the store.
+    pub fn fsync(&self, ino: u64) -> Result<()> {
+        self.inodes.get(ino).row(&self.engine, self.tree)?;
+        self.sync()
+    }
+
+    /// The row of a regular file under the shared lock.
+    fn regular<'a>(&self, inode: &'a Inode) -> Result<RowRef<'a>> {
+        let row = inode.read(&self.engine, self.tree)?;
+        check_regular(&row)?;
+        Ok(row)
+    }
+
+    /// Changes the contents of a regular file, with its times and change attribute.
+    fn change_contents<T>(
+        &self,
+        ino: u64,
+        work: impl FnOnce(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
+    ) -> Result<(T, Wcc)> {
+        let inode = self.inodes.get(ino);
+        let draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        check_regular(&before)?;
+        let stamp = draft.stamp;
+        let (answer, after) = draft.contents(ino, work, |row| stamp.touch_contents(row))?;
+        Ok((answer, Wcc::of(ino, &before, &after)))
+    }
+}
+
+fn check_regular(row: &InodeRow) -> Result<()> {
+    match FileType::of_mode(row.mode.get()) {
+        Some(FileType::Regular) => Ok(()),
+        Some(FileType::Directory) => Err(Error::IsDirectory),
+        _ => Err(Error::NotSupported),
+    }
+}

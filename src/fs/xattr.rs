@@ -1,0 +1,225 @@
+//! Extended attributes: names of up to 255 bytes with values of up to 64 KiB, any bytes.
+//!
+//! They stand in the tree like names do, sealed under the META domain, under cookies by the hash
+//! of the name as directory entries do. Which names a client may use is up to the server.
+
+use super::FileSystem;
+use super::attr::Wcc;
+use crate::error::{Error, Object, Result};
+use crate::format::{COOKIE_COUNTER_BITS, FsKey, XattrRow};
+use crate::limits::{MAX_NAME_LEN, MAX_VALUE_LEN, MAX_XATTR_LEN};
+use crate::txn::{Class, Edits};
+
+/// Whether an attribute must or must not exist when it is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum XattrMode {
+    /// It may or may not.
+    #[default]
+    Either,
+    /// It must not: [`Error::Exists`].
+    Create,
+    /// It must: [`Error::NoAttribute`].
+    Replace,
+}
+
+/// Where an attribute stands.
+struct Found {
+    cookie: u64,
+    chunks: u8,
+}
+
+impl FileSystem {
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    /// [`Error::NoAttribute`], [`Error::Stale`], and those of reading rows.
+    pub fn get_xattr(&self, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
+        check_xattr_name(name)?;
+        let inode = self.inodes.get(ino);
+        let row = inode.read(&self.engine, self.tree)?;
+        if row.xattrs.get() == 0 {
+            return Err(Error::NoAttribute);
+        }
+        let bucket = self.bucket_of(name);
+        let (mut value, mut len, mut failure) = (Vec::new(), None, None);
+        let (from, to) = range(ino, bucket);
+        self.engine.scan(self.tree, &from, &to, |key, bytes| {
+            match (chunk(key), len) {
+                (Ok(0), Some(_)) => return false,
+                (Ok(0), None) => match XattrRow::parse(bytes) {
+                    Ok(row) if row.name == name => {
+                        len = Some(row.value_len);
+                        value.extend_from_slice(row.value);
+                    }
+                    Ok(_) => {}
+                    Err(error) => failure = Some(error),
+                },
+                (Ok(_), Some(_)) => value.extend_from_slice(bytes),
+                (Ok(_), None) => {}
+                (Err(error), _) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        match (failure, len) {
+            (Some(error), _) => Err(error),
+            (None, None) => Err(Error::NoAttribute),
+            (None, Some(len)) if len == value.len() => Ok(value),
+            _ => Err(Error::corrupt(Object::Inode { ino }, "length of an attribute")),
+        }
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// As the mode says; [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64
+    /// KiB, [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
+    /// [`Error::NoSpace`].
+    pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
+        check_xattr_name(name)?;
+        if value.len() > MAX_XATTR_LEN {
+            return Err(Error::FileTooLarge);
+        }
+        let inode = self.inodes.get(ino);
+        let mut draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        let (found, free) = self.find_xattr(ino, name)?;
+        match (&found, mode) {
+            (Some(_), XattrMode::Create) => return Err(Error::Exists),
+            (None, XattrMode::Replace) => return Err(Error::NoAttribute),
+            _ => {}
+        }
+        let (cookie, old) = match found {
+            Some(found) => (found.cookie, found.chunks),
+            None => (free.ok_or(Error::NoSpace)?, 0),
+        };
+        let chunks = XattrRow::encode(name, value);
+        for (chunk, bytes) in (0..).zip(&chunks) {
+            draft.edits.put(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode(), bytes);
+        }
+        self.delete_chunks(&mut draft.edits, ino, cookie, chunks.len() as u8..old);
+        let row = draft.touch(ino)?;
+        row.xattrs += u32::from(old == 0);
+        let after = *row;
+        draft.commit(Class::Normal)?;
+        Ok(Wcc::of(ino, &before, &after))
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// [`Error::NoAttribute`], [`Error::Stale`], and those of reading rows.
+    pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<Wcc> {
+        check_xattr_name(name)?;
+        let inode = self.inodes.get(ino);
+        let mut draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        let found = self.find_xattr(ino, name)?.0.ok_or(Error::NoAttribute)?;
+        self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
+        let row = draft.touch(ino)?;
+        row.xattrs -= 1;
+        let after = *row;
+        draft.commit(Class::Freeing)?;
+        Ok(Wcc::of(ino, &before, &after))
+    }
+
+    /// The names of all extended attributes of an inode, in no order that means anything.
+    ///
+    /// # Errors
+    /// [`Error::Stale`], and those of reading rows.
+    pub fn list_xattrs(&self, ino: u64) -> Result<Vec<Vec<u8>>> {
+        let inode = self.inodes.get(ino);
+        let row = inode.read(&self.engine, self.tree)?;
+        let mut names = Vec::new();
+        if row.xattrs.get() > 0 {
+            let (from, to) =
+                (FsKey::Xattr(ino, 0, 0).encode(), FsKey::Xattr(ino, u64::MAX, u8::MAX).encode());
+            self.visit_xattrs(&from, &to, |_, row| names.push(row.name.to_vec()))?;
+        }
+        Ok(names)
+    }
+
+    /// Keys of the first rows of extended attributes of an inode.
+    pub(in crate::fs) fn xattr_rows(&self, ino: u64, most: usize) -> Result<Vec<FsKey>> {
+        let (mut keys, mut failure) = (Vec::new(), None);
+        let from = FsKey::Xattr(ino, 0, 0).encode();
+        let to = FsKey::Xattr(ino, u64::MAX, u8::MAX).encode();
+        self.engine.scan(self.tree, &from, &to, |key, _| {
+            match FsKey::parse(key) {
+                Ok(key) => keys.push(key),
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none() && keys.len() < most
+        })?;
+        failure.map_or(Ok(keys), Err)
+    }
+
+    /// Where an attribute stands, and the lowest free cookie of its bucket. The caller holds the
+    /// inode's lock.
+    fn find_xattr(&self, ino: u64, name: &[u8]) -> Result<(Option<Found>, Option<u64>)> {
+        let bucket = self.bucket_of(name);
+        let (mut found, mut free) = (None, bucket);
+        let (from, to) = range(ino, bucket);
+        self.visit_xattrs(&from, &to, |cookie, row| {
+            free += u64::from(cookie == free);
+            if row.name == name {
+                found = Some(Found { cookie, chunks: row.chunks() });
+            }
+        })?;
+        Ok((found, (free < bucket + (1 << COOKIE_COUNTER_BITS)).then_some(free)))
+    }
+
+    /// Calls `visit` with the cookie and the first chunk of each attribute of a range.
+    fn visit_xattrs(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(u64, &XattrRow<'_>),
+    ) -> Result<()> {
+        let mut failure = None;
+        self.engine.scan(self.tree, from, to, |key, value| {
+            match FsKey::parse(key) {
+                Ok(FsKey::Xattr(_, cookie, 0)) => match XattrRow::parse(value) {
+                    Ok(row) => visit(cookie, &row),
+                    Err(error) => failure = Some(error),
+                },
+                Ok(_) => {}
+                Err(error) => failure = Some(error),
+            }
+            failure.is_none()
+        })?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn delete_chunks(&self, edits: &mut Edits, ino: u64, cookie: u64, chunks: std::ops::Range<u8>) {
+        for chunk in chunks {
+            edits.del(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode());
+        }
+    }
+}
+
+/// The keys of a bucket's rows: the first, and the first behind.
+fn range(ino: u64, bucket: u64) -> (crate::format::FsKeyBytes, crate::format::FsKeyBytes) {
+    let end = bucket + (1 << COOKIE_COUNTER_BITS);
+    (FsKey::Xattr(ino, bucket, 0).encode(), FsKey::Xattr(ino, end, 0).encode())
+}
+
+/// Which chunk a row is.
+fn chunk(key: &[u8]) -> Result<u8> {
+    match FsKey::parse(key)? {
+        FsKey::Xattr(_, _, chunk) => Ok(chunk),
+        _ => Err(Error::corrupt(Object::Row { class: 3 }, "class of an attribute")),
+    }
+}
+
+fn check_xattr_name(name: &[u8]) -> Result<()> {
+    if name.len() > MAX_NAME_LEN {
+        return Err(Error::NameTooLong);
+    }
+    if name.is_empty() || name.contains(&0) {
+        return Err(Error::InvalidArgument("an attribute's name is not empty and has no NUL"));
+    }
+    Ok(())
+}
+
+// A value in chunks, and the chunks of the one that it replaces, fit in one transaction.
+const _: () = assert!(2 * (MAX_XATTR_LEN / MAX_VALUE_LEN + 2) < crate::limits::MAX_EDITS);

@@ -1,0 +1,130 @@
+//! Stores are made, described and put under other keys.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+
+/// The ids of the keys for names and for contents.
+fn keys(store: &Value) -> (String, String) {
+    let key = |domain: &str| store[domain]["key_id"].as_str().unwrap().to_owned();
+    (key("metadata"), key("data"))
+}
+
+fn id(bench: &Bench, alias: &str) -> String {
+    bench.json(&["key", "describe", alias])["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_store_says_what_it_was_made_with() {
+    let bench = Bench::new();
+    let created = bench.json(&[
+        "create",
+        "s",
+        "--data-key",
+        "alias/data",
+        "--metadata-key",
+        "alias/meta",
+        "--name",
+        "first",
+        "--tag",
+        "team=storage",
+        "--tag",
+        "equation=a=b",
+        "--log",
+        "1",
+    ]);
+    assert_eq!(created["name"], "first");
+    assert_eq!(created["tags"], json!({ "team": "storage", "equation": "a=b" }));
+    assert_eq!(keys(&created), (id(&bench, "alias/meta"), id(&bench, "alias/data")));
+    assert_eq!(created["data"]["key"]["state"], "enabled");
+    assert_eq!(created["id"].as_str().unwrap().len(), 32);
+
+    let described = bench.json(&["describe", "s"]);
+    for field in ["id", "name", "tags", "format", "created", "metadata", "data"] {
+        assert_eq!(described[field], created[field], "{field}");
+    }
+    let text = bench.ok(&["describe", "s"]);
+    for part in ["first", "team=storage", "equation=a=b", "alias/meta", "alias/data", "enabled"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn one_key_may_serve_both_domains() {
+    let bench = Bench::new();
+    let (metadata, data) = keys(&bench.create("s"));
+    assert_eq!(metadata, data);
+    assert_ne!(bench.json(&["describe", "s"])["id"], bench.create("t")["id"]);
+}
+
+#[test]
+fn a_store_can_be_described_without_its_contents_key() {
+    let bench = Bench::new();
+    let args = ["--data-key", "alias/data", "--metadata-key", "alias/meta", "--log", "1"];
+    bench.ok(&[&["create", "s"], &args[..]].concat());
+    bench.ok(&["key", "disable", "alias/data"]);
+    let described = bench.json(&["describe", "s"]);
+    assert_eq!(described["data"]["key"]["state"], "disabled");
+    bench.ok(&["key", "disable", "alias/meta"]);
+    assert_eq!(bench.fail(&["describe", "s"]).0, 73);
+}
+
+#[test]
+fn rewrapped_domains_need_the_new_keys_and_not_the_old() {
+    let bench = Bench::with_store();
+    let (old, new) = (id(&bench, "alias/data"), id(&bench, "alias/meta"));
+    let generation =
+        |args: &[&str]| bench.json(&[&["rewrap", "s"], args].concat())["generation"].clone();
+
+    let first = generation(&["--data-key", "alias/meta"]);
+    assert_eq!(keys(&bench.json(&["describe", "s"])), (old.clone(), new.clone()));
+    let second = generation(&["--metadata-key", &new]);
+    assert!(second.as_u64() > first.as_u64());
+    assert_eq!(keys(&bench.json(&["describe", "s"])), (new.clone(), new.clone()));
+    bench.ok(&["key", "disable", "alias/data"]);
+    bench.ok(&["describe", "s"]);
+
+    // The way back needs the key that is disabled: nothing changes.
+    let (code, message) = bench.fail(&["rewrap", "s", "--data-key", &old]);
+    assert_eq!(code, 73);
+    assert!(message.contains("key enable"), "{message}");
+    assert_eq!(keys(&bench.json(&["describe", "s"])), (new.clone(), new));
+}
+
+#[test]
+fn a_store_moves_to_another_key_service() {
+    let bench = Bench::with_store();
+    let other = ["--kms", "kms2", "--key-file", "key2"];
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_efscrypt"));
+        command.args(args).args(other).current_dir(bench.path(""));
+        command.output().unwrap()
+    };
+    assert!(run(&["key", "init"]).status.success());
+    assert!(run(&["key", "create", "--alias", "there"]).status.success());
+    assert_eq!(run(&["describe", "s"]).status.code(), Some(72));
+
+    let new = ["--new-kms", "kms2", "--new-key-file", "key2"];
+    let keys = ["--data-key", "alias/there", "--metadata-key", "alias/there"];
+    bench.ok(&[&["rewrap", "s"], &new[..], &keys[..]].concat());
+    assert!(run(&["describe", "s"]).status.success());
+    assert_eq!(bench.fail(&["describe", "s"]).0, 72);
+    let log = fs::read_to_string(bench.path("kms2.audit")).unwrap();
+    assert!(log.contains(r#""op":"wrap""#), "{log}");
+}
+
+#[test]
+fn context_pairs_are_part_of_the_keys() {
+    let bench = Bench::new();
+    let context = ["--context", "tenant=acme", "--context", "site=3"];
+    let key = ["--data-key", "alias/data", "--log", "1"];
+    bench.ok(&[&["create", "s"], &context[..], &key[..]].concat());
+    bench.ok(&[&["describe", "s"], &context[..]].concat());
+    let (code, message) = bench.fail(&["describe", "s"]);
+    assert_eq!(code, 54);
+    assert!(message.contains("--context"), "{message}");
+    assert_eq!(bench.fail(&["describe", "s", "--context", "tenant=other"]).0, 54);
+    assert_eq!(bench.fail(&["describe", "s", "--context", "tenant"]).0, 2);
+}

@@ -1,0 +1,7 @@
+//! The subcommands of `efscrypt` that work on a store, as an operator and a script see them:
+//! output, messages, exit codes, and what is left when they fail.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod lifecycle;
+mod mistakes;

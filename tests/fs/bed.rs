@@ -1,0 +1,90 @@
+//! What the tests stand on: a file system on a device, with fixed keys.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use efscrypt::Result;
+use efscrypt::check::check;
+use efscrypt::crypto::{KeyArena, WrapKey};
+use efscrypt::device::Device;
+use efscrypt::fs::data::{Contents, DataKeys};
+use efscrypt::fs::{FileSystem, MountOptions, NewAttr, Time};
+use efscrypt::secret::Secret;
+use efscrypt::txn::{Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
+
+/// Attributes of new files, and of new directories.
+pub const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
+pub const DIR: NewAttr = NewAttr { mode: 0o755, uid: 7, gid: 8, atime: None, mtime: None };
+
+/// A clock that ticks once for each look at it.
+pub fn mount_options() -> MountOptions {
+    let ticks = AtomicU64::new(1_000_000_000);
+    let clock = move || {
+        let ticks = ticks.fetch_add(1, Ordering::Relaxed);
+        Time { seconds: ticks as i64, nanoseconds: 5 }
+    };
+    MountOptions { clock: Arc::new(clock), ..MountOptions::default() }
+}
+
+fn engine_options() -> EngineOptions {
+    EngineOptions { log_bytes: 512 << 10, cache_bytes: 8 << 20, read_only: false }
+}
+
+pub fn create(device: impl Device + 'static, seed: u64) -> FileSystem {
+    let engine = Engine::create(Arc::new(device), fixed_keys(seed).unwrap(), &engine_options());
+    mount(engine.unwrap(), mount_options()).unwrap()
+}
+
+pub fn open(device: impl Device + 'static, seed: u64) -> FileSystem {
+    open_with(device, seed, mount_options()).unwrap()
+}
+
+pub fn open_with(
+    device: impl Device + 'static,
+    seed: u64,
+    options: MountOptions,
+) -> Result<FileSystem> {
+    let engine = Engine::open(Arc::new(device), |_| fixed_unlock(seed), &engine_options())?;
+    mount(engine, options)
+}
+
+pub fn open_read_only(device: impl Device + 'static, seed: u64) -> FileSystem {
+    let options = EngineOptions { read_only: true, ..engine_options() };
+    let engine = Engine::open(Arc::new(device), |_| fixed_unlock(seed), &options);
+    mount(engine.unwrap(), mount_options()).unwrap()
+}
+
+pub fn mount(engine: Engine, options: MountOptions) -> Result<FileSystem> {
+    let (engine, arena) = (Arc::new(engine), KeyArena::new()?);
+    let id = *engine.store_id();
+    let keys = DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng()));
+    let kek = Secret::take(&mut [0x24; 32]);
+    keys.unlock(1, WrapKey::derive(&arena, &kek, &id, 1)?);
+    let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::new(keys));
+    FileSystem::mount(engine, &arena, contents, options)
+}
+
+/// Fails unless everything fits together and nothing waits to be freed.
+pub fn assert_clean(fs: &FileSystem, what: &str) {
+    let report = check(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(report.is_clean(), "{what}: {report:?}");
+    assert_eq!(report.orphans, 0, "{what}");
+}
+
+/// Bytes that differ by seed.
+pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    efscrypt::device::sim::Rng::new(seed).fill(&mut bytes);
+    bytes
+}
+
+/// All names of a directory with their inodes, without "." and "..".
+pub fn names(fs: &FileSystem, dir: u64) -> std::collections::BTreeMap<Vec<u8>, u64> {
+    let mut names = std::collections::BTreeMap::new();
+    let end = fs.read_dir(dir, efscrypt::fs::COOKIE_DOT_DOT, |entry| {
+        assert!(names.insert(entry.name.to_vec(), entry.ino).is_none(), "a name twice");
+        true
+    });
+    assert!(end.unwrap());
+    names
+}

@@ -1,0 +1,8 @@
+//! Tests of the file system: semantics one by one, against a model, with many threads.
+
+mod bed;
+mod collisions;
+mod model;
+mod names;
+mod semantics;
+mod threads;
