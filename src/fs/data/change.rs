@@ -132,9 +132,12 @@ impl<'a> Change<'a> {
         for (run, _) in &mut self.runs {
             let (now, after) = rest.split_at(run.units() as usize * UNIT);
             run.write(&[now])?;
-            let check = units_check(now.chunks_exact(UNIT).map(crc32fast::hash));
-            self.edits.take(run.unit(), run.units(), check);
             rest = after;
+        }
+        for row in new.rows() {
+            let tags = new.tags(row, 0..row.extent.units);
+            let check = units_check(tags.iter().map(|tag| tag.crc.get()));
+            self.edits.take(row.extent.unit, row.extent.units, check);
         }
         let taken = self.row.units.get() + units;
         self.row.units = U64::new(taken);
