@@ -14,7 +14,7 @@ pub struct Run<'a> {
     units: u32,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// First unit.
     pub fn unit(&self) -> u64 {
         self.unit
@@ -41,6 +41,16 @@ impl Run<'_> {
             self.units = 0;
             Error::io("write", Object::Store, error)
         })
+    }
+
+    /// Leaves the units reserved, for [`Run::adopt`] of the same engine: first and number.
+    pub fn park(mut self) -> (u64, u32) {
+        (self.unit, std::mem::take(&mut self.units))
+    }
+
+    /// Takes over units that were parked, and that nobody else takes over.
+    pub fn adopt(engine: &'a Engine, unit: u64, units: u32) -> Run<'a> {
+        Run { engine, unit, units }
     }
 
     /// Keeps the first `units` units for a transaction that took them, and frees the others.

@@ -73,6 +73,93 @@ fn a_large_write_is_few_requests_and_transactions() {
     assert_eq!(read.bytes_read - after.bytes_read, 1 << 20);
 }
 
+/// Rows of the contents of a file.
+fn rows(bed: &Bed, ino: u64) -> usize {
+    let mut rows = 0;
+    let key = |ino| efscrypt::fs::data::FsKey::Data(ino, 0).encode();
+    let visit = |_: &[u8], _: &[u8]| {
+        rows += 1;
+        true
+    };
+    bed.engine.scan(1, &key(ino), &key(ino + 1), visit).unwrap();
+    rows
+}
+
+#[test]
+fn small_writes_in_order_make_few_extents_also_side_by_side() {
+    let bed = Bed::create(MemoryDevice::new(), 1).unwrap();
+    let bytes = pattern(1, 200 * UNIT + 50);
+    (7..10).for_each(|ino| drop(bed.make(ino, 0).unwrap()));
+    for (n, unit) in bytes.chunks(UNIT).enumerate() {
+        for ino in 7..10 {
+            bed.write(ino, 0, (n * UNIT) as u64, unit).unwrap();
+        }
+    }
+    for ino in 7..10 {
+        assert!(bed.read_all(ino).unwrap() == bytes);
+        assert!(rows(&bed, ino) <= 16, "{} rows", rows(&bed, ino));
+        bed.write(ino, 0, 70 * UNIT as u64, &bytes[..UNIT]).unwrap();
+        assert!(bed.read(ino, 69 * UNIT as u64, UNIT).unwrap() == bytes[69 * UNIT..70 * UNIT]);
+        assert!(bed.read(ino, 70 * UNIT as u64, UNIT).unwrap() == bytes[..UNIT]);
+        bed.contents.rest(ino);
+    }
+    bed.check("streams");
+    bed.remove(8, 0).unwrap();
+    bed.check("removed");
+}
+
+#[test]
+fn a_stream_never_meets_a_tweak_again_after_a_failure() {
+    use efscrypt::device::sim::{Failure, Op, Repeat};
+    let device = Arc::new(SimDevice::new(MemoryDevice::new(), FaultPlan::new(1)));
+    let bed = Bed::create(device.clone(), 1).unwrap();
+    bed.make(7, 0).unwrap();
+    let mut lanes = std::collections::HashSet::new();
+    let block = vec![0x55u8; UNIT];
+    for n in 0..60u64 {
+        if n % 7 == 5 {
+            device.set_plan(FaultPlan::new(1).fail(Op::Write, 0, Failure::Io, Repeat::Once));
+            bed.write(7, 0, n * UNIT as u64, &block).unwrap_err();
+        }
+        bed.write(7, 0, n * UNIT as u64, &block).unwrap();
+    }
+    let key = |ino| efscrypt::fs::data::FsKey::Data(ino, 0).encode();
+    let mut extents = Vec::new();
+    let visit = |key: &[u8], value: &[u8]| {
+        extents.push(efscrypt::fs::data::owned_units(key, value).unwrap().unwrap());
+        true
+    };
+    bed.engine.scan(1, &key(7), &key(8), visit).unwrap();
+    for (unit, units) in extents {
+        let mut cipher = vec![0; units as usize * UNIT];
+        device.read_at(unit * UNIT as u64, &mut cipher).unwrap();
+        for lane in cipher.chunks(16) {
+            assert!(lanes.insert(lane.to_vec()));
+        }
+    }
+    assert_eq!(lanes.len(), 60 * UNIT / 16);
+    assert!(bed.read_all(7).unwrap().iter().all(|byte| *byte == 0x55));
+}
+
+#[test]
+fn streams_give_way_when_space_is_short() {
+    let bed = Bed::create(MemoryDevice::fixed(10 << 20), 1).unwrap();
+    for ino in 10..40 {
+        bed.make(ino, 0).unwrap();
+        bed.write(ino, 0, 0, &pattern(ino, UNIT)).unwrap();
+        bed.write(ino, 0, UNIT as u64, &pattern(ino + 1, UNIT)).unwrap();
+    }
+    let usage = bed.engine.usage();
+    bed.make(7, 0).unwrap();
+    let (bytes, mut at) = (pattern(7, 64 * UNIT), 0);
+    while let Ok(written) = bed.write(7, 0, at, &bytes) {
+        at += written.bytes as u64;
+    }
+    let free = (usage.total - usage.used) * UNIT as u64;
+    assert!(at + (2 << 20) > free, "{at} of {free}");
+    bed.check("full");
+}
+
 #[test]
 fn sparse_files_take_a_new_key_after_so_many_units() {
     let mut bed = Bed::create(MemoryDevice::new(), 1).unwrap();

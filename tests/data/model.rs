@@ -54,7 +54,7 @@ impl Files {
         };
         let most = self.most;
         let mut bytes = (*old).clone();
-        let (size, offset) = (self.size(most / 4) as usize, self.size(most) as usize);
+        let (mut size, mut offset) = (self.size(most / 2) as usize, self.size(most) as usize);
         let kind = self.rng.below(12);
         // What the operation leaves is noted first: a part of it may happen.
         match kind {
@@ -65,6 +65,10 @@ impl Files {
                 bytes.get_mut(offset..end).unwrap_or_default().fill(0);
             }
             _ => {
+                // Often in order, so that there are streams.
+                if kind >= 8 {
+                    (offset, size) = (bytes.len().next_multiple_of(4096), size.min(8192));
+                }
                 let new = crate::bed::pattern(mark, size);
                 bytes.resize(bytes.len().max(offset + size), 0);
                 bytes[offset..offset + size].copy_from_slice(&new);
@@ -182,8 +186,8 @@ impl Story {
 }
 
 fn run(seed: u64, plan: FaultPlan) -> Option<Story> {
-    let device = Arc::new(SimDevice::recording(MemoryDevice::limited(24 << 20), plan));
-    let mut files = Files::new(seed, 400_000);
+    let device = Arc::new(SimDevice::recording(MemoryDevice::limited(32 << 20), plan));
+    let mut files = Files::new(seed, 800_000);
     let bed = Bed::create(device.clone(), seed).ok()?;
     let mut acks = vec![(device.steps(), 0)];
     let mut dice = Rng::of(seed, 1);
@@ -204,7 +208,7 @@ fn run(seed: u64, plan: FaultPlan) -> Option<Story> {
 }
 
 fn states() -> u64 {
-    std::env::var("EFSCRYPT_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+    std::env::var("EFSCRYPT_CRASH_STATES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
 #[test]
@@ -236,6 +240,21 @@ fn every_crash_leaves_a_prefix_of_the_contents() {
         }
     }
     assert!(opened > 0);
+}
+
+#[test]
+fn large_writes_survive_a_crash_once_they_are_acknowledged() {
+    let bytes = crate::bed::pattern(1, 3 << 20);
+    for seed in 0..4 {
+        let device = Arc::new(SimDevice::recording(MemoryDevice::new(), FaultPlan::new(seed)));
+        let bed = Bed::create(device.clone(), seed).unwrap();
+        bed.make(7, 0).unwrap();
+        let lsn = bed.write_all(7, 0, &bytes).unwrap();
+        bed.engine.sync(lsn).unwrap();
+        let bed = Bed::open(device.crash_image(seed), seed).unwrap();
+        assert!(bed.read_all(7).unwrap() == bytes);
+        bed.check("large");
+    }
 }
 
 #[test]

@@ -64,8 +64,7 @@ pub(super) struct Scratch {
 /// Working memory that is not in use.
 #[derive(Default)]
 pub(super) struct Pool {
-    #[allow(clippy::vec_box, reason = "moved in and out by pointer: it is large")]
-    idle: Mutex<Vec<Box<Scratch>>>,
+    idle: Mutex<Vec<Scratch>>,
 }
 
 impl Pool {
@@ -79,7 +78,7 @@ impl Pool {
 /// Working memory in use. Plaintext in it is wiped when it goes back.
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
-    scratch: Box<Scratch>,
+    scratch: Scratch,
 }
 
 impl Deref for Lease<'_> {

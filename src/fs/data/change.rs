@@ -8,6 +8,7 @@ use zerocopy::little_endian::U64;
 use super::buffer::Buffer;
 use super::keys::KeyGuard;
 use super::map::{Map, Row};
+use super::stream::Held;
 use super::{Contents, FINISH_BYTES, FINISH_EDITS, Finish};
 use crate::error::{Error, Result};
 use crate::format::{Edits, Extent, FsKey, Inline, InodeRow, STORE_TREE, StoreKey, UNIT_TAG_LEN};
@@ -66,7 +67,8 @@ pub(super) struct Change<'a> {
     /// The inode row as the transaction leaves it.
     pub row: InodeRow,
     pub edits: Edits,
-    runs: Vec<Run<'a>>,
+    /// Units for new contents, and the tweak of the first of each run.
+    runs: Vec<(Run<'a>, u128)>,
 }
 
 impl Contents {
@@ -84,22 +86,23 @@ impl<'a> Change<'a> {
 
     /// How many units the key of [`Change::key`] still seals.
     pub(super) fn key_room(&self) -> u64 {
-        let bound = self.contents.key_units;
-        match bound.saturating_sub(self.row.sealed_units.get()) {
-            room if room > 0 && self.row.key_id != U64::ZERO => room,
-            _ => bound,
-        }
+        let used = if self.key_is_due() { 0 } else { self.row.sealed_units.get() };
+        self.contents.key_units - used
+    }
+
+    /// Whether the file needs a new data key.
+    fn key_is_due(&self) -> bool {
+        self.row.key_id == U64::ZERO || self.row.sealed_units.get() >= self.contents.key_units
     }
 
     /// The file's data key, to seal `units` units, at most [`Change::key_room`]. A new one where
     /// there is none, or the last has sealed enough: its row is part of the transaction.
     pub(super) fn key(&mut self, units: u64) -> Result<KeyGuard<'a>> {
-        let Contents { engine, keys, key_units, .. } = self.contents;
-        let row = &mut self.row;
+        let Contents { engine, keys, .. } = self.contents;
+        let (due, row) = (self.key_is_due(), &mut self.row);
         let id = row.key_id.get();
-        let sealed = row.sealed_units.get();
-        if id != 0 && sealed < *key_units {
-            row.sealed_units = U64::new(sealed + units);
+        if !due {
+            row.sealed_units = U64::new(row.sealed_units.get() + units);
             return keys.get(engine, id, self.ino);
         }
         let (id, wrapped, guard) = keys.create(engine, self.ino, id)?;
@@ -119,16 +122,22 @@ impl<'a> Change<'a> {
         cipher: &mut Buffer,
         new: &mut Map,
     ) -> Result<u64> {
-        let units = self.reserve((plain.units() as u64).min(self.key_room()))?;
+        let units = match self.runs.first() {
+            Some((run, _)) => u64::from(run.units()),
+            None => self.reserve((plain.units() as u64).min(self.key_room()))?,
+        };
         let cipher = cipher.units(units as usize);
         self.seal(first, plain, cipher, new)?;
         let mut rest = &*cipher;
-        for run in &mut self.runs {
+        for (run, _) in &mut self.runs {
             let (now, after) = rest.split_at(run.units() as usize * UNIT);
             run.write(&[now])?;
-            let check = units_check(now.chunks_exact(UNIT).map(crc32fast::hash));
-            self.edits.take(run.unit(), run.units(), check);
             rest = after;
+        }
+        for row in new.rows() {
+            let tags = new.tags(row, 0..row.extent.units);
+            let check = units_check(tags.iter().map(|tag| tag.crc.get()));
+            self.edits.take(row.extent.unit, row.extent.units, check);
         }
         let taken = self.row.units.get() + units;
         self.row.units = U64::new(taken);
@@ -158,18 +167,41 @@ impl<'a> Change<'a> {
 
     /// Reserves up to `want` units, in so few runs that their rows fit.
     fn reserve(&mut self, want: u64) -> Result<u64> {
+        let Contents { engine, streams, .. } = self.contents;
         let (mut have, mut rows) = (0, 0);
         while have < want && rows < MAX_NEW {
             let most = (want - have).min((MAX_NEW - rows) as u64 * u64::from(RUN_UNITS));
-            let run = match self.contents.engine.reserve(most as u32) {
+            let run = match engine.reserve(most as u32) {
                 Err(Error::NoSpace) if have > 0 => break,
+                Err(Error::NoSpace) if streams.end_all() => engine.reserve(most as u32)?,
                 run => run?,
             };
             have += u64::from(run.units());
             rows += run.units().div_ceil(RUN_UNITS) as usize;
-            self.runs.push(run);
+            self.runs.push((run, engine.rng().tweak_start()?));
         }
         Ok(have)
+    }
+
+    /// Takes `units` units from a stream, which gets a fresh run where it has too few. Where
+    /// there is no such run either, none is taken, and the stream is left without.
+    pub(super) fn draw(&mut self, stream: &mut Held<'a>, units: u32) -> Result<()> {
+        let engine = &self.contents.engine;
+        if u64::from(units) > self.key_room() || self.key_is_due() {
+            return Ok(());
+        }
+        let key_id = self.row.key_id.get();
+        let mut drawn = stream.draw(units, key_id);
+        if drawn.is_none() {
+            let run = match engine.reserve(RUN_UNITS) {
+                Err(Error::NoSpace) => return Ok(()),
+                run => run?,
+            };
+            stream.refill(run, engine.rng().tweak_start()?, key_id);
+            drawn = stream.draw(units, key_id);
+        }
+        self.runs.extend(drawn);
+        Ok(())
     }
 
     /// Seals the units of all runs, one after another.
@@ -185,10 +217,9 @@ impl<'a> Change<'a> {
         let guard = self.key((cipher.len() / UNIT) as u64)?;
         let key_id = self.row.key_id.get();
         let mut done = 0;
-        for run in &self.runs {
-            let start = engine.rng().tweak_start()?;
-            let run =
-                Extent { units: run.units(), unit: run.unit(), key_id, first_tweak: start, birth };
+        for (run, first_tweak) in &self.runs {
+            let (unit, units, first_tweak) = (run.unit(), run.units(), *first_tweak);
+            let run = Extent { units, unit, key_id, first_tweak, birth };
             let mut at = 0;
             while at < run.units {
                 let extent = run.part(at, run.units.min(at + RUN_UNITS));
@@ -274,8 +305,12 @@ impl<'a> Change<'a> {
         finish: &mut Finish<'_>,
     ) -> Result<Lsn> {
         finish(&mut self.row, &mut self.edits);
-        let lsn = self.contents.engine.commit(&mut self.edits, class)?;
-        for run in self.runs {
+        let Contents { engine, streams, .. } = self.contents;
+        let lsn = match engine.commit(&mut self.edits, class) {
+            Err(Error::NoSpace) if streams.end_all() => engine.commit(&mut self.edits, class)?,
+            lsn => lsn?,
+        };
+        for (run, _) in self.runs {
             let units = run.units();
             run.taken(units);
         }

@@ -21,6 +21,7 @@ impl Contents {
     /// # Errors
     /// Those of reading rows, and of the device.
     pub fn free_step(&self, ino: u64, row: &mut InodeRow, finish: &mut Finish<'_>) -> Result<bool> {
+        self.streams.end(ino);
         let mut change = self.change(ino, row);
         change.row.size = 0.into();
         let rows_done = self.delete_rows(&mut change, 0..MAX_FILE_UNITS)? == MAX_FILE_UNITS;

@@ -89,6 +89,22 @@ impl Map {
         &mut self.tags[tags..]
     }
 
+    /// Makes the first extent part of the one before it in `old`, where its units and tweaks
+    /// continue that one's and both have at most `most` units.
+    pub(super) fn join(&mut self, old: &Map, most: u32) {
+        let Some(row) = self.rows.first().copied() else { return };
+        let Some(before) = old.rows.iter().find(|old| old.end() == row.first) else { return };
+        let units = before.extent.units + row.extent.units;
+        let whole = Extent { units, ..before.extent };
+        if units > most || whole.part(before.extent.units, units) != row.extent {
+            return;
+        }
+        let tags = self.tags.len();
+        self.tags.extend_from_slice(old.tags(before, 0..before.extent.units));
+        self.tags.extend_from_within(row.tags..row.tags + row.extent.units as usize);
+        self.rows[0] = Row { first: before.first, extent: whole, tags };
+    }
+
     /// Notes that unit 0 has inline bytes now.
     pub(super) fn set_inline(&mut self, inline: Inline) {
         self.inline = Some(inline);

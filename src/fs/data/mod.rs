@@ -25,6 +25,7 @@ mod keys;
 mod map;
 mod read;
 mod seek;
+mod stream;
 mod truncate;
 mod unit;
 mod write;
@@ -35,6 +36,7 @@ pub use free::owned_units;
 pub use keys::DataKeys;
 
 use buffer::Pool;
+use stream::Streams;
 
 use crate::format::{Edits, TreeId};
 pub use crate::format::{FsKey, InodeRow};
@@ -69,13 +71,28 @@ pub struct Contents {
     keys: Arc<DataKeys>,
     /// Units that one data key seals.
     key_units: u64,
+    streams: Streams,
     pool: Pool,
 }
 
 impl Contents {
     /// The contents of the files of `tree`.
     pub fn new(engine: Arc<Engine>, tree: TreeId, keys: Arc<DataKeys>) -> Contents {
-        Contents { engine, tree, keys, key_units: DATA_KEY_UNITS, pool: Pool::default() }
+        let streams = Streams::new(Arc::clone(&engine));
+        let pool = Pool::default();
+        Contents { engine, tree, keys, key_units: DATA_KEY_UNITS, streams, pool }
+    }
+
+    /// Says that a file is not written for now, so that what was reserved for its next writes is
+    /// free: for its last close.
+    pub fn rest(&self, ino: u64) {
+        self.streams.end(ino);
+    }
+
+    /// As [`Contents::rest`] for all files, when space is short elsewhere; returns whether that
+    /// made some free.
+    pub fn rest_all(&self) -> bool {
+        self.streams.end_all()
     }
 
     /// The same with another bound on the units that one data key seals: for tests.

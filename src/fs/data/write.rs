@@ -6,6 +6,7 @@
 use super::buffer::Scratch;
 use super::change::{MAX_OLD, Plain};
 use super::map::{Detail, Map};
+use super::stream::{GROWN, SMALL};
 use super::{Contents, Finish, Written};
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
@@ -106,8 +107,11 @@ impl Contents {
         let first = offset / UNIT as u64;
         let end = offset + bytes.len() as u64;
         let last = end.div_ceil(UNIT as u64).min(first + BATCH);
+        let mut stream = self.streams.take(ino, first);
+        // A stream's extent grows: it ends before the first unit.
+        let from = if stream.is_some() { first.saturating_sub(1) } else { first };
         let pin = self.engine.pin();
-        let last = self.lookup(ino, first..last, Detail::Whole, MAX_OLD, old)?;
+        let last = self.lookup(ino, from..last, Detail::Whole, MAX_OLD, old)?;
         let bytes = &bytes[..(end.min(last * UNIT as u64) - offset) as usize];
         let mut plain = Plain { body: bytes, ..Plain::default() };
         let skip = offset as usize % UNIT;
@@ -130,13 +134,21 @@ impl Contents {
         drop(pin);
 
         let mut change = self.change(ino, row);
+        let small = plain.units() as u64 <= SMALL;
+        if let Some(stream) = stream.as_mut().filter(|_| small) {
+            change.draw(stream, plain.units() as u32)?;
+        }
         new.clear();
         let units = change.store(first, &plain, cipher, new)?;
+        new.join(old, GROWN);
         change.replace(first..first + units, old, new, value);
         let done = bytes.len().min(((first + units) * UNIT as u64 - offset) as usize);
         let size = row.size.get().max(offset + done as u64);
         change.row.size = size.into();
         let lsn = change.commit(row, Class::Normal, finish)?;
+        if small {
+            stream.unwrap_or_else(|| self.streams.start()).keep(ino, first + units);
+        }
         Ok(Written { bytes: done, lsn })
     }
 
