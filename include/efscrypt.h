@@ -8,7 +8,7 @@
  * - Names are bytes with a length, not strings: any bytes but '/' and NUL.
  * - Every function may be called from any thread, many at a time on one object, but for the one
  *   that ends it.
- * - After a fork the child must not use objects of the parent: it gets EFSCRYPT_FORKED.
+ * - After a fork the child must not use objects of the parent: it gets EFSCRYPT_STATUS_FORKED.
  * - Link with -lefscrypt. This file is generated: do not edit it.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
@@ -27,9 +27,9 @@
 #define EFSCRYPT_MESSAGE_LEN 256
 
 /**
- * Bytes of the keys that a provider wraps.
+ * Inode number of the root directory.
  */
-#define EFSCRYPT_KEY_LEN 32
+#define EFSCRYPT_ROOT 1
 
 /**
  * Most bytes of a wrapped key's blob.
@@ -53,143 +53,143 @@ enum efscrypt_status
   /**
    * Success.
    */
-  OK = 0,
+  EFSCRYPT_STATUS_OK = 0,
   /**
    * No such file or directory.
    */
-  NOT_FOUND = 1,
+  EFSCRYPT_STATUS_NOT_FOUND = 1,
   /**
    * The name exists already.
    */
-  EXISTS = 2,
+  EFSCRYPT_STATUS_EXISTS = 2,
   /**
    * Not a directory.
    */
-  NOT_DIRECTORY = 3,
+  EFSCRYPT_STATUS_NOT_DIRECTORY = 3,
   /**
    * Is a directory.
    */
-  IS_DIRECTORY = 4,
+  EFSCRYPT_STATUS_IS_DIRECTORY = 4,
   /**
    * The directory is not empty.
    */
-  NOT_EMPTY = 5,
+  EFSCRYPT_STATUS_NOT_EMPTY = 5,
   /**
    * The name is too long.
    */
-  NAME_TOO_LONG = 6,
+  EFSCRYPT_STATUS_NAME_TOO_LONG = 6,
   /**
    * No state of the store could accept an argument.
    */
-  INVALID_ARGUMENT = 7,
+  EFSCRYPT_STATUS_INVALID_ARGUMENT = 7,
   /**
    * Too many hard links.
    */
-  TOO_MANY_LINKS = 8,
+  EFSCRYPT_STATUS_TOO_MANY_LINKS = 8,
   /**
    * The file would be too large.
    */
-  FILE_TOO_LARGE = 9,
+  EFSCRYPT_STATUS_FILE_TOO_LARGE = 9,
   /**
    * No such extended attribute.
    */
-  NO_ATTRIBUTE = 10,
+  EFSCRYPT_STATUS_NO_ATTRIBUTE = 10,
   /**
    * The value is larger than the buffer.
    */
-  BUFFER_TOO_SMALL = 11,
+  EFSCRYPT_STATUS_BUFFER_TOO_SMALL = 11,
   /**
    * The file that the handle or number named is gone.
    */
-  STALE = 12,
+  EFSCRYPT_STATUS_STALE = 12,
   /**
    * Not a handle of this file system.
    */
-  BAD_HANDLE = 13,
+  EFSCRYPT_STATUS_BAD_HANDLE = 13,
   /**
    * Not supported on this type of file.
    */
-  NOT_SUPPORTED = 14,
+  EFSCRYPT_STATUS_NOT_SUPPORTED = 14,
   /**
    * A directory cannot be moved below itself.
    */
-  LOOP = 15,
+  EFSCRYPT_STATUS_LOOP = 15,
   /**
    * Opened read-only.
    */
-  READ_ONLY = 16,
+  EFSCRYPT_STATUS_READ_ONLY = 16,
   /**
    * The attributes changed since the caller read them.
    */
-  NOT_SYNC = 17,
+  EFSCRYPT_STATUS_NOT_SYNC = 17,
   /**
    * No space left; deleting still works.
    */
-  NO_SPACE = 30,
+  EFSCRYPT_STATUS_NO_SPACE = 30,
   /**
    * The device failed.
    */
-  IO = 31,
+  EFSCRYPT_STATUS_IO = 31,
   /**
    * Changes are refused since an earlier failure: close and open again.
    */
-  POISONED = 32,
+  EFSCRYPT_STATUS_POISONED = 32,
   /**
    * The store is open elsewhere.
    */
-  IN_USE = 50,
+  EFSCRYPT_STATUS_IN_USE = 50,
   /**
    * Not a store.
    */
-  NOT_A_STORE = 51,
+  EFSCRYPT_STATUS_NOT_A_STORE = 51,
   /**
    * The store needs a newer version.
    */
-  UNSUPPORTED = 52,
+  EFSCRYPT_STATUS_UNSUPPORTED = 52,
   /**
    * The store is truncated.
    */
-  TRUNCATED = 53,
+  EFSCRYPT_STATUS_TRUNCATED = 53,
   /**
    * Bytes do not authenticate, or make no sense.
    */
-  CORRUPT = 54,
+  EFSCRYPT_STATUS_CORRUPT = 54,
   /**
    * The key does not open the store.
    */
-  WRONG_KEY = 70,
+  EFSCRYPT_STATUS_WRONG_KEY = 70,
   /**
    * Wrong passphrase.
    */
-  WRONG_PASSPHRASE = 71,
+  EFSCRYPT_STATUS_WRONG_PASSPHRASE = 71,
   /**
    * The key service has no such key.
    */
-  KEY_NOT_FOUND = 72,
+  EFSCRYPT_STATUS_KEY_NOT_FOUND = 72,
   /**
    * The key is disabled or pending deletion.
    */
-  KEY_DISABLED = 73,
+  EFSCRYPT_STATUS_KEY_DISABLED = 73,
   /**
    * The key service refused.
    */
-  KEY_DENIED = 74,
+  EFSCRYPT_STATUS_KEY_DENIED = 74,
   /**
    * The key service cannot be reached.
    */
-  KEY_UNREACHABLE = 75,
+  EFSCRYPT_STATUS_KEY_UNREACHABLE = 75,
   /**
    * The contents key is locked.
    */
-  KEY_UNAVAILABLE = 76,
+  EFSCRYPT_STATUS_KEY_UNAVAILABLE = 76,
   /**
    * The store was opened before a fork.
    */
-  FORKED = 77,
+  EFSCRYPT_STATUS_FORKED = 77,
   /**
    * A bug in the engine.
    */
-  INTERNAL = 99,
+  EFSCRYPT_STATUS_INTERNAL = 99,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -211,6 +211,74 @@ typedef struct efscrypt_provider efscrypt_provider;
 typedef struct efscrypt_store efscrypt_store;
 
 /**
+ * A time: seconds since 1970 and nanoseconds below one second.
+ */
+typedef struct efscrypt_time {
+  /**
+   * Seconds since 1970, negative before.
+   */
+  int64_t seconds;
+  /**
+   * Nanoseconds, 0 to 999,999,999.
+   */
+  uint32_t nanoseconds;
+} efscrypt_time;
+
+/**
+ * Attributes of an inode at one moment.
+ */
+typedef struct efscrypt_attr {
+  /**
+   * Inode number, never 0.
+   */
+  uint64_t ino;
+  /**
+   * With the number, unique for ever.
+   */
+  uint64_t generation;
+  /**
+   * File type and permission bits, as in `st_mode`.
+   */
+  uint32_t mode;
+  /**
+   * Number of names.
+   */
+  uint32_t nlink;
+  /**
+   * Owner.
+   */
+  uint32_t uid;
+  /**
+   * Group.
+   */
+  uint32_t gid;
+  /**
+   * Bytes of contents.
+   */
+  uint64_t size;
+  /**
+   * Bytes of the store that the contents take.
+   */
+  uint64_t space;
+  /**
+   * Grows with each change of contents or attributes, also through crashes.
+   */
+  uint64_t change;
+  /**
+   * Last access.
+   */
+  struct efscrypt_time atime;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Last change of contents or attributes.
+   */
+  struct efscrypt_time ctime;
+} efscrypt_attr;
+
+/**
  * Details of a failure. The caller owns it; a function that fails fills it in.
  */
 typedef struct efscrypt_error {
@@ -230,10 +298,20 @@ typedef struct efscrypt_error {
 } efscrypt_error;
 
 /**
+ * Called for each entry of a directory; `name` has `name_len` bytes and no final NUL, and is valid
+ * during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to stop.
+ */
+typedef int32_t (*efscrypt_visit)(void *userdata,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  uint64_t ino,
+                                  uint64_t cookie);
+
+/**
  * A key service of the caller's. Each callback may be called from any thread, several at once,
  * and may block; it must not call the store. It answers 0, or the status of what went wrong:
- * `EFSCRYPT_KEY_NOT_FOUND`, `EFSCRYPT_KEY_DISABLED`, `EFSCRYPT_KEY_DENIED`,
- * `EFSCRYPT_KEY_UNREACHABLE`, `EFSCRYPT_WRONG_KEY`; any other counts as `EFSCRYPT_KEY_DENIED`.
+ * `EFSCRYPT_STATUS_KEY_NOT_FOUND`, `EFSCRYPT_STATUS_KEY_DISABLED`, `EFSCRYPT_STATUS_KEY_DENIED`,
+ * `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as `EFSCRYPT_STATUS_KEY_DENIED`.
  *
  * `key` names the provider key. `context` holds `context_len` bytes that must be bound to the
  * wrapped key: unwrap with another context must fail.
@@ -308,7 +386,146 @@ extern "C" {
  */
 int32_t efscrypt_status_errno(uint32_t status);
 
-#if defined(EFSCRYPT_LOCAL_KMS)
+/**
+ * The attributes of the entry `name` of a directory.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `attr` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_lookup(const struct efscrypt_store *store,
+                                   uint64_t dir,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct efscrypt_attr *attr,
+                                   struct efscrypt_error *error);
+
+/**
+ * The attributes of an inode.
+ *
+ * # Safety
+ * `store` is valid; `attr` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_getattr(const struct efscrypt_store *store,
+                                    uint64_t ino,
+                                    struct efscrypt_attr *attr,
+                                    struct efscrypt_error *error);
+
+/**
+ * Makes a directory with permission bits `mode`. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_lookup`.
+ */
+efscrypt_status efscrypt_fs_mkdir(const struct efscrypt_store *store,
+                                  uint64_t dir,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  uint32_t mode,
+                                  struct efscrypt_attr *attr,
+                                  struct efscrypt_error *error);
+
+/**
+ * Makes an empty file with permission bits `mode`; fails with `EFSCRYPT_STATUS_EXISTS` where the
+ * name is taken. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_lookup`.
+ */
+efscrypt_status efscrypt_fs_create(const struct efscrypt_store *store,
+                                   uint64_t dir,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   uint32_t mode,
+                                   struct efscrypt_attr *attr,
+                                   struct efscrypt_error *error);
+
+/**
+ * Reads up to `len` bytes from `offset` and sets `*done` to how many: fewer only at the end of the
+ * file. Every byte was authenticated; on an error the buffer holds no contents.
+ *
+ * # Safety
+ * `store` is valid; `buf` is valid for writes of `len` bytes; `done` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
+                                 uint64_t ino,
+                                 uint64_t offset,
+                                 uint8_t *buf,
+                                 size_t len,
+                                 size_t *done,
+                                 struct efscrypt_error *error);
+
+/**
+ * Writes all of `len` bytes at `offset`, growing the file. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `buf` has `len` bytes.
+ */
+efscrypt_status efscrypt_fs_write(const struct efscrypt_store *store,
+                                  uint64_t ino,
+                                  uint64_t offset,
+                                  const uint8_t *buf,
+                                  size_t len,
+                                  struct efscrypt_error *error);
+
+/**
+ * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
+ * entries "." and ".." come first. Cookies stay valid while entries come and go, and after
+ * reopening.
+ *
+ * # Safety
+ * `store` is valid; `visit` may be called with `userdata`, from this thread.
+ */
+efscrypt_status efscrypt_fs_readdir(const struct efscrypt_store *store,
+                                    uint64_t dir,
+                                    uint64_t cookie,
+                                    efscrypt_visit visit,
+                                    void *userdata,
+                                    struct efscrypt_error *error);
+
+/**
+ * Removes a name that is not a directory's. The last name of an inode frees its contents.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes.
+ */
+efscrypt_status efscrypt_fs_unlink(const struct efscrypt_store *store,
+                                   uint64_t dir,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct efscrypt_error *error);
+
+/**
+ * Removes an empty directory.
+ *
+ * # Safety
+ * As for `efscrypt_fs_unlink`.
+ */
+efscrypt_status efscrypt_fs_rmdir(const struct efscrypt_store *store,
+                                  uint64_t dir,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  struct efscrypt_error *error);
+
+/**
+ * Gives an entry another name, in the same or another directory, replacing what has that name.
+ *
+ * # Safety
+ * `store` is valid; the names have their lengths.
+ */
+efscrypt_status efscrypt_fs_rename(const struct efscrypt_store *store,
+                                   uint64_t from_dir,
+                                   const uint8_t *from,
+                                   size_t from_len,
+                                   uint64_t to_dir,
+                                   const uint8_t *to,
+                                   size_t to_len,
+                                   struct efscrypt_error *error);
+
+/**
+ * Whether attributes are of a directory.
+ */
+bool efscrypt_mode_is_dir(uint32_t mode);
+
 /**
  * Makes a local key service in a new file at `file`, opened by a passphrase, with one key of the
  * alias `alias`. Refuses to overwrite a file.
@@ -321,9 +538,7 @@ efscrypt_status efscrypt_local_kms_create(const char *file,
                                           size_t passphrase_len,
                                           const char *alias,
                                           struct efscrypt_error *error);
-#endif
 
-#if defined(EFSCRYPT_LOCAL_KMS)
 /**
  * Opens the local key service in a file as a provider. Its keys are named by id or `alias/NAME`.
  *
@@ -336,7 +551,6 @@ efscrypt_status efscrypt_provider_open_local(const char *file,
                                              size_t passphrase_len,
                                              struct efscrypt_provider **provider,
                                              struct efscrypt_error *error);
-#endif
 
 /**
  * Makes a provider of the caller's callbacks. `name` is kept in the store beside each wrapped
@@ -379,7 +593,7 @@ efscrypt_status efscrypt_store_create(const char *file,
                                       struct efscrypt_error *error);
 
 /**
- * Opens a store. Fails with `EFSCRYPT_IN_USE` while another program has it open.
+ * Opens a store. Fails with `EFSCRYPT_STATUS_IN_USE` while another program has it open.
  *
  * # Safety
  * As for `efscrypt_store_create`.

@@ -3,6 +3,8 @@
 //!
 //! Modules stand in layer order; a module imports only from those above it.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod error;
 pub mod limits;
 pub mod secret;

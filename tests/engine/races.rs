@@ -5,7 +5,6 @@ use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::txn::{
     Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock, units_check,
 };
-use std::io;
 use std::sync::Arc;
 
 const POOL_AT: u64 = 1 << 20;
