@@ -237,9 +237,11 @@ mod tests {
                 }
                 None => prop_assert!((from..REGION_UNITS).all(|bit| flags[bit as usize])),
             }
-            let node = (from.div_ceil(4)..REGION_UNITS / 4).map(|n| n * 4).find(|&at| clear(at..at + 4));
+            let mut places = (from.div_ceil(4)..REGION_UNITS / 4).map(|n| n * 4);
+            let node = places.find(|&at| clear(at..at + 4));
             prop_assert_eq!(map.find_node(from), node);
-            let chunk = (from.div_ceil(256)..REGION_UNITS / 256).map(|n| n * 256).find(|&at| clear(at..at + 256));
+            let mut chunks = (from.div_ceil(256)..REGION_UNITS / 256).map(|n| n * 256);
+            let chunk = chunks.find(|&at| clear(at..at + 256));
             prop_assert_eq!(map.find_chunk(from, 256), chunk);
         }
     }

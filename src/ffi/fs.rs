@@ -58,7 +58,8 @@ pub struct efscrypt_attr {
 }
 
 /// Called for each entry of a directory; `name` has `name_len` bytes and no final NUL, and is valid
-/// during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to stop.
+/// during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to
+/// stop.
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub type efscrypt_visit = Option<
     unsafe extern "C" fn(

@@ -21,7 +21,8 @@ pub struct efscrypt_provider(pub(super) Arc<dyn KeyProvider>);
 /// A key service of the caller's. Each callback may be called from any thread, several at once,
 /// and may block; it must not call the store. It answers 0, or the status of what went wrong:
 /// `EFSCRYPT_STATUS_KEY_NOT_FOUND`, `EFSCRYPT_STATUS_KEY_DISABLED`, `EFSCRYPT_STATUS_KEY_DENIED`,
-/// `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as `EFSCRYPT_STATUS_KEY_DENIED`.
+/// `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as
+/// `EFSCRYPT_STATUS_KEY_DENIED`.
 ///
 /// `key` names the provider key. `context` holds `context_len` bytes that must be bound to the
 /// wrapped key: unwrap with another context must fail.

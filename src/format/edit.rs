@@ -320,7 +320,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn hostile_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        fn hostile_bytes_never_panic(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)
+        ) {
             let mut reader = EditReader { rest: &bytes };
             let mut steps = 0;
             while reader.next().is_some() { steps += 1; }

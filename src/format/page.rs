@@ -488,7 +488,9 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_map(
-            ops in proptest::collection::vec((key(), proptest::option::weighted(0.7, 0usize..900)), 0..400)
+            ops in proptest::collection::vec(
+                (key(), proptest::option::weighted(0.7, 0usize..900)), 0..400
+            )
         ) {
             let mut page = Page::new(0);
             let mut model = BTreeMap::new();
@@ -528,7 +530,8 @@ mod tests {
 
         #[test]
         fn hostile_blocks_never_panic(
-            count in 0u16..2100, heap in any::<u16>(), flips in proptest::collection::vec((0usize..NODE_SIZE, any::<u8>()), 0..64)
+            count in 0u16..2100, heap in any::<u16>(),
+            flips in proptest::collection::vec((0usize..NODE_SIZE, any::<u8>()), 0..64)
         ) {
             let mut page = Page::new(0);
             for n in 0..100u32 { page.put(&n.to_be_bytes(), b"value"); }

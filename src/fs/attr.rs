@@ -270,7 +270,11 @@ impl FileSystem {
 impl SetAttr {
     fn check(&self) -> Result<()> {
         let times = [self.atime, self.mtime];
-        let bad = |time: &Option<SetTime>| matches!(time, Some(SetTime::At(time)) if time.nanoseconds >= 1_000_000_000);
+        let late = |time: &Time| time.nanoseconds >= 1_000_000_000;
+        let bad = |time: &Option<SetTime>| match time {
+            Some(SetTime::At(time)) => late(time),
+            _ => false,
+        };
         if times.iter().any(bad) {
             return Err(Error::InvalidArgument("nanoseconds of a second or more"));
         }

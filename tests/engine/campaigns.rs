@@ -188,16 +188,14 @@ fn data(seed: u64) {
             .unwrap();
         assert!(report.is_clean(), "{what}: {report:?}");
     }
-    eprintln!(
-        "seed {seed}: full {full:?} reads {reads:?} steps {steps}, rows of recovered transactions with other contents: {torn}"
-    );
+    eprintln!("seed {seed}: full {full:?} reads {reads:?} steps {steps}, other contents: {torn}");
 }
 
 fn parking_lot_free() -> std::sync::Mutex<Vec<(u64, u64, u64)>> {
     Default::default()
 }
 
-/// A full store: freeing transactions of 64 edits over 64 leaves, after a reopen, on stores of several sizes.
+/// A full store: freeing transactions over many leaves, after a reopen, on several sizes.
 #[test]
 fn a_full_store_can_be_emptied_by_large_transactions() {
     let mut bad = Vec::new();
@@ -251,7 +249,7 @@ fn a_full_store_can_be_emptied_by_large_transactions() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
-/// Ascending appends, deletions from the front, low insertions, long keys: interiors empty and merge.
+/// Ascending appends, deletions from the front, low insertions: interiors empty and merge.
 #[test]
 fn queues_of_rows() {
     let seeds: u64 = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);

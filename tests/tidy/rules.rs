@@ -35,8 +35,9 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/cpu",
     "src/crypto/x86/",
     "src/crypto/xts/",
-    "src/crypto/mac",
-    "src/crypto/aead",
+    "src/crypto/polyval/",
+    "src/crypto/siv512",
+    "src/crypto/unit512",
     "src/crypto/arena",
     "src/ffi/",
 ];
@@ -44,7 +45,7 @@ const UNSAFE_PLACES: &[&str] = &[
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 800;
 const MAX_FUNCTION_LINES: usize = 70;
-const MAX_TEST_LINES: usize = 120;
+const MAX_TEST_LINES: usize = 170;
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|row| row.0 == module).map(|row| row.1)

@@ -83,7 +83,10 @@ impl<'a> Verifier<'a> {
             _ => true,
         };
         match same {
-            true => Ok(self.monitor.add(Count::Files, 1)),
+            true => {
+                self.monitor.add(Count::Files, 1);
+                Ok(())
+            }
             false => Err(Trouble::Differs("contents")),
         }
     }
