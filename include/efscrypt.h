@@ -299,7 +299,8 @@ typedef struct efscrypt_error {
 
 /**
  * Called for each entry of a directory; `name` has `name_len` bytes and no final NUL, and is valid
- * during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to stop.
+ * during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to
+ * stop.
  */
 typedef int32_t (*efscrypt_visit)(void *userdata,
                                   const uint8_t *name,
@@ -311,7 +312,8 @@ typedef int32_t (*efscrypt_visit)(void *userdata,
  * A key service of the caller's. Each callback may be called from any thread, several at once,
  * and may block; it must not call the store. It answers 0, or the status of what went wrong:
  * `EFSCRYPT_STATUS_KEY_NOT_FOUND`, `EFSCRYPT_STATUS_KEY_DISABLED`, `EFSCRYPT_STATUS_KEY_DENIED`,
- * `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as `EFSCRYPT_STATUS_KEY_DENIED`.
+ * `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as
+ * `EFSCRYPT_STATUS_KEY_DENIED`.
  *
  * `key` names the provider key. `context` holds `context_len` bytes that must be bound to the
  * wrapped key: unwrap with another context must fail.

@@ -89,7 +89,9 @@ fn rows(bed: &Bed, ino: u64) -> usize {
 fn small_writes_in_order_make_few_extents_also_side_by_side() {
     let bed = Bed::create(MemoryDevice::new(), 1).unwrap();
     let bytes = pattern(1, 200 * UNIT + 50);
-    (7..10).for_each(|ino| drop(bed.make(ino, 0).unwrap()));
+    for ino in 7..10 {
+        bed.make(ino, 0).unwrap();
+    }
     for (n, unit) in bytes.chunks(UNIT).enumerate() {
         for ino in 7..10 {
             bed.write(ino, 0, (n * UNIT) as u64, unit).unwrap();
