@@ -4,7 +4,9 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::boundary::{give, guard, out, take};
-use super::bytes::{bytes, path, text};
+use super::bytes::text;
+#[cfg(feature = "local-kms")]
+use super::bytes::{bytes, path};
 use super::error::{efscrypt_error, efscrypt_status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::{EncryptionContext, KeyDescription, KeyProvider, KeyState, WrappedKey};
