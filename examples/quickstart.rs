@@ -25,8 +25,8 @@ fn main() -> Result {
     // A key service with a key for the service's own metadata and one for the customer's contents.
     let unlock = Unlock::Passphrase(Passphrase::new(b"correct horse battery".to_vec())?);
     let kms = Arc::new(LocalKms::init(&path("kms.json"), &unlock)?);
-    kms.create_key(Some("service"))?;
-    let customer = kms.create_key(Some("customer"))?;
+    kms.create_key(Some("alias/service"))?;
+    let customer = kms.create_key(Some("alias/customer"))?;
     let audit = Arc::new(AuditLog::open(&path("audit.jsonl"), AuditDurability::System)?);
     let audited = Audited::new(Arc::clone(&kms), audit, AuditPolicy::FailClosed);
     let providers = Providers::same(Arc::new(audited.clone()));
@@ -80,7 +80,7 @@ fn main() -> Result {
     );
 
     // Another key for the contents: one commit, whatever the size.
-    kms.create_key(Some("customer-2027"))?;
+    kms.create_key(Some("alias/customer-2027"))?;
     let provider: Arc<dyn KeyProvider> = Arc::new(audited);
     store.rewrap(Some((provider, "alias/customer-2027")), None)?;
     store.close()?;

@@ -45,7 +45,8 @@ int main(int argc, char **argv)
 
     snprintf(kms, sizeof kms, "%s/kms.json", directory);
     snprintf(file, sizeof file, "%s/store.efs", directory);
-    must(efscrypt_local_kms_create(kms, bytes(phrase), strlen(phrase), "customer", &error), "kms");
+    must(efscrypt_local_kms_create(kms, bytes(phrase), strlen(phrase), "alias/customer", &error),
+         "kms");
     must(efscrypt_provider_open_local(kms, bytes(phrase), strlen(phrase), &provider, &error), "provider");
     must(efscrypt_store_create(file, NULL, provider, "alias/customer", provider, "alias/customer",
                                &store, &error), "create");

@@ -14,6 +14,9 @@ use efscrypt::txn::{
 };
 use zerocopy::{FromZeros, IntoBytes};
 
+/// Puts what goes with a change into its transaction.
+type Finish<'a> = dyn FnMut(&mut InodeRow, &mut Edits) + 'a;
+
 pub struct Bed {
     pub engine: Arc<Engine>,
     pub keys: Arc<DataKeys>,
@@ -95,7 +98,7 @@ impl Bed {
         &self,
         ino: u64,
         mark: u64,
-        change: impl FnOnce(&Contents, &mut InodeRow, &mut dyn FnMut(&mut InodeRow, &mut Edits)) -> R,
+        change: impl FnOnce(&Contents, &mut InodeRow, &mut Finish<'_>) -> R,
     ) -> R {
         let mut row = self.row(ino).unwrap().unwrap();
         change(&self.contents, &mut row, &mut |row, edits| {

@@ -335,8 +335,8 @@ mod tests {
         let test = |lines: usize| format!("#[cfg(test)] mod tests {{ {} }}", function(lines));
         assert_eq!(count(function_length, "src/error.rs", &function(71)), 1);
         assert_eq!(count(function_length, "src/error.rs", &function(70)), 0);
-        assert_eq!(count(function_length, "src/error.rs", &test(121)), 1);
-        assert_eq!(count(function_length, "src/error.rs", &test(120)), 0);
+        assert_eq!(count(function_length, "src/error.rs", &test(171)), 1);
+        assert_eq!(count(function_length, "src/error.rs", &test(170)), 0);
         assert_eq!(count(function_length, "src/error.rs", "let f: fn() = g; {\n}"), 0);
     }
 
