@@ -45,7 +45,8 @@ fn quickstart_compiles_without_warnings_and_runs() {
         compile(compiler, flags, &program);
         let work = place.path().join(format!("work{n}"));
         std::fs::create_dir(&work).unwrap();
-        let output = Command::new(&program).arg(&work).output().unwrap();
+        let output =
+            Command::new(&program).arg(&work).env("LD_LIBRARY_PATH", library()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.contains("read back 22 bytes"), "{text}");
