@@ -63,11 +63,15 @@ impl Bench {
 
     /// The command with no file longer than `kib` KiB: as on a disk that is full.
     pub fn with_full_disk(&self, kib: u64, args: &[&str]) -> Command {
-        let mut command = Command::new("sh");
-        let script = "trap '' XFSZ; ulimit -f $1; shift; exec \"$@\"";
         // The shell counts blocks of 512 bytes.
-        command.args(["-c", script, "sh", &(2 * kib).to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_efscrypt")).args(args);
+        self.limited("-f", 2 * kib, args)
+    }
+
+    /// The command with a limit of the shell's `ulimit`.
+    pub fn limited(&self, what: &str, limit: u64, args: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit {what} {limit}; exec \"$@\"");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_efscrypt")]).args(args);
         self.complete(command)
     }
 

@@ -89,9 +89,11 @@ fn what_an_interrupted_export_left_is_removed_by_the_next() {
     let left = bench.path("out/.efscrypt-0123456789abcdef.part");
     let similar = bench.path("out/.efscrypt-mine.part");
     fs::write(&left, "half").unwrap();
+    let left_dir = bench.path("out/.efscrypt-0123456789abcdee.part");
+    fs::create_dir(&left_dir).unwrap();
     fs::write(&similar, "mine").unwrap();
     bench.ok(&["export", "s", "out", "--overwrite"]);
-    assert!(!left.exists() && similar.exists());
+    assert!(!left.exists() && !left_dir.exists() && similar.exists());
 }
 
 #[test]

@@ -70,14 +70,14 @@ fn import_and_kill(bench: &Bench) -> bool {
     signal(Signal::STOP);
     std::thread::sleep(Duration::from_millis(5100));
     signal(Signal::CONT);
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(10));
     child.kill().unwrap();
     child.wait().unwrap().success()
 }
 
 #[test]
 fn an_import_that_is_killed_leaves_old_or_new_contents() {
-    let pieces = |time: u8| 6000 + 3000 * u64::from(time);
+    let pieces = |time: u8| 4000 + 1000 * u64::from(time);
     let bench = Bench::with_store();
     fs::create_dir(bench.path("in")).unwrap();
     scatter(&bench.path("in/f"), pieces(1), 1);

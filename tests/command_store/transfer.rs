@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 use crate::bench::Bench;
-use crate::tree::{facts, set_mtime, set_xattrs, xattrs};
+use crate::tree::{facts, names, set_mtime, set_xattrs, xattrs};
 
 /// A tree with one of everything. Returns whether it has extended attributes.
 fn plant(root: &Path) -> bool {
@@ -105,4 +105,45 @@ fn what_cannot_be_replaced_is_left_and_told() {
     assert_eq!(code, 15, "{message}");
     assert!(message.contains("in/d"), "{message}");
     assert!(bench.ok(&["ls", "s", "/d"]).contains("below"));
+}
+
+#[test]
+fn types_change_both_ways() {
+    let bench = Bench::with_store();
+    let inside = |name: &str| bench.path("in").join(name);
+    fs::create_dir_all(inside("from dir")).unwrap();
+    fs::write(inside("from file"), "x").unwrap();
+    fs::write(inside("to link"), "x").unwrap();
+    symlink("x", inside("from link")).unwrap();
+    bench.ok(&["import", "s", "in"]);
+    bench.ok(&["export", "s", "out"]);
+    fs::remove_dir_all(bench.path("in")).unwrap();
+    fs::create_dir_all(inside("from file/below")).unwrap();
+    fs::create_dir_all(inside("from link/below")).unwrap();
+    fs::write(inside("from dir"), vec![7; 10_000]).unwrap();
+    symlink("y", inside("to link")).unwrap();
+    let imported = bench.json(&["import", "s", "in", "--verify"]);
+    assert_eq!(imported["replaced"], 4, "{imported}");
+    bench.ok(&["check", "s"]);
+    assert_eq!(bench.ok(&["ls", "s"]), "from dir\nfrom file\nfrom link\nto link\n");
+    let exported = bench.json(&["export", "s", "out", "--overwrite", "--verify"]);
+    assert_eq!(exported["replaced"], 4, "{exported}");
+    assert_eq!(facts(&bench.path("in")), facts(&bench.path("out")));
+    assert_eq!(names(&bench.path("out")).len(), 4);
+}
+
+#[test]
+fn few_open_files_are_enough() {
+    let bench = Bench::with_store();
+    for dir in 0..300 {
+        fs::create_dir_all(bench.path(&format!("in/{dir}"))).unwrap();
+        fs::write(bench.path(&format!("in/{dir}/f")), "x").unwrap();
+        fs::hard_link(bench.path("in/0/f"), bench.path(&format!("in/{dir}/link"))).unwrap();
+    }
+    for args in [&["import", "s", "in"], &["export", "s", "out"]] {
+        let output = bench.limited("-n", 40, &[&args[..], &["--verify"]].concat()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert_eq!(facts(&bench.path("in")), facts(&bench.path("out")));
 }

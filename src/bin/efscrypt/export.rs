@@ -90,8 +90,10 @@ impl ExportArgs {
 
     fn open_destination(&self) -> Result<HostDir, Failure> {
         let path = &self.destination;
-        HostDir::open(path)
-            .map_err(|e| Failure::file(format!("cannot open directory {}", path.display()), &e))
+        HostDir::open(path).map_err(|e| {
+            Failure::file(format!("cannot open directory {}", path.display()), &e)
+                .with_hint("name a directory, or what is not there")
+        })
     }
 
     /// Refuses to mix what is exported with what somebody else has there.

@@ -194,18 +194,21 @@ impl<'a> Exporter<'a> {
     }
 
     /// Makes something under a private name and gives it its own. Where that fails nothing is left
-    /// of it, and what had the name before still has it.
+    /// of it, and what had the name before still has it, unless a directory takes its place or
+    /// the other way round: one cannot be renamed over the other.
     fn settle(
         &self,
         dir: &ExportDir,
         name: &[u8],
+        kind: Kind,
         there: Option<&Meta>,
         make: impl FnOnce(&[u8]) -> Result<()>,
     ) -> Result<()> {
+        let is_dir = |kind| kind == Kind::Directory;
         let private = private_name(self.private.fetch_add(1, Ordering::Relaxed));
         let settled = make(&private).and_then(|()| {
-            if there.is_some_and(|there| there.kind == Kind::Directory) {
-                remove(dir, name, Kind::Directory)?;
+            if let Some(there) = there.filter(|there| is_dir(there.kind) != is_dir(kind)) {
+                remove(dir, name, there.kind)?;
             }
             Ok(dir.host.rename(&private, name)?)
         });
@@ -213,7 +216,7 @@ impl<'a> Exporter<'a> {
             (Ok(()), Some(_)) => self.monitor.add(Count::Replaced, 1),
             (Ok(()), None) => {}
             // It may not even have been made.
-            (Err(_), _) => drop(dir.host.remove(&private, Kind::Regular)),
+            (Err(_), _) => drop(dir.host.remove(&private, kind)),
         }
         settled
     }
@@ -258,7 +261,7 @@ impl<'a> Exporter<'a> {
             Kind::Symlink => Count::Symlinks,
             _ => Count::Special,
         };
-        self.settle(dir, name, there, |private| match meta.kind {
+        self.settle(dir, name, meta.kind, there, |private| match meta.kind {
             Kind::Regular => self.file(dir, private, meta, there.is_some(), buffer),
             Kind::Symlink => {
                 dir.host.make_symlink(private, &self.store.readlink(meta.id.1)?)?;
@@ -304,12 +307,13 @@ impl Tree for Exporter<'_> {
                 }
                 false
             }
-            there => {
-                if let Some(there) = there {
-                    remove(dir, name, there.kind)?;
-                    self.monitor.add(Count::Replaced, 1);
-                }
+            None => {
                 dir.host.make_dir(name)?;
+                true
+            }
+            Some(there) => {
+                let make = |private: &[u8]| Ok(dir.host.make_dir(private)?);
+                self.settle(dir, name, Kind::Directory, Some(&there), make)?;
                 true
             }
         };
@@ -371,7 +375,8 @@ impl Copier for Exporter<'_> {
             self.monitor.add(Count::Unchanged, 1);
             return Ok(true);
         }
-        self.settle(dir, name, there.as_ref(), |private| {
+        // Of what kind it is nobody looks at: it is no directory.
+        self.settle(dir, name, Kind::Regular, there.as_ref(), |private| {
             Ok(dir.host.link(&first, &made.name, private)?)
         })?;
         self.monitor.add(Count::HardLinks, 1);

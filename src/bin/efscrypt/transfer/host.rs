@@ -226,17 +226,20 @@ impl HostDir {
         let mut found = Vec::new();
         while self.list(&mut found)? && found.len() < 2 {}
         self.rewind()?;
-        Ok(found.iter().all(|entry| &*entry.name == b"lost+found"))
+        Ok(found.iter().all(|entry| entry.is_dir && &*entry.name == b"lost+found"))
     }
 
-    /// Removes what an export that was interrupted left in it.
+    /// Removes what an export that was interrupted left in it: files, and directories without
+    /// anything in them.
     pub fn clean(&self) -> Result<()> {
         let (mut found, mut more) = (Vec::new(), true);
         while more {
             more = self.list(&mut found)?;
-            for entry in found.drain(..).filter(|entry| !entry.is_dir && is_private(&entry.name)) {
-                match self.remove(&entry.name, Kind::Regular) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            for entry in found.drain(..).filter(|entry| is_private(&entry.name)) {
+                use io::ErrorKind::{DirectoryNotEmpty, NotFound};
+                let kind = if entry.is_dir { Kind::Directory } else { Kind::Regular };
+                match self.remove(&entry.name, kind) {
+                    Err(error) if matches!(error.kind(), DirectoryNotEmpty | NotFound) => {}
                     removed => removed?,
                 }
             }

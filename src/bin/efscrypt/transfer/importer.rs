@@ -199,35 +199,38 @@ impl<'a> Importer<'a> {
         &self,
         dir: &ImportDir,
         name: &[u8],
+        kind: Kind,
         there: Option<&Attr>,
         make: impl FnOnce(u64, &[u8]) -> Result<u64>,
     ) -> Result<u64> {
         let (from, private) = (self.staging.ino(), self.staging.name());
+        let is_dir = |kind| kind == Kind::Directory;
+        let swap = there.filter(|there| is_dir(there.kind) != is_dir(kind));
+        if swap.is_some_and(|there| there.entries > 0) {
+            return Err(Trouble::InTheWay);
+        }
+        // A directory is not renamed over a file: the two change places.
+        let mode = if swap.is_some() { RenameMode::Exchange } else { RenameMode::Replace };
         let settled = make(from, &private).and_then(|ino| {
-            if there.is_some_and(|there| there.kind == Kind::Directory) {
-                self.remove(dir, name, Kind::Directory)?;
-            }
-            self.store.rename(from, &private, dir.ino, name, RenameMode::Replace)?;
+            self.store.rename(from, &private, dir.ino, name, mode)?;
             Ok(ino)
         });
-        match (&settled, there) {
-            (Ok(_), Some(_)) => self.monitor.add(Count::Replaced, 1),
-            (Ok(_), None) => {}
-            // It may not even have been made; what cannot be removed goes with the next import.
-            (Err(_), _) => drop(self.store.unlink(from, &private)),
+        let left = match (&settled, there) {
+            (Ok(_), None) => None,
+            (Ok(_), Some(_)) => {
+                self.monitor.add(Count::Replaced, 1);
+                swap.map(|there| there.kind)
+            }
+            // It may not even have been made.
+            (Err(_), _) => Some(kind),
+        };
+        // What cannot be removed goes with the next import.
+        match left {
+            None => {}
+            Some(Kind::Directory) => drop(self.store.rmdir(from, &private)),
+            Some(_) => drop(self.store.unlink(from, &private)),
         }
         settled
-    }
-
-    fn remove(&self, dir: &ImportDir, name: &[u8], kind: Kind) -> Result<()> {
-        let removed = match kind {
-            Kind::Directory => self.store.rmdir(dir.ino, name),
-            _ => self.store.unlink(dir.ino, name),
-        };
-        match removed {
-            Err(Error::NotEmpty) => Err(Trouble::InTheWay),
-            other => other.map(|_| ()).map_err(Trouble::Store),
-        }
     }
 
     fn make(
@@ -238,9 +241,6 @@ impl<'a> Importer<'a> {
         there: Option<&Attr>,
         buffer: &mut [u8],
     ) -> Result<(u64, Count)> {
-        if there.is_some_and(|there| there.kind == Kind::Directory && there.entries > 0) {
-            return Err(Trouble::InTheWay);
-        }
         let (host, store) = (&dir.host, self.store);
         let complete = |made: Created| {
             self.refresh(&made.attr, meta, &Place::Path(host.proc_path(name)))?;
@@ -251,17 +251,34 @@ impl<'a> Importer<'a> {
             Kind::Regular => (self.file(dir, name, there, buffer)?, Count::Files),
             Kind::Symlink => {
                 let target = host.read_link(name)?;
-                let ino = self.settle(dir, name, there, |from, private| {
+                let ino = self.settle(dir, name, meta.kind, there, |from, private| {
                     complete(store.symlink(from, private, &target, &new_attr(meta))?)
                 })?;
                 (ino, Count::Symlinks)
             }
             kind => {
-                let ino = self.settle(dir, name, there, |from, private| {
+                let ino = self.settle(dir, name, meta.kind, there, |from, private| {
                     complete(store.mknod(from, private, kind, meta.rdev, &new_attr(meta))?)
                 })?;
                 (ino, Count::Special)
             }
+        })
+    }
+
+    /// A directory, with nothing in it so far.
+    fn directory(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        meta: &Meta,
+        there: Option<&Attr>,
+    ) -> Result<u64> {
+        let new = NewAttr { mode: PRIVATE, ..new_attr(meta) };
+        if there.is_none() {
+            return Ok(self.store.mkdir(dir.ino, name, &new)?.attr.ino);
+        }
+        self.settle(dir, name, Kind::Directory, there, |from, private| {
+            Ok(self.store.mkdir(from, private, &new)?.attr.ino)
         })
     }
 
@@ -283,7 +300,7 @@ impl<'a> Importer<'a> {
             read_exact(&file, 0, bytes)?;
             return self.small_file(dir, name, there, &meta, bytes, &place, still);
         }
-        self.settle(dir, name, there, |from, private| {
+        self.settle(dir, name, Kind::Regular, there, |from, private| {
             let new = NewAttr { mode: PRIVATE, ..NewAttr::default() };
             let made = self.store.create(from, private, &new, CreateMode::Guarded)?.attr;
             let (store, ino, size) = (self.store, made.ino, meta.size);
@@ -319,7 +336,7 @@ impl<'a> Importer<'a> {
             }
             made.ino
         } else {
-            self.settle(dir, name, there, |from, private| {
+            self.settle(dir, name, Kind::Regular, there, |from, private| {
                 let made = store.create_with(from, private, &new, CreateMode::Guarded, bytes)?;
                 self.refresh(&made.attr, meta, place)?;
                 still()?;
@@ -361,15 +378,7 @@ impl Tree for Importer<'_> {
         let there = self.find(dir, name)?;
         let (ino, fresh) = match there {
             Some(there) if there.kind == Kind::Directory => (there.ino, false),
-            there => {
-                if let Some(there) = there {
-                    self.remove(dir, name, there.kind)?;
-                    self.monitor.add(Count::Replaced, 1);
-                }
-                let new = NewAttr { mode: PRIVATE, ..new_attr(&meta) };
-                let made = self.with_room(|| Ok(self.store.mkdir(dir.ino, name, &new)?))?;
-                (made.attr.ino, true)
-            }
+            there => (self.with_room(|| self.directory(dir, name, &meta, there.as_ref()))?, true),
         };
         if self.except.is_elsewhere(&meta) {
             let why = "what is in it is on another file system";
@@ -440,7 +449,8 @@ impl Copier for Importer<'_> {
                     self.store.link(*ino, from, private)?;
                     Ok(*ino)
                 };
-                self.settle(dir, name, there.as_ref(), link).map(|_| ())
+                // Of what kind it is nobody looks at: it is no directory.
+                self.settle(dir, name, Kind::Regular, there.as_ref(), link).map(|_| ())
             }
         })?;
         self.monitor.add(Count::HardLinks, 1);

@@ -54,9 +54,12 @@ impl<'a> Staging<'a> {
         self.next.fetch_add(1, Ordering::Relaxed).to_string().into_bytes()
     }
 
-    /// Removes the directory.
+    /// Removes the directory, unless something in it could not be removed.
     pub fn close(self) -> Result<()> {
-        in_root(self.store, || self.store.rmdir(ROOT_INO, NAME.as_bytes()).map(|_| ()))
+        in_root(self.store, || match self.store.rmdir(ROOT_INO, NAME.as_bytes()) {
+            Err(Error::NotEmpty) => Ok(()),
+            removed => removed.map(|_| ()),
+        })
     }
 }
 
@@ -66,14 +69,20 @@ fn empty(store: &FileSystem, found: &Attr) -> Result<()> {
     }
     let (mut names, mut ours) = (Vec::new(), true);
     store.read_dir(found.ino, COOKIE_DOT_DOT, |entry| {
-        ours &= entry.kind != Kind::Directory && entry.name.iter().all(u8::is_ascii_digit);
-        names.push(entry.name.to_vec());
+        ours &= entry.name.iter().all(u8::is_ascii_digit);
+        names.push((entry.name.to_vec(), entry.kind));
         ours
     })?;
     if !ours {
         return Err(Error::Exists);
     }
-    names.iter().try_for_each(|name| store.unlink(found.ino, name).map(|_| ()))
+    for (name, kind) in names {
+        match kind {
+            Kind::Directory => store.rmdir(found.ino, &name).map_err(|_| Error::Exists)?,
+            _ => store.unlink(found.ino, &name)?,
+        };
+    }
+    Ok(())
 }
 
 /// Does something in the root directory that leaves its time of change as it was: what comes and

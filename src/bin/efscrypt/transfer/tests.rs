@@ -233,6 +233,7 @@ fn what_an_import_left_is_removed_by_the_next() {
     let store = bench.store.file_system();
     let left = store.mkdir(ROOT_INO, STAGING.as_bytes(), &NewAttr::default()).unwrap().attr;
     store.write_file(b".efscrypt-import/17", &NewAttr::default(), &[1; 9000]).unwrap();
+    store.mkdir(left.ino, b"18", &NewAttr::default()).unwrap();
     assert_eq!(bench.import().failed, 0);
     assert!(store.getattr(left.ino).is_err());
     assert_eq!(bench.verify(machine()).failed, 0, "the root's time of change was moved");
