@@ -227,7 +227,7 @@ impl Listing<'_> {
         let comma = if self.first { "" } else { "," };
         let path = dir.join(OsStr::from_bytes(entry.name));
         let view = EntryView::new(&path, entry);
-        write!(self.out, "{comma}\n{}", serde_json::to_string(&view)?)
+        write!(self.out, "{comma}\n{}", output::json_line(&view)?)
     }
 }
 

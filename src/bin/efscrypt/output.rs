@@ -37,21 +37,26 @@ impl<'a> KeyView<'a> {
     }
 }
 
-/// Text with what a terminal obeys instead of showing it escaped: control characters, and those
-/// that turn the direction of a line around. Names come from strangers.
+/// Text with what a terminal obeys instead of showing it escaped. Names come from strangers.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let obeyed = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{61c}')
-    };
-    if !text.contains(obeyed) {
+    escaped(text, |shown, c| shown.extend(c.escape_default()))
+}
+
+/// Control characters, and those that turn the direction of a line around.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
+fn escaped(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
         return text.into();
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match obeyed(c) {
-            true => shown.extend(c.escape_default()),
+        match is_obeyed(c) {
+            true => escape(&mut shown, c),
             false => shown.push(c),
         }
     }
@@ -70,8 +75,20 @@ pub fn advise(hint: &str) {
 
 /// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value);
-    text.map_err(io::Error::other).and_then(|text| write_out(&text)).map_err(failed)
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other).map_err(failed)?;
+    let lines: Vec<_> = text.lines().map(json_visible).collect();
+    write_out(&lines.join("\n")).map_err(failed)
+}
+
+/// A value as one line of JSON.
+pub fn json_line(value: &impl Serialize) -> io::Result<String> {
+    Ok(json_visible(&serde_json::to_string(value)?).into_owned())
+}
+
+/// A line of JSON in which nothing is left that a terminal obeys: such characters stand in strings
+/// only, and those may have any character escaped.
+fn json_visible(line: &str) -> Cow<'_, str> {
+    escaped(line, |shown, c| shown.push_str(&format!("\\u{:04x}", c as u32)))
 }
 
 /// Prints lines of text for people, in which nothing is left that a terminal obeys.
@@ -205,6 +222,10 @@ mod tests {
         ] {
             assert_eq!(visible(text), expected);
         }
+        let name = "\u{9b}1m \u{202e}\t\"";
+        let line = json_line(&name).unwrap();
+        assert_eq!(line, r#""\u009b1m \u202e\t\"""#);
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), name);
     }
 
     #[test]

@@ -95,3 +95,34 @@ impl Meta {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed_at(seconds: i64, nanoseconds: u32) -> Meta {
+        let (time, ctime) = (Time::default(), Time { seconds, nanoseconds });
+        let (kind, mtime, atime) = (Kind::Regular, time, time);
+        let (mode, uid, gid, size, rdev, links, id) = (0o644, 1, 2, 3, 0, 1, (4, 5));
+        Meta { kind, mode, uid, gid, size, rdev, mtime, atime, ctime, links, id }
+    }
+
+    #[test]
+    fn a_file_is_still_if_nothing_of_it_moved() {
+        let before = changed_at(10, 0);
+        assert!(before.is_still(&before));
+        // Size and time of change can be set back; this cannot.
+        assert!(!before.is_still(&changed_at(10, 1)));
+        assert!(!before.is_still(&Meta { id: (4, 6), ..before }));
+        assert!(!before.is_still(&Meta { size: 4, ..before }));
+    }
+
+    #[test]
+    fn what_changed_about_when_it_was_copied_is_not_trusted() {
+        let copy = changed_at(10, 500);
+        assert!(changed_at(8, 499).is_older_than(&copy));
+        for (seconds, nanoseconds) in [(8, 500), (9, 0), (10, 500), (11, 0), (i64::MAX, 0)] {
+            assert!(!changed_at(seconds, nanoseconds).is_older_than(&copy));
+        }
+    }
+}

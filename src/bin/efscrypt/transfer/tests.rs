@@ -194,7 +194,7 @@ fn names_that_only_the_copy_has_are_counted() {
 #[test]
 fn a_full_store_takes_what_deleted_files_leave() {
     const PIECES: u64 = 2400;
-    let bench = Bench::on(MemoryDevice::limited(26 << 20));
+    let bench = Bench::on(MemoryDevice::limited(20 << 20));
     let store = bench.store.file_system();
     fill_scattered(&bench.path("old"), PIECES);
     assert_eq!(bench.import().failed, 0);
@@ -203,9 +203,8 @@ fn a_full_store_takes_what_deleted_files_leave() {
     assert_eq!(bench.import().replaced, 1);
     assert!(check(store).unwrap().orphans > 0, "nothing waits to be freed");
     fill_scattered(&bench.path("new"), PIECES);
-    let before = store.statfs().free;
     let imported = bench.import();
-    assert_eq!((imported.failed, imported.files), (0, 1), "{before} bytes were free");
+    assert_eq!((imported.failed, imported.files), (0, 1));
     while !store.maintain().unwrap() {}
     let report = check(store).unwrap();
     assert!(report.is_clean() && report.orphans == 0, "{report:?}");
