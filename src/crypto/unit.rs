@@ -223,10 +223,9 @@ impl DataKey {
     ) -> std::result::Result<(), usize> {
         #[cfg(target_arch = "x86_64")]
         if let Some(pass) = self.pass() {
-            return pass.open(tweak, units, |index, hash| {
-                let mut mac = [hash];
-                self.mac.finish(&mut mac);
-                ct_eq(&mac[0], &tags[index].mac)
+            return pass.open(tweak, units, |index, hashes| {
+                self.mac.finish(hashes);
+                verify(&tags[index..], hashes).map_err(|bad| index + bad)
             });
         }
         let mut macs = [[0u8; 16]; BATCH];
@@ -235,9 +234,7 @@ impl DataKey {
             *hash = self.mac.hash_unit(tweak.wrapping_add(index as u128), unit);
         }
         self.mac.finish(macs);
-        if let Some(bad) = tags.iter().zip(macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
-            return Err(bad);
-        }
+        verify(tags, macs)?;
         self.xts.decrypt_units(units, UNIT, tweak);
         Ok(())
     }
@@ -262,5 +259,13 @@ impl DataKey {
         tag: &[u8; 16],
     ) -> std::result::Result<(), AuthError> {
         self.inline.open(nonce, aad, buf, tag)
+    }
+}
+
+/// The index of the first unit whose MAC is not that of its tag; compared in constant time.
+fn verify(tags: &[UnitTag], macs: &[[u8; 16]]) -> std::result::Result<(), usize> {
+    match tags.iter().zip(macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
+        Some(bad) => Err(bad),
+        None => Ok(()),
     }
 }
