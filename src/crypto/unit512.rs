@@ -22,6 +22,8 @@ const STRIDE: usize = 512;
 /// Units that are verified together: two groups fit in the smallest cache.
 const GROUP: usize = 4;
 
+const _: () = assert!(TWEAK_BATCH.is_multiple_of(GROUP));
+
 /// What both directions need: the two keys, and the blocks around the ciphertext in every hash.
 pub(super) struct UnitPass<'a> {
     pub(super) xts: &'a Key,
@@ -39,8 +41,8 @@ impl UnitPass<'_> {
         unsafe { self.seal_all(first, plain, cipher, out) }
     }
 
-    /// Decrypts whole units, at most [`TWEAK_BATCH`], each after `verify` accepted its hash;
-    /// otherwise the error of `verify`. It is given some hashes, and the index of the first.
+    /// Decrypts whole units, each after `verify` accepted its hash; otherwise the error of `verify`.
+    /// It is given some hashes, and the index of the first.
     pub(super) fn open(
         &self,
         first: u128,
@@ -84,7 +86,6 @@ impl UnitPass<'_> {
     ) -> Result<(), usize> {
         let (units, _) = buf.as_chunks_mut::<UNIT>();
         let mut tweaks = [0u128; TWEAK_BATCH];
-        self.xts.encrypt_tweaks(first, &mut tweaks, units.len());
         let mut hashes = [[0u8; 16]; GROUP];
         for (index, (unit, hash)) in units.iter().zip(&mut hashes).enumerate() {
             *hash = self.hash_unit(self.start(first, index), unit);
@@ -92,8 +93,12 @@ impl UnitPass<'_> {
         for group in (0..units.len()).step_by(GROUP) {
             let verified = group..units.len().min(group + GROUP);
             verify(group, &mut hashes[..verified.len()])?;
+            if group.is_multiple_of(TWEAK_BATCH) {
+                let count = TWEAK_BATCH.min(units.len() - group);
+                self.xts.encrypt_tweaks(first.wrapping_add(group as u128), &mut tweaks, count);
+            }
             for (index, hash) in verified.zip(&mut hashes) {
-                let (lanes, next) = (first_lanes(tweaks[index]), index + GROUP);
+                let (lanes, next) = (first_lanes(tweaks[index % TWEAK_BATCH]), index + GROUP);
                 match units.get_disjoint_mut([index, next]) {
                     Ok([unit, next_unit]) => {
                         let start = self.start(first, next);
