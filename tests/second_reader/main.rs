@@ -187,6 +187,26 @@ fn a_rewrapped_store_is_read_under_its_new_keys() {
 }
 
 #[test]
+fn the_meta_key_alone_shows_names_and_no_contents() {
+    let (device, store) = create();
+    let fs = store.file_system();
+    let contents = b"contents of a small file, which are kept in the tree";
+    fs.write_file(b"/a name that META shows", &Default::default(), contents).unwrap();
+    fs.symlink(1, b"link", b"/the target of a link", &Default::default()).unwrap();
+    store.close().unwrap();
+    let image = device.to_vec();
+    let reader = Reader::open(&image, &unwrap).unwrap();
+    let shows = |text: &[u8]| reader.rows().any(|row| memchr::memmem::find(row, text).is_some());
+    assert!(shows(b"a name that META shows"));
+    for text in [&contents[..8], &contents[30..40], b"the target", b"of a link"] {
+        assert!(!shows(text), "{}", String::from_utf8_lossy(text));
+    }
+    let files = reader.files().unwrap();
+    assert_eq!(files[&b"/a name that META shows"[..]].contents, contents);
+    assert_eq!(files[&b"/link"[..]].contents, b"/the target of a link");
+}
+
+#[test]
 fn the_second_reader_refuses_what_was_changed() {
     let (device, store) = create();
     store.file_system().write_file(b"/file", &Default::default(), &bed::pattern(1, 9000)).unwrap();

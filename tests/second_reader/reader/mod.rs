@@ -101,6 +101,12 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Everything that the META key opens: keys and values of all rows.
+    pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        let rows = self.trees.values().flatten();
+        rows.flat_map(|(key, value)| [key.as_slice(), value.as_slice()])
+    }
+
     /// The store's name and tags: the properties, by name.
     pub fn properties(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let rows = self.trees[&STORE_TREE].range(vec![3]..vec![4]);
