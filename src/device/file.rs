@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+use super::writeback::Writeback;
 use super::{Device, end_of};
 use crate::error::{Error, Object, Result};
 use crate::limits::UNIT;
@@ -48,6 +49,7 @@ pub struct FileDevice {
     read_only: bool,
     len: AtomicU64,
     growth: Mutex<Growth>,
+    writeback: Writeback,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +136,8 @@ impl FileDevice {
                 .map_err(|error| failed("measure", error.into()))?,
         };
         let growth = Mutex::new(Growth { reserved: len..len });
-        Ok(FileDevice { file, kind, read_only, len: AtomicU64::new(len), growth })
+        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
+        Ok(FileDevice { file, kind, read_only, len, growth, writeback })
     }
 
     fn check_blank(&self) -> Result<()> {
@@ -228,7 +231,9 @@ impl Device for FileDevice {
             write_all_vectored(&self.file, bufs, offset, |batch, at| {
                 Ok(rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, batch, at))?)
             })
-        })
+        })?;
+        self.writeback.wrote(&self.file, offset..end);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {

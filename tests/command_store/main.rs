@@ -5,3 +5,4 @@
 mod bench;
 mod lifecycle;
 mod mistakes;
+mod transfer;

@@ -69,3 +69,13 @@ fn main() -> ExitCode {
         Err(failure) => failure.report(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_of_all_subcommands_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -18,7 +18,7 @@ use crate::unlock::KmsArgs;
 #[derive(Args)]
 pub struct StoreArgs {
     /// The store: a file or a block device
-    #[arg(value_name = "STORE")]
+    #[arg(id = "store", value_name = "STORE")]
     path: PathBuf,
 
     /// A pair bound to the store's keys when it was created; repeat for more

@@ -100,8 +100,8 @@ impl Place<'_> {
     /// Names, each with a NUL behind it.
     fn names(&self) -> io::Result<Vec<u8>> {
         let len = match self {
-            Place::Open(fd) => fs::flistxattr(fd, &mut [0u8; 0][..]),
-            Place::Path(path) => fs::llistxattr(&path[..], &mut [0u8; 0][..]),
+            Place::Open(fd) => fs::flistxattr_query(fd),
+            Place::Path(path) => fs::llistxattr_query(&path[..]),
         };
         match len {
             // Most files have none; some file systems never.

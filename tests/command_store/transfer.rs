@@ -1,0 +1,203 @@
+//! Trees go in and come out as they were.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, Timespec, Timestamps, XattrFlags};
+
+use crate::bench::Bench;
+
+/// What a copy must keep of one name. Names of one inode have the same first name.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    mode: u32,
+    owner: (u32, u32),
+    mtime: (i64, i64),
+    /// Of files and links; that of a directory is its file system's own.
+    size: u64,
+    contents: Vec<u8>,
+    first_name: PathBuf,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Everything below a directory.
+fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
+    let (mut found, mut left) = (BTreeMap::new(), vec![PathBuf::new()]);
+    let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    while let Some(path) = left.pop() {
+        let at = root.join(&path);
+        let meta = fs::symlink_metadata(&at).unwrap();
+        let kind = meta.file_type();
+        let mut contents = Vec::new();
+        if kind.is_dir() {
+            left.extend(fs::read_dir(&at).unwrap().map(|e| path.join(e.unwrap().file_name())));
+            left.sort_by(|a, b| b.cmp(a));
+        } else if kind.is_symlink() {
+            contents = fs::read_link(&at).unwrap().into_os_string().into_vec();
+        } else if kind.is_file() {
+            contents = fs::read(&at).unwrap();
+        }
+        let first_name = names.entry(meta.ino()).or_insert_with(|| path.clone()).clone();
+        let facts = Facts {
+            mode: meta.mode(),
+            owner: (meta.uid(), meta.gid()),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            size: if kind.is_dir() { 0 } else { meta.size() },
+            contents,
+            first_name,
+            xattrs: xattrs(&at),
+        };
+        found.insert(path, facts);
+    }
+    found
+}
+
+/// Attributes that users set; a file system without any has none.
+fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut names = vec![0; 4096];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let names = names[..len].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+    let value = |name: &[u8]| {
+        let mut value = vec![0; 65_536];
+        let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+        value[..len].to_vec()
+    };
+    let mut pairs: Vec<_> = names.map(|name| (name.to_vec(), value(name))).collect();
+    pairs.sort();
+    pairs
+}
+
+/// Sets attributes, and returns whether this file system has any.
+fn set_xattrs(path: &Path, pairs: &[(&str, &[u8])]) -> bool {
+    let set = |(name, value): &(&str, &[u8])| {
+        rustix::fs::setxattr(path, *name, value, XattrFlags::empty())
+    };
+    match pairs.iter().try_for_each(set) {
+        Ok(()) => true,
+        Err(rustix::io::Errno::OPNOTSUPP) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).unwrap();
+}
+
+/// A tree with one of everything. Returns whether it has extended attributes.
+fn plant(root: &Path) -> bool {
+    let name = |bytes: &[u8]| root.join("odd").join(OsStr::from_bytes(bytes));
+    fs::create_dir_all(root.join("a/b/c")).unwrap();
+    fs::create_dir_all(root.join("odd")).unwrap();
+    fs::create_dir(root.join("empty")).unwrap();
+    for len in [0, 1, 100, 2047, 2048, 2049, 4095, 4096, 4097, 70_000, 1 << 20] {
+        let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + len) as u8).collect();
+        fs::write(root.join(format!("a/b/{len}")), bytes).unwrap();
+    }
+    fs::write(name(b"\xff\xfe\n not text"), "x").unwrap();
+    fs::write(name(&[b'n'; 255]), "long").unwrap();
+    fs::hard_link(root.join("a/b/4097"), name(b"other name")).unwrap();
+    fs::hard_link(root.join("a/b/4097"), root.join("a/third name")).unwrap();
+    symlink("../a/b/100", name(b"link")).unwrap();
+    symlink("/nowhere/at/all", name(b"dangling")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, name(b"pipe"), Mode::RUSR).unwrap();
+    for (file, mode) in [("a/b/1", 0o4755), ("a/b/100", 0o000), ("a/b/0", 0o640)] {
+        fs::set_permissions(root.join(file), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let sparse = File::create(root.join("sparse")).unwrap();
+    sparse.write_all_at(b"in the middle", 40 << 20).unwrap();
+    sparse.set_len(64 << 20).unwrap();
+    let has = set_xattrs(&root.join("a/b/70000"), &[("user.one", b"1"), ("user.none", b"")])
+        && set_xattrs(&root.join("a/b/0"), &[("user.large", &[7; 3000])])
+        && set_xattrs(&root.join("empty"), &[("user.of a directory", b"\0\xff")]);
+    set_mtime(&root.join("a/b/0"), -5, 123_456_789);
+    set_mtime(&root.join("odd/link"), 4_000_000_000, 1);
+    set_mtime(&root.join("a"), 1, 999_999_999);
+    has
+}
+
+#[test]
+fn a_tree_comes_back_as_it_was() {
+    let bench = Bench::with_store();
+    let has_xattrs = plant(&bench.path("in"));
+    let before = facts(&bench.path("in"));
+    let imported = bench.json(&["import", "s", "in", "/from here", "--verify"]);
+    assert_eq!(imported["hard_links"], 2);
+    assert_eq!(imported["failed"], 0);
+    bench.ok(&["check", "s"]);
+    let exported = bench.json(&["export", "s", "out", "--from", "/from here", "--verify"]);
+    assert_eq!(exported["files"], imported["files"]);
+
+    let after = facts(&bench.path("out"));
+    for (path, facts) in &before {
+        assert_eq!(Some(facts), after.get(path), "{}", path.display());
+    }
+    assert_eq!(before.len(), after.len());
+    let kept = after.values().map(|facts| facts.xattrs.len()).sum::<usize>();
+    assert_eq!(kept, if has_xattrs { 4 } else { 0 });
+    let blocks = fs::metadata(bench.path("out/sparse")).unwrap().blocks();
+    assert!(blocks * 512 < 1 << 20, "the hole became {blocks} blocks");
+    assert!(fs::metadata(bench.path("s")).unwrap().len() < 32 << 20, "a hole takes space");
+}
+
+#[test]
+fn a_repeated_import_copies_what_changed() {
+    let bench = Bench::with_store();
+    let has_xattrs = plant(&bench.path("in"));
+    let first = bench.json(&["import", "s", "in"]);
+    let again = bench.json(&["import", "s", "in"]);
+    assert_eq!((again["files"].as_u64(), again["bytes"].as_u64()), (Some(0), Some(0)));
+    assert!(again["unchanged"].as_u64() >= first["files"].as_u64(), "{again}");
+
+    // Contents, permissions, attributes, a name that goes elsewhere, and another type.
+    fs::write(bench.path("in/a/b/2048"), "new").unwrap();
+    let mode = fs::Permissions::from_mode(0o444);
+    fs::set_permissions(bench.path("in/a/b/4096"), mode).unwrap();
+    set_xattrs(&bench.path("in/a/b/4096"), &[("user.new", b"value")]);
+    fs::remove_file(bench.path("in/odd/other name")).unwrap();
+    fs::write(bench.path("in/odd/other name"), "by itself").unwrap();
+    fs::remove_dir(bench.path("in/empty")).unwrap();
+    fs::write(bench.path("in/empty"), "a file now").unwrap();
+    let changed = bench.json(&["import", "s", "in", "--verify"]);
+    assert_eq!(changed["files"], 3, "{changed}");
+    bench.ok(&["export", "s", "out"]);
+    assert_eq!(facts(&bench.path("in")), facts(&bench.path("out")));
+    let new = xattrs(&bench.path("out/a/b/4096")).len();
+    assert_eq!(new, usize::from(has_xattrs));
+}
+
+#[test]
+fn a_difference_is_found() {
+    let bench = Bench::with_store();
+    fs::create_dir(bench.path("in")).unwrap();
+    fs::write(bench.path("in/f"), "some text").unwrap();
+    set_mtime(&bench.path("in/f"), 7, 0);
+    bench.ok(&["import", "s", "in"]);
+    // The same size and time: only --verify looks at the bytes.
+    fs::write(bench.path("in/f"), "SOME TEXT").unwrap();
+    set_mtime(&bench.path("in/f"), 7, 0);
+    bench.ok(&["import", "s", "in"]);
+    let (code, message) = bench.fail(&["import", "s", "in", "--verify"]);
+    assert_eq!(code, 90, "{message}");
+    assert!(message.contains("in/f") && message.contains("contents"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_replaced_is_left_and_told() {
+    let bench = Bench::with_store();
+    fs::create_dir_all(bench.path("in/d/below")).unwrap();
+    fs::write(bench.path("in/other"), "x").unwrap();
+    bench.ok(&["import", "s", "in"]);
+    fs::remove_dir_all(bench.path("in/d")).unwrap();
+    fs::write(bench.path("in/d"), "a file").unwrap();
+    let (code, message) = bench.fail(&["import", "s", "in"]);
+    assert_eq!(code, 15, "{message}");
+    assert!(message.contains("in/d"), "{message}");
+    assert!(bench.ok(&["ls", "s", "/d"]).contains("below"));
+}
