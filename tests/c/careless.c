@@ -65,6 +65,13 @@ static efscrypt_provider *providers(void)
     REFUSED(efscrypt_provider_create("\xff", &ops, NULL, &provider, NULL));
     bad.size = sizeof ops - 1;
     REFUSED(efscrypt_provider_create("lying", &bad, NULL, &provider, NULL));
+    /* Not even room for the rest. */
+    size_t *size = (size_t *)malloc(sizeof *size);
+    if (size == NULL)
+        exit(7);
+    *size = sizeof *size;
+    REFUSED(efscrypt_provider_create("lying", (efscrypt_provider_ops *)(void *)size, NULL, &provider, NULL));
+    free(size);
     bad = ops;
     bad.wrap = NULL;
     REFUSED(efscrypt_provider_create("lying", &bad, NULL, &provider, NULL));
