@@ -299,7 +299,6 @@ impl ErrorKind {
         ErrorKind::BadHandle,
         ErrorKind::NotSupported,
         ErrorKind::Loop,
-        ErrorKind::NotSync,
         ErrorKind::ReadOnly,
         ErrorKind::NotSync,
         ErrorKind::NoSpace,

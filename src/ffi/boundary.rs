@@ -35,6 +35,24 @@ pub(super) unsafe fn object<'a, T>(pointer: *const T, what: &'static str) -> Res
     unsafe { pointer.as_ref() }.ok_or(Error::InvalidArgument(what))
 }
 
+/// A structure of the caller's that begins with its own size; `None` for NULL.
+///
+/// # Safety
+/// The pointer is NULL, or points to a size and to as many bytes as that says, which outlive `'a`.
+pub(super) unsafe fn sized<'a, T>(pointer: *const T, what: &'static str) -> Result<Option<&'a T>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // Before the size is known there may be less than a `T`.
+    // SAFETY: as the caller promises, the size can be read; `T` begins with it.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    if size < size_of::<T>() {
+        return Err(Error::InvalidArgument(what));
+    }
+    // SAFETY: as the caller promises, all bytes of a `T` are there.
+    Ok(unsafe { pointer.as_ref() })
+}
+
 /// Where a result goes.
 pub(super) fn out<T>(pointer: *mut T) -> Result<NonNull<T>> {
     NonNull::new(pointer).ok_or(Error::InvalidArgument("an output pointer is NULL"))

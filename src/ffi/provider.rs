@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use super::boundary::{give, guard, out, take};
+use super::boundary::{give, guard, out, sized, take};
 use super::bytes::text;
 #[cfg(feature = "local-kms")]
 use super::bytes::{bytes, path};
@@ -139,11 +139,9 @@ pub unsafe extern "C" fn efscrypt_provider_create(
         let provider = out(provider)?;
         // SAFETY: as the caller promises.
         let name = unsafe { text(name)? }.to_owned();
-        // SAFETY: as the caller promises, at least the size can be read.
-        let ops = unsafe { ops.as_ref() }.ok_or(Error::InvalidArgument("ops is NULL"))?;
-        if ops.size < size_of::<efscrypt_provider_ops>() {
-            return Err(Error::InvalidArgument("ops has not the size of this version"));
-        }
+        // SAFETY: as the caller promises.
+        let ops = unsafe { sized(ops, "ops has not the size of this version")? };
+        let ops = ops.ok_or(Error::InvalidArgument("ops is NULL"))?;
         if ops.wrap.is_none() || ops.unwrap.is_none() {
             return Err(Error::InvalidArgument("a provider needs wrap and unwrap"));
         }

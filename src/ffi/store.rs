@@ -3,12 +3,12 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use super::boundary::{give, guard, object, out, take};
+use super::boundary::{give, guard, object, out, sized, take};
 use super::bytes::{path, text};
 use super::error::{efscrypt_error, efscrypt_status};
 use super::provider::efscrypt_provider;
 use crate::device::FileDevice;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::{DataAccess, Providers, Store, StoreOptions};
 
 /// An open store.
@@ -41,10 +41,8 @@ pub struct efscrypt_options {
 unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOptions> {
     let mut options = StoreOptions::default();
     // SAFETY: as the caller promises.
-    let Some(given) = (unsafe { pointer.as_ref() }) else { return Ok(options) };
-    if given.size < size_of::<efscrypt_options>() {
-        return Err(Error::InvalidArgument("options has not the size of this version"));
-    }
+    let given = unsafe { sized(pointer, "options has not the size of this version")? };
+    let Some(given) = given else { return Ok(options) };
     if given.cache_bytes != 0 {
         options.engine.cache_bytes = given.cache_bytes;
     }
