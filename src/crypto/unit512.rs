@@ -41,7 +41,7 @@ impl UnitPass<'_> {
         unsafe { self.seal_all(first, plain, cipher, out) }
     }
 
-    /// Decrypts whole units, each after `verify` accepted its hash; otherwise the error of `verify`.
+    /// Decrypts whole units, each after `verify` accepted its hash; otherwise its error.
     /// It is given some hashes, and the index of the first.
     pub(super) fn open(
         &self,
