@@ -47,7 +47,7 @@ const UNSAFE_PLACES: &[&str] = &[
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 800;
 const MAX_FUNCTION_LINES: usize = 70;
-const MAX_TEST_LINES: usize = 170;
+const MAX_TEST_LINES: usize = 120;
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|row| row.0 == module).map(|row| row.1)
@@ -337,8 +337,8 @@ mod tests {
         let test = |lines: usize| format!("#[cfg(test)] mod tests {{ {} }}", function(lines));
         assert_eq!(count(function_length, "src/error.rs", &function(71)), 1);
         assert_eq!(count(function_length, "src/error.rs", &function(70)), 0);
-        assert_eq!(count(function_length, "src/error.rs", &test(171)), 1);
-        assert_eq!(count(function_length, "src/error.rs", &test(170)), 0);
+        assert_eq!(count(function_length, "src/error.rs", &test(121)), 1);
+        assert_eq!(count(function_length, "src/error.rs", &test(120)), 0);
         assert_eq!(count(function_length, "src/error.rs", "let f: fn() = g; {\n}"), 0);
     }
 
