@@ -24,6 +24,8 @@ mod commit;
 mod engine;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
+#[cfg(any(test, feature = "sim"))]
+mod forge;
 mod queue;
 mod recovery;
 mod run;
@@ -33,6 +35,8 @@ pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
 pub use fixed::{fixed_keys, fixed_unlock};
+#[cfg(any(test, feature = "sim"))]
+pub use forge::{Forge, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
