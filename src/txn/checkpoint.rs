@@ -95,7 +95,7 @@ impl Engine {
             }
             _ => {}
         }
-        let result = self.write_picture(self.superblock(), reason);
+        let result = self.whole(|| self.write_picture(self.superblock(), reason));
         let superblock = self.or_poison(result)?;
         *self.committed.write() = superblock;
         Ok(())
