@@ -117,8 +117,10 @@ pub struct SuperblockBody {
     pub created: U64,
     /// Transactions of the first record of the log that the checkpoint holds already.
     pub log_applied: U64,
+    /// No inode number at or above this was ever given out.
+    pub next_ino: U64,
     /// Zero; later features.
-    pub reserved: [u8; 496],
+    pub reserved: [u8; 488],
     /// Highest level of the space map.
     pub space: [SpaceEntry; SPACE_ROOTS],
 }

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::numbers::Numbers;
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -83,6 +84,7 @@ pub struct Engine {
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
     pub(super) reserve: usize,
+    pub(super) numbers: Numbers,
     recovery: Recovery,
     epoch: u64,
 }
@@ -198,6 +200,7 @@ impl Engine {
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
         let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
         let epoch = body.epoch.get();
+        let numbers = Numbers::new(body.next_ino.get());
         Ok(Engine {
             device,
             sealer,
@@ -213,6 +216,7 @@ impl Engine {
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
+            numbers,
             recovery,
             epoch,
         })

@@ -25,6 +25,7 @@ mod commit;
 mod engine;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
+mod numbers;
 mod queue;
 mod recovery;
 mod run;
