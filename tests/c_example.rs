@@ -1,5 +1,5 @@
 //! C programs, compiled against the header and the shared library, as C11 and as C++17, and run:
-//! the example, and a caller that does everything wrong.
+//! the example, one that uses every verb, and a caller that does everything wrong.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,6 +60,13 @@ fn run(source: &str) -> Vec<String> {
 fn quickstart_compiles_without_warnings_and_runs() {
     for text in run("examples/c/quickstart.c") {
         assert!(text.contains("read back 22 bytes"), "{text}");
+    }
+}
+
+#[test]
+fn every_verb_works_from_c() {
+    for text in run("tests/c/verbs.c") {
+        assert!(text.ends_with("all verbs work\n"), "{text}");
     }
 }
 

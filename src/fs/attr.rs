@@ -232,6 +232,10 @@ impl FileSystem {
     /// second or more; [`Error::Stale`]; for a size those of truncating.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
         set.check()?;
+        self.with_room(|| self.try_setattr(ino, set))
+    }
+
+    fn try_setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;

@@ -174,6 +174,16 @@ impl FileSystem {
         node: &Node<'_>,
         accept: impl Fn(&InodeRow) -> bool,
     ) -> Result<Created> {
+        self.with_room(|| self.try_make(dir, name, node, &accept))
+    }
+
+    fn try_make(
+        &self,
+        dir: u64,
+        name: &[u8],
+        node: &Node<'_>,
+        accept: impl Fn(&InodeRow) -> bool,
+    ) -> Result<Created> {
         check_new_name(name)?;
         #[expect(clippy::needless_late_init, reason = "declared before the draft that borrows it")]
         let inode;
@@ -188,7 +198,7 @@ impl FileSystem {
                 return self.existing(&before, dir, target.ino, accept);
             }
         };
-        inode = self.new_inode();
+        inode = self.new_inode()?;
         let ino = inode.ino();
         let row = new_row(&draft, dir, &before, node);
         draft.add(&inode, row)?;

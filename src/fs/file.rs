@@ -51,7 +51,7 @@ impl FileSystem {
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, offset, bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.with_room(|| self.change_contents(ino, work))?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -63,7 +63,7 @@ impl FileSystem {
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, row.size.get(), bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.with_room(|| self.change_contents(ino, work))?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -92,7 +92,7 @@ impl FileSystem {
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.punch_hole(ino, row, offset, len, finish)
         };
-        Ok(self.change_contents(ino, work)?.1)
+        Ok(self.with_room(|| self.change_contents(ino, work))?.1)
     }
 
     /// The first byte at or after `offset` that is not in a hole; `None` where only a hole, or

@@ -31,6 +31,10 @@ impl FileSystem {
     /// [`Error::Exists`], and those of [`FileSystem::create`].
     pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Linked> {
         check_new_name(name)?;
+        self.with_room(|| self.try_link(ino, dir, name))
+    }
+
+    fn try_link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Linked> {
         let (inode, parent) = (self.inodes.get(ino), self.inodes.get(dir));
         let mut draft = self.draft(&[&inode, &parent])?;
         let (old, before) = (*draft.row(ino)?, *draft.row(dir)?);

@@ -17,7 +17,8 @@
 //! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.
 //!    It is freed when nobody has it open: nothing else may bring it back.
 //! 5. Change attributes and generations are `epoch << 40 | n` with `n` counting up: none is
-//!    issued twice, also after a crash, because the epoch rises at each open for writing.
+//!    issued twice, also after a crash, because the epoch rises at each open for writing. Inode
+//!    numbers are not either: what was ever given out stays below what the superblock promises.
 
 mod attr;
 mod create;

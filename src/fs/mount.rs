@@ -70,8 +70,6 @@ pub struct FileSystem {
     /// Held by a rename that moves a directory to another one: nobody else changes what is above
     /// what.
     pub(in crate::fs) moves: Mutex<()>,
-    /// The next inode number.
-    next_ino: AtomicU64,
     /// Change numbers issued in this epoch.
     changes: AtomicU64,
 }
@@ -102,6 +100,7 @@ impl FileSystem {
             Some(_) => return Err(NO_ROOT),
             None => 0,
         };
+        engine.raise_ino(last);
         let fs = FileSystem {
             inodes: InodeTable::new(options.inode_cache),
             names: NameCache::new(options.name_cache),
@@ -109,7 +108,6 @@ impl FileSystem {
             hasher,
             handle_mac,
             moves: Mutex::new(()),
-            next_ino: AtomicU64::new(last + 1),
             changes: AtomicU64::new(0),
             engine,
             tree,
@@ -134,7 +132,7 @@ impl FileSystem {
         if rows {
             return Err(NO_ROOT);
         }
-        let root = self.new_inode();
+        let root = self.inodes.get(ROOT_INO);
         let mut draft = self.draft(&[])?;
         let mut row = InodeRow::new_zeroed();
         let mode = FileType::Directory.mode_bits() | (self.options.root_mode & 0o7777);
@@ -152,9 +150,9 @@ impl FileSystem {
         Ok(())
     }
 
-    /// An inode of a number that was never used in this epoch.
-    pub(in crate::fs) fn new_inode(&self) -> Arc<super::inode::Inode> {
-        self.inodes.get(self.next_ino.fetch_add(1, Ordering::Relaxed))
+    /// An inode of a number that was never used before.
+    pub(in crate::fs) fn new_inode(&self) -> Result<Arc<super::inode::Inode>> {
+        Ok(self.inodes.get(self.engine.new_ino()?))
     }
 
     /// A number that no change or generation had before.

@@ -64,12 +64,14 @@ impl FileSystem {
             return Err(Error::InvalidArgument("\".\" and \"..\" are not renamed"));
         }
         let (old, new) = (End { dir: from, name }, End { dir: to, name: new_name });
-        let mut stale = None;
-        loop {
-            if let Some(done) = self.try_rename(old, new, mode, &mut stale)? {
-                return Ok(done);
+        self.with_room(|| {
+            let mut stale = None;
+            loop {
+                if let Some(done) = self.try_rename(old, new, mode, &mut stale)? {
+                    return Ok(done);
+                }
             }
-        }
+        })
     }
 
     /// One attempt; `None` where a name changed between the look and the locks.

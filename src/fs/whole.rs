@@ -1,7 +1,7 @@
 //! The file system as a whole: durability, space, upkeep, caches.
 
 use super::FileSystem;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{MAX_FILE_SIZE, MAX_LINKS, MAX_NAME_LEN, UNIT};
 
 /// Transactions that one call of [`FileSystem::maintain`] spends on orphans.
@@ -58,6 +58,26 @@ impl FileSystem {
         let done = self.reap(REAP_STEPS)?;
         self.engine.checkpoint()?;
         Ok(done)
+    }
+
+    /// Runs an operation that holds nothing yet, and where space was short, once more after freeing
+    /// what removed files still hold and what was reserved for later writes: both count as free.
+    pub(in crate::fs) fn with_room<T>(
+        &self,
+        mut operation: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        match operation() {
+            Err(Error::NoSpace) if self.make_room() => operation(),
+            answer => answer,
+        }
+    }
+
+    /// Frees some of what nobody needs; returns whether there was any.
+    fn make_room(&self) -> bool {
+        let before = self.engine.usage().used;
+        // A failure shows by what it did not free.
+        let _left = self.reap(REAP_STEPS);
+        self.data.rest_all() || self.engine.usage().used < before
     }
 
     /// Forgets names and inodes that nobody uses; names are wiped. They are read again when they

@@ -79,6 +79,10 @@ impl FileSystem {
         if value.len() > MAX_XATTR_LEN {
             return Err(Error::FileTooLarge);
         }
+        self.with_room(|| self.try_set_xattr(ino, name, value, mode))
+    }
+
+    fn try_set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;

@@ -32,6 +32,10 @@ pub(super) enum Reason {
     Epoch(u64, LogTail),
     /// Replay goes on behind this many transactions of the record at the tail.
     Replay(u64),
+    /// An inode number is needed that no superblock promises yet.
+    Number(u64),
+    /// Nothing changes any more.
+    Last,
     /// Other key slots.
     Keys(Box<[KeySlot; KEY_SLOTS]>),
 }
@@ -65,6 +69,14 @@ impl Engine {
         self.write_checkpoint(self.checkpointing.lock(), Reason::Durability(lsn))
     }
 
+    /// As [`Engine::checkpoint`], as the last of this open: nothing may change afterwards.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&self) -> Result<()> {
+        self.checkpoint_with(Reason::Last)
+    }
+
     /// Writes a checkpoint for a reason of its own.
     pub(super) fn checkpoint_with(&self, reason: Reason) -> Result<()> {
         self.write_checkpoint(self.checkpointing.lock(), reason)
@@ -90,12 +102,15 @@ impl Engine {
         let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
         match &reason {
             Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),
-            Reason::Changes if idle() && self.queue.durable() == self.queue.appended() => {
+            Reason::Number(number) if self.numbers.covers(*number) => return Ok(()),
+            Reason::Changes | Reason::Last
+                if idle() && self.queue.durable() == self.queue.appended() =>
+            {
                 return Ok(());
             }
             _ => {}
         }
-        let result = self.write_picture(self.superblock(), reason);
+        let result = self.whole(|| self.write_picture(self.superblock(), reason));
         let superblock = self.or_poison(result)?;
         *self.committed.write() = superblock;
         Ok(())
@@ -112,6 +127,10 @@ impl Engine {
 
         next.body.log_applied = U64::ZERO;
         let mut tail = self.queue.hold(picture.last);
+        let promise = match reason {
+            Reason::Last => self.numbers.last_promise(),
+            _ => self.numbers.promise(),
+        };
         match reason {
             Reason::Epoch(epoch, first) => {
                 next.body.epoch = U64::new(epoch);
@@ -119,8 +138,9 @@ impl Engine {
             }
             Reason::Keys(slots) => next.keys = *slots,
             Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
-            Reason::Changes | Reason::Durability(_) => {}
+            Reason::Changes | Reason::Durability(_) | Reason::Number(_) | Reason::Last => {}
         }
+        next.body.next_ino = U64::new(promise);
         next.header.generation = U64::new(picture.trees.generation());
         next.body.root = root;
         next.body.space = space;
@@ -131,6 +151,7 @@ impl Engine {
         next.body.log_tag = tail.tag;
         write_superblock(&*self.device, &self.sealer, &next)?;
         self.flush()?;
+        self.numbers.promised(promise);
         self.publish(picture, &tail)?;
         Ok(next)
     }

@@ -47,10 +47,12 @@ impl Engine {
     fn try_commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
         self.healthy()?;
         let _writer = self.writer.lock();
-        self.prepare(edits, class)?;
-        let applied = self.apply(edits);
-        self.or_poison(applied)?;
-        Ok(self.queue.append(edits.encode()))
+        self.whole(|| {
+            self.prepare(edits, class)?;
+            let applied = self.apply(edits);
+            self.or_poison(applied)?;
+            Ok(self.queue.append(edits.encode()))
+        })
     }
 
     /// Everything of a transaction that can fail. The caller holds the writer lock.

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::numbers::Numbers;
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -83,6 +84,7 @@ pub struct Engine {
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
     pub(super) reserve: usize,
+    pub(super) numbers: Numbers,
     recovery: Recovery,
     epoch: u64,
 }
@@ -142,12 +144,12 @@ impl Engine {
         let (meta, rng) = unlock(&newest)?;
         // The same generation stands in both places: the second serves where the first is damaged.
         let generation = newest.header.generation;
-        let mut opened = Sealer::open_superblock(&meta, newest);
+        let mut opened = Sealer::open_superblock(meta.get()?, newest);
         if opened.is_err()
             && let Some(twin) = slots.next()
             && twin.header.generation == generation
         {
-            opened = Sealer::open_superblock(&meta, twin);
+            opened = Sealer::open_superblock(meta.get()?, twin);
         }
         let superblock = opened?;
         if superblock.header.ro_compat.get() != 0 && !options.read_only {
@@ -201,6 +203,7 @@ impl Engine {
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
         let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
         let epoch = body.epoch.get();
+        let numbers = Numbers::new(body.next_ino.get());
         Ok(Engine {
             device,
             sealer,
@@ -216,6 +219,7 @@ impl Engine {
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
+            numbers,
             recovery,
             epoch,
         })
@@ -310,18 +314,18 @@ impl Engine {
     /// # Errors
     /// Those of the device, which poison the store: the transaction may or may not be durable.
     pub fn sync(&self, lsn: Lsn) -> Result<()> {
+        self.sealer.check_process()?;
         loop {
             match self.queue.turn(lsn, &self.ring, || self.healthy())? {
                 Turn::Done => return Ok(()),
                 Turn::Checkpoint => self.checkpoint_for(lsn)?,
                 Turn::Lead(bytes, last) => {
+                    let mut lead = Lead { engine: self, last, tail: None };
                     let written = self.queue.write(&self.ring, &bytes).and_then(|tail| {
                         self.flush()?;
                         Ok(tail)
                     });
-                    let result = self.or_poison(written);
-                    self.queue.led(last, result.as_ref().ok().copied());
-                    result?;
+                    lead.tail = Some(self.or_poison(written)?);
                 }
             }
         }
@@ -341,8 +345,9 @@ impl Engine {
         self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)))
     }
 
-    /// Refuses to go on once the engine is poisoned.
+    /// Refuses to go on once the engine is poisoned, and in a forked child.
     pub(super) fn healthy(&self) -> Result<()> {
+        self.sealer.check_process()?;
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
             None => Ok(()),
@@ -352,10 +357,50 @@ impl Engine {
     /// Poisons the engine if `result` is a failure: what is on the device is no longer known.
     pub(super) fn or_poison<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.poison.get_or_init(|| error.to_string().into());
-            self.queue.wake();
+            self.poison(&error.to_string());
         }
         result
+    }
+
+    /// Refuses changes from now on, for a cause: what is in memory or on the device is not known
+    /// to be whole. The first cause stays.
+    pub fn poison(&self, cause: &str) {
+        self.poison.get_or_init(|| cause.into());
+        self.queue.wake();
+    }
+
+    /// Runs work that must not end halfway: a panic in it poisons the engine.
+    pub(super) fn whole<T>(&self, work: impl FnOnce() -> T) -> T {
+        let unfinished = Unfinished(self);
+        let result = work();
+        std::mem::forget(unfinished);
+        result
+    }
+}
+
+/// Work under way; dropped, it ended by a panic.
+struct Unfinished<'a>(&'a Engine);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.poison("a panic in the middle of a change");
+    }
+}
+
+/// A leader's turn. However it ends, others go on; unless it made its transactions durable, they
+/// find the engine poisoned: the bytes that it took out of the queue are lost.
+struct Lead<'a> {
+    engine: &'a Engine,
+    last: Lsn,
+    tail: Option<LogTail>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if self.tail.is_none() {
+            self.engine.poison("a panic while the log was written");
+        }
+        self.engine.queue.led(self.last, self.tail);
     }
 }
 

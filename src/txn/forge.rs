@@ -34,7 +34,7 @@ impl Forge {
         let (keys, rng) = fixed_unlock(1)?;
         let newest = read_ring(&*device)?.into_iter().next().ok_or(Error::NotAStore)?;
         let store_id = newest.header.store_id;
-        let superblock = Sealer::open_superblock(&keys, newest)?;
+        let superblock = Sealer::open_superblock(keys.get()?, newest)?;
         Ok(Forge { device, sealer: Arc::new(Sealer::new(store_id, rng, keys)), superblock })
     }
 

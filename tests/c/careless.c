@@ -32,9 +32,9 @@ enum lie { HONEST, LONG_BLOB, EMPTY_BLOB, STRANGE_STATUS, OTHER_KEY };
 static enum lie lie;
 
 static uint32_t wrap(void *userdata, const char *key, const uint8_t *context, size_t context_len,
-                     const uint8_t *secret, uint8_t *blob, size_t *blob_len)
+                     const uint8_t *secret, uint8_t *blob, size_t *blob_len, char *id)
 {
-    (void)userdata, (void)key, (void)context, (void)context_len;
+    (void)userdata, (void)key, (void)context, (void)context_len, (void)id;
     if (lie == STRANGE_STATUS)
         return 123456;
     for (int i = 0; i < 32; i++)
@@ -101,9 +101,11 @@ static efscrypt_store *stores(const char *file, efscrypt_provider *keys)
     REFUSED(efscrypt_store_create(file, &options, keys, "k", keys, "k", NULL, NULL));
     REFUSED(efscrypt_store_create(file, &options, keys, "", keys, "k", &store, NULL));
     lie = LONG_BLOB;
-    IS(KEY_DENIED, efscrypt_store_create(file, &options, keys, "k", keys, "k", &store, NULL));
+    REFUSED(efscrypt_store_create(file, &options, keys, "k", keys, "k", &store, NULL));
     lie = EMPTY_BLOB;
     REFUSED(efscrypt_store_create(file, &options, keys, "k", keys, "k", &store, NULL));
+    lie = OTHER_KEY;
+    IS(WRONG_KEY, efscrypt_store_create(file, &options, keys, "k", keys, "k", &store, NULL));
     lie = STRANGE_STATUS;
     IS(KEY_DENIED, efscrypt_store_create(file, &options, keys, "k", keys, "k", &store, NULL));
     lie = HONEST;
@@ -130,65 +132,115 @@ static efscrypt_store *stores(const char *file, efscrypt_provider *keys)
     return store;
 }
 
+static efscrypt_status create(efscrypt_store *store, uint64_t dir, const void *name, size_t len,
+                              efscrypt_created *made)
+{
+    return efscrypt_fs_create(store, dir, (const uint8_t *)name, len, NULL, EFSCRYPT_CREATE_GUARDED,
+                              NULL, made, NULL);
+}
+
 static void names(efscrypt_store *store)
 {
     const uint64_t root = EFSCRYPT_ROOT;
     char longest[300];
-    efscrypt_attr attr, before;
+    efscrypt_created made, before;
+    efscrypt_set_attr set;
     memset(longest, 'n', sizeof longest);
-    memset(&attr, 0xee, sizeof attr);
-    before = attr;
-    REFUSED(efscrypt_fs_create(NULL, root, bytes("a"), 1, 0600, &attr, NULL));
-    REFUSED(efscrypt_fs_create(store, root, NULL, 1, 0600, &attr, NULL));
-    REFUSED(efscrypt_fs_create(store, root, NULL, 0, 0600, &attr, NULL));
-    REFUSED(efscrypt_fs_create(store, root, bytes("a"), SIZE_MAX, 0600, &attr, NULL));
-    REFUSED(efscrypt_fs_create(store, root, bytes("a/b"), 3, 0600, &attr, NULL));
-    REFUSED(efscrypt_fs_create(store, root, bytes("a\0b"), 3, 0600, &attr, NULL));
-    IS(NAME_TOO_LONG, efscrypt_fs_create(store, root, bytes(longest), 256, 0600, &attr, NULL));
-    IS(EXISTS, efscrypt_fs_create(store, root, bytes(".."), 2, 0600, &attr, NULL));
-    IS(STALE, efscrypt_fs_create(store, 0, bytes("a"), 1, 0600, &attr, NULL));
-    IS(STALE, efscrypt_fs_mkdir(store, UINT64_MAX, bytes("a"), 1, 0700, &attr, NULL));
-    IS(STALE, efscrypt_fs_getattr(store, 4711, &attr, NULL));
-    REFUSED(efscrypt_fs_getattr(NULL, root, &attr, NULL));
-    IS(NOT_FOUND, efscrypt_fs_lookup(store, root, bytes("a"), 1, &attr, NULL));
-    IS(NOT_FOUND, efscrypt_fs_unlink(store, root, bytes("a"), 1, NULL));
-    REFUSED(efscrypt_fs_unlink(NULL, root, bytes("a"), 1, NULL));
-    IS(NOT_FOUND, efscrypt_fs_rmdir(store, root, bytes("a"), 1, NULL));
-    REFUSED(efscrypt_fs_rename(store, root, NULL, 1, root, bytes("b"), 1, NULL));
-    REFUSED(efscrypt_fs_readdir(store, root, 0, NULL, NULL, NULL));
-    if (memcmp(&attr, &before, sizeof attr) != 0)
+    memset(&made, 0xee, sizeof made);
+    before = made;
+    REFUSED(create(NULL, root, "a", 1, &made));
+    REFUSED(create(store, root, NULL, 1, &made));
+    REFUSED(create(store, root, NULL, 0, &made));
+    REFUSED(create(store, root, "a", SIZE_MAX, &made));
+    REFUSED(create(store, root, "a/b", 3, &made));
+    REFUSED(create(store, root, "a\0b", 3, &made));
+    IS(NAME_TOO_LONG, create(store, root, longest, 256, &made));
+    IS(EXISTS, create(store, root, "..", 2, &made));
+    IS(STALE, create(store, 0, "a", 1, &made));
+    REFUSED(efscrypt_fs_create(store, root, bytes("a"), 1, NULL, 99, NULL, &made, NULL));
+    memset(&set, 0, sizeof set);
+    REFUSED(efscrypt_fs_create(store, root, bytes("a"), 1, &set, 0, NULL, &made, NULL));
+    set.size = sizeof set;
+    set.valid = UINT32_MAX;
+    REFUSED(efscrypt_fs_create(store, root, bytes("a"), 1, &set, 0, NULL, &made, NULL));
+    REFUSED(efscrypt_fs_setattr(store, root, &set, NULL, NULL));
+    REFUSED(efscrypt_fs_setattr(store, root, NULL, NULL, NULL));
+    IS(STALE, efscrypt_fs_mkdir(store, UINT64_MAX, bytes("a"), 1, NULL, &made, NULL));
+    REFUSED(efscrypt_fs_symlink(store, root, bytes("a"), 1, NULL, 1, NULL, &made, NULL));
+    REFUSED(efscrypt_fs_symlink(store, root, bytes("a"), 1, NULL, 0, NULL, &made, NULL));
+    REFUSED(efscrypt_fs_mknod(store, root, bytes("a"), 1, 0100000, 0, NULL, &made, NULL));
+    REFUSED(efscrypt_fs_mknod(store, root, bytes("a"), 1, 0, 0, NULL, &made, NULL));
+    IS(IS_DIRECTORY, efscrypt_fs_link(store, root, root, bytes("a"), 1, NULL, NULL, NULL));
+    IS(STALE, efscrypt_fs_getattr(store, 4711, &made.attr, NULL));
+    REFUSED(efscrypt_fs_getattr(NULL, root, &made.attr, NULL));
+    IS(NOT_FOUND, efscrypt_fs_lookup(store, root, bytes("a"), 1, &made.attr, NULL));
+    IS(NOT_FOUND, efscrypt_fs_unlink(store, root, bytes("a"), 1, NULL, NULL));
+    REFUSED(efscrypt_fs_unlink(NULL, root, bytes("a"), 1, NULL, NULL));
+    IS(NOT_FOUND, efscrypt_fs_rmdir(store, root, bytes("a"), 1, NULL, NULL));
+    REFUSED(efscrypt_fs_rename(store, root, NULL, 1, root, bytes("b"), 1, 0, NULL, NULL, NULL));
+    REFUSED(efscrypt_fs_rename(store, root, bytes("a"), 1, root, bytes("b"), 1, 99, NULL, NULL, NULL));
+    REFUSED(efscrypt_fs_readdir(store, root, 0, NULL, NULL, NULL, NULL));
+    REFUSED(efscrypt_fs_readdir_plus(store, root, 0, NULL, NULL, NULL, NULL));
+    if (memcmp(&made, &before, sizeof made) != 0)
         exit(3);
+}
+
+static void handles(efscrypt_store *store)
+{
+    efscrypt_handle handle;
+    uint8_t junk[64];
+    memset(junk, 0xee, sizeof junk);
+    REFUSED(efscrypt_fs_handle(store, EFSCRYPT_ROOT, NULL, NULL));
+    REFUSED(efscrypt_fs_handle(NULL, EFSCRYPT_ROOT, &handle, NULL));
+    IS(STALE, efscrypt_fs_handle(store, 4711, &handle, NULL));
+    REFUSED(efscrypt_fs_by_handle(store, NULL, 48, NULL, NULL));
+    REFUSED(efscrypt_fs_by_handle(store, junk, SIZE_MAX, NULL, NULL));
+    IS(BAD_HANDLE, efscrypt_fs_by_handle(store, NULL, 0, NULL, NULL));
+    for (size_t len = 0; len <= sizeof junk; len++)
+        IS(BAD_HANDLE, efscrypt_fs_by_handle(store, junk, len, NULL, NULL));
+    REFUSED(efscrypt_fs_statfs(store, NULL, NULL));
+    REFUSED(efscrypt_store_maintain(NULL, NULL, NULL));
+    REFUSED(efscrypt_store_write_verifier(store, NULL, NULL));
+    REFUSED(efscrypt_provider_audit(NULL, "/nonexistent/log", NULL, NULL, NULL));
+    REFUSED(efscrypt_audit_verify(NULL, NULL, NULL));
+    REFUSED(efscrypt_fs_close(store, EFSCRYPT_ROOT, NULL));
 }
 
 static void contents(efscrypt_store *store)
 {
-    efscrypt_attr file;
+    efscrypt_created made;
     efscrypt_error error;
-    uint8_t buf[16];
+    uint8_t buf[16] = {0};
     size_t done = 77;
-    IS(OK, efscrypt_fs_create(store, EFSCRYPT_ROOT, bytes("file"), 4, 0600, &file, NULL));
-    REFUSED(efscrypt_fs_write(NULL, file.ino, 0, buf, 1, NULL));
-    REFUSED(efscrypt_fs_write(store, file.ino, 0, NULL, 1, NULL));
-    REFUSED(efscrypt_fs_write(store, file.ino, 0, buf, SIZE_MAX, NULL));
-    IS(FILE_TOO_LARGE, efscrypt_fs_write(store, file.ino, UINT64_MAX, bytes("x"), 1, NULL));
-    IS(IS_DIRECTORY, efscrypt_fs_write(store, EFSCRYPT_ROOT, 0, bytes("x"), 1, NULL));
-    REFUSED(efscrypt_fs_read(store, file.ino, 0, NULL, 1, &done, NULL));
-    REFUSED(efscrypt_fs_read(store, file.ino, 0, buf, SIZE_MAX, &done, NULL));
-    REFUSED(efscrypt_fs_read(store, file.ino, 0, buf, sizeof buf, NULL, NULL));
-    REFUSED(efscrypt_fs_read(NULL, file.ino, 0, buf, sizeof buf, &done, NULL));
+    IS(OK, create(store, EFSCRYPT_ROOT, "file", 4, &made));
+    uint64_t ino = made.attr.ino;
+    REFUSED(efscrypt_fs_write(NULL, ino, 0, buf, 1, NULL, NULL));
+    REFUSED(efscrypt_fs_write(store, ino, 0, NULL, 1, NULL, NULL));
+    REFUSED(efscrypt_fs_write(store, ino, 0, buf, SIZE_MAX, NULL, NULL));
+    IS(FILE_TOO_LARGE, efscrypt_fs_write(store, ino, UINT64_MAX, bytes("x"), 1, NULL, NULL));
+    IS(IS_DIRECTORY, efscrypt_fs_write(store, EFSCRYPT_ROOT, 0, bytes("x"), 1, NULL, NULL));
+    IS(STALE, efscrypt_fs_write(store, 99, 0, NULL, 0, NULL, NULL));
+    REFUSED(efscrypt_fs_read(store, ino, 0, NULL, 1, &done, NULL, NULL));
+    REFUSED(efscrypt_fs_read(store, ino, 0, buf, SIZE_MAX, &done, NULL, NULL));
+    REFUSED(efscrypt_fs_read(store, ino, 0, buf, sizeof buf, NULL, NULL, NULL));
+    REFUSED(efscrypt_fs_read(NULL, ino, 0, buf, sizeof buf, &done, NULL, NULL));
+    REFUSED(efscrypt_fs_readlink(store, ino, buf, sizeof buf, &done, NULL));
+    REFUSED(efscrypt_fs_set_xattr(store, ino, bytes("a"), 1, buf, 1, 99, NULL, NULL));
+    REFUSED(efscrypt_fs_set_xattr(store, ino, NULL, 0, buf, 1, 0, NULL, NULL));
+    REFUSED(efscrypt_fs_list_xattrs(store, ino, buf, sizeof buf, NULL, NULL));
     if (done != 77)
         exit(3);
     memset(&error, 0xee, sizeof error);
-    IS(STALE, efscrypt_fs_read(store, 99, 0, buf, sizeof buf, &done, &error));
+    IS(STALE, efscrypt_fs_read(store, 99, 0, buf, sizeof buf, &done, NULL, &error));
     if (error.status != EFSCRYPT_STATUS_STALE || memchr(error.message, 0, sizeof error.message) == NULL)
         exit(4);
-    IS(OK, efscrypt_fs_read(store, file.ino, UINT64_MAX, buf, sizeof buf, &done, NULL));
+    IS(OK, efscrypt_fs_read(store, ino, UINT64_MAX, buf, sizeof buf, &done, NULL, NULL));
     if (done != 0)
         exit(5);
     /* After all this the store works. */
-    IS(OK, efscrypt_fs_write(store, file.ino, 0, bytes("still here"), 10, NULL));
+    IS(OK, efscrypt_fs_write(store, ino, 0, bytes("still here"), 10, NULL, NULL));
     IS(OK, efscrypt_store_commit(store, NULL));
-    IS(OK, efscrypt_fs_read(store, file.ino, 0, buf, sizeof buf, &done, NULL));
+    IS(OK, efscrypt_fs_read(store, ino, 0, buf, sizeof buf, &done, NULL, NULL));
     if (done != 10 || memcmp(buf, "still here", 10) != 0)
         exit(6);
 }
@@ -201,6 +253,7 @@ int main(int argc, char **argv)
     snprintf(file, sizeof file, "%s/store.efs", argc > 1 ? argv[1] : ".");
     store = stores(file, provider);
     names(store);
+    handles(store);
     contents(store);
     IS(OK, efscrypt_store_close(store, NULL));
     efscrypt_provider_free(provider);

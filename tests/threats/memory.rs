@@ -43,7 +43,7 @@ fn key_pages_are_locked_and_left_out_of_dumps_and_forks() {
     let slots: Vec<_> = (0..40u8).map(|n| arena.place(|| Ok([n; 3000])).unwrap()).collect();
     let (status, mappings) = (arena.status(), mappings());
     for slot in &slots {
-        let address = std::ptr::from_ref(&**slot) as usize;
+        let address = std::ptr::from_ref(slot.get().unwrap()) as usize;
         let mapping = mappings.iter().find(|mapping| mapping.range.contains(&address)).unwrap();
         let has = |flag: &str| mapping.flags.iter().any(|known| known == flag);
         assert_eq!(has("dd"), status.excluded_from_dumps, "{}", mapping.head);
