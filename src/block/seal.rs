@@ -16,7 +16,7 @@ use crate::format::{
     Page, SPACE_BODY, SPACE_HEADER_LEN, SUITE, SpaceEntry, SpaceHeader, SpacePage, StoreId,
     Superblock, TreeId, UnverifiedSuperblock,
 };
-use crate::limits::{NODE_SIZE, UNIT};
+use crate::limits::{MAX_LEVEL, NODE_SIZE, UNIT};
 use crate::secret::Secret;
 
 /// The subkeys of one META KEK version.
@@ -179,8 +179,9 @@ impl Sealer {
         mut block: Box<[u8; NODE_SIZE]>,
     ) -> Result<Page> {
         let object = Object::Node { unit };
-        if pointer.suite != SUITE {
-            return Err(Error::corrupt(object, "unknown suite"));
+        // A root's pointer was not parsed as those in nodes are.
+        if pointer.suite != SUITE || pointer.level > MAX_LEVEL {
+            return Err(Error::corrupt(object, "unknown suite or level"));
         }
         let keys = self.version(pointer.key_epoch.get(), object)?;
         let keys = keys.get()?;

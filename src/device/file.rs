@@ -26,6 +26,7 @@ use rustix::process::{Pid, getpid};
 
 use create::Found;
 
+use super::writeback::Writeback;
 use super::{Device, end_of};
 use crate::error::{Error, Object, Result};
 use crate::limits::UNIT;
@@ -55,6 +56,7 @@ pub struct FileDevice {
     owner: Pid,
     len: AtomicU64,
     growth: Mutex<Growth>,
+    writeback: Writeback,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +118,9 @@ impl FileDevice {
                 .map_err(|error| failed("measure", error.into()))?,
         };
         let growth = Mutex::new(Growth { reserved: len..len });
+        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
         let (found, owner) = (Found::Store, getpid());
-        Ok(FileDevice { file, kind, read_only, found, owner, len: AtomicU64::new(len), growth })
+        Ok(FileDevice { file, kind, read_only, found, owner, len, growth, writeback })
     }
 
     fn known_len(&self) -> u64 {
@@ -215,7 +218,9 @@ impl Device for FileDevice {
             write_all_vectored(&self.file, bufs, offset, |batch, at| {
                 Ok(rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, batch, at))?)
             })
-        })
+        })?;
+        self.writeback.wrote(&self.file, offset..end);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -8,13 +8,12 @@
 //! - [`MemoryDevice`]: bytes in memory, for tests and small uses.
 //! - `sim` (feature `sim`): a device that loses power, lies and fails on demand.
 
-#![forbid(unsafe_code)]
-
 mod file;
 mod image;
 mod memory;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod writeback;
 
 use std::io;
 use std::sync::Arc;

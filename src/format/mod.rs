@@ -1,9 +1,11 @@
 //! L2: the on-disk format: bytes only, no I/O and no keys.
 //!
-//! `FORMAT.md` in this folder is the specification. One file per on-disk noun. Every structure is
-//! little-endian, fixed in size, and checked against its container: bytes that come from a device
-//! are hostile, also after they authenticated, so decoding never panics, loops or allocates by an
-//! unchecked length.
+//! One file per on-disk noun. Every structure is little-endian, fixed in size, and checked against
+//! its container: bytes that come from a device are hostile, also after they authenticated, so
+//! decoding never panics, loops or allocates by an unchecked length. What follows is the
+//! specification.
+//!
+#![doc = include_str!("FORMAT.md")]
 
 mod dirent;
 mod edit;

@@ -1,12 +1,7 @@
 //! Page: the rows of one node, in the block that is sealed and written.
 //!
-//! ```text
-//! 0        80          88                          heap                    16384
-//! | header | page head | slot 0 | slot 1 | ... free | cells, newest lowest ... |
-//! ```
-//!
-//! A slot is 8 bytes: `head` (4), `offset` of the cell (2), value length (2). A cell is key length
-//! (1), key, value. Slots stand in key order. Invariants of a parsed or edited page:
+//! A slot says where its cell is; a cell is key length, key and value. Slots stand in key order.
+//! Invariants of a parsed or edited page:
 //!
 //! 1. Keys ascend strictly; a key has 1 to `MAX_KEY_LEN` bytes.
 //! 2. Every cell lies between the end of the slots and the end of the block.
@@ -82,6 +77,14 @@ impl Page {
         page.check(level).map_err(|why| Error::corrupt(Object::Node { unit }, why))?;
         page.rebuild_heads();
         Ok(page)
+    }
+
+    /// A page with a change that nobody checked, to be sealed and never used.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn forged(page: &Page, change: impl FnOnce(&mut Block)) -> Page {
+        let mut page = page.clone();
+        change(&mut page.0);
+        page
     }
 
     fn check(&mut self, level: u8) -> Result<(), &'static str> {

@@ -1,10 +1,5 @@
 //! Superblock: the root of trust of a store, in a ring of slots kept in two places.
 //!
-//! ```text
-//! 0        128                 8576          9216                      16384
-//! | header | 4 key slots       | zero        | sealed body             |
-//! ```
-//!
 //! The header and the key slots are in the clear, because they are needed before any key is known;
 //! they are the associated data of the body, so a change to them does not authenticate. Only the
 //! body's tag makes a slot valid; the crc just tells a torn slot from a foreign key.

@@ -185,6 +185,9 @@ impl Engine {
         let (device_, sealer_) = (Arc::clone(&device), Arc::clone(&sealer));
         let roots: [SpaceEntry; _] = body.space;
         let used = body.used_units.get();
+        if used > layout.pool_units {
+            return Err(Error::corrupt(Object::Store, "more units are in use than there are"));
+        }
         let device_len =
             device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
         let space = Space::new(device_, sealer_, layout, roots, used, device_len);

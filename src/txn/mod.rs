@@ -25,6 +25,8 @@ mod commit;
 mod engine;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
+#[cfg(any(test, feature = "sim"))]
+mod forge;
 mod numbers;
 mod queue;
 mod recovery;
@@ -35,6 +37,8 @@ pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
 pub use fixed::{fixed_keys, fixed_unlock};
+#[cfg(any(test, feature = "sim"))]
+pub use forge::{Forge, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
