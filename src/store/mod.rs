@@ -92,7 +92,11 @@ impl Store {
     /// # Errors
     /// Those of the device: what was not acknowledged as durable may be lost.
     pub fn close(self) -> Result<()> {
-        self.check_process()?;
+        if let Err(forked) = self.check_process() {
+            // Dropping it takes locks that another thread may have held at the fork.
+            std::mem::forget(self);
+            return Err(forked);
+        }
         if !self.engine.is_read_only() {
             // What cannot be freed now waits, as it would after a crash.
             let _left = self.fs.reap(CLOSE_STEPS);
