@@ -26,6 +26,8 @@ use crate::tree::Frozen;
 pub(super) enum Reason {
     /// Only if there is something new.
     Changes,
+    /// Only if much is dirty still.
+    Memory,
     /// A transaction must become durable.
     Durability(Lsn),
     /// A new epoch with its first log position.
@@ -82,7 +84,7 @@ impl Engine {
         Ok(())
     }
 
-    fn write_checkpoint(&self, _only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
+    fn write_checkpoint(&self, only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
         if self.options.read_only {
             return Ok(());
         }
@@ -90,6 +92,7 @@ impl Engine {
         let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
         match &reason {
             Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),
+            Reason::Memory if self.forest.dirty_bytes() <= self.dirty_cap() => return Ok(()),
             Reason::Changes if idle() && self.queue.durable() == self.queue.appended() => {
                 return Ok(());
             }
@@ -98,6 +101,8 @@ impl Engine {
         let result = self.write_picture(self.superblock(), reason);
         let superblock = self.or_poison(result)?;
         *self.committed.write() = superblock;
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(only);
         Ok(())
     }
 
@@ -119,7 +124,7 @@ impl Engine {
             }
             Reason::Keys(slots) => next.keys = *slots,
             Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
-            Reason::Changes | Reason::Durability(_) => {}
+            Reason::Changes | Reason::Memory | Reason::Durability(_) => {}
         }
         next.header.generation = U64::new(picture.trees.generation());
         next.body.root = root;

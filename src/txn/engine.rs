@@ -1,9 +1,10 @@
 //! The engine: rows and space of one store, open.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -58,7 +59,8 @@ pub struct Keys {
 pub struct Usage {
     /// Units in use.
     pub used: u64,
-    /// Units of the pool; for a device that grows, the most it may have.
+    /// Units of the pool; of a device that grows those that it has, and those that it can get
+    /// from its host just now.
     pub total: u64,
 }
 
@@ -79,6 +81,10 @@ pub struct Engine {
     pub(super) committed: RwLock<Superblock>,
     /// Held by a flush until its failure poisoned the engine: no other flush succeeds between.
     flushing: Mutex<()>,
+    /// Whether so much was dirty that a checkpoint is due.
+    pub(super) crowded: AtomicBool,
+    /// How often a change waited for a checkpoint.
+    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
@@ -210,6 +216,8 @@ impl Engine {
             checkpointing: Mutex::new(()),
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
+            crowded: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
@@ -260,7 +268,14 @@ impl Engine {
 
     /// Units in use and in all.
     pub fn usage(&self) -> Usage {
-        let (used, total) = self.space.usage();
+        let (used, pool) = self.space.usage();
+        let total = match (self.device.len(), self.device.room()) {
+            (Ok(len), Ok(Some(room))) => {
+                let units = len.saturating_add(room) / UNIT as u64;
+                units.saturating_sub(self.space.pool_base()).max(used).min(pool)
+            }
+            _ => pool,
+        };
         Usage { used, total }
     }
 
@@ -332,10 +347,14 @@ impl Engine {
     /// Makes what was written durable. Once a flush failed none succeeds any more: the device may
     /// have dropped what it could not write.
     pub(super) fn flush(&self) -> Result<()> {
-        let _flushing = self.flushing.lock();
+        let flushing = self.flushing.lock();
         self.healthy()?;
         let flushed = self.device.flush();
-        self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)))
+        let result =
+            self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)));
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(flushing);
+        result
     }
 
     /// Refuses to go on once the engine is poisoned.
