@@ -66,11 +66,29 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+const SECOND: u32 = 1_000_000_000;
+
 impl Time {
     /// The system's clock.
     pub fn now() -> Time {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
+    }
+
+    /// Fails for nanoseconds of a second or more: a row with such a time would not be read again.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.nanoseconds < SECOND {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument("nanoseconds of a second or more")),
+        }
+    }
+
+    /// The same moment with nanoseconds below one second: for what an embedder's clock says.
+    pub(super) fn carried(self) -> Time {
+        Time {
+            seconds: self.seconds.saturating_add(i64::from(self.nanoseconds / SECOND)),
+            nanoseconds: self.nanoseconds % SECOND,
+        }
     }
 }
 
@@ -232,8 +250,12 @@ impl FileSystem {
     /// second or more; [`Error::Stale`]; for a size those of truncating.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
         set.check()?;
+        self.changing(|| self.try_setattr(ino, set))
+    }
+
+    fn try_setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
-        let mut draft = self.draft(&[&inode])?;
+        let mut draft = self.draft_to_grow(&inode, |_| set.size.unwrap_or(0))?;
         let before = *draft.row(ino)?;
         if set.guard.is_some_and(|guard| guard != before.ctime.into()) {
             return Err(Error::NotSync);
@@ -262,23 +284,21 @@ impl FileSystem {
         let truncate = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
             self.data.truncate(ino, row, size, finish)
         };
+        draft.will_last();
         let (_, after) = draft.contents(ino, truncate, apply)?;
+        if after.flags.get() & InodeRow::TRIMMING != 0 {
+            self.orphans.wait();
+        }
         Ok(Wcc::of(ino, &before, &after))
     }
 }
 
 impl SetAttr {
     fn check(&self) -> Result<()> {
-        let times = [self.atime, self.mtime];
-        let late = |time: &Time| time.nanoseconds >= 1_000_000_000;
-        let bad = |time: &Option<SetTime>| match time {
-            Some(SetTime::At(time)) => late(time),
-            _ => false,
-        };
-        if times.iter().any(bad) {
-            return Err(Error::InvalidArgument("nanoseconds of a second or more"));
-        }
-        Ok(())
+        [self.atime, self.mtime].iter().try_for_each(|time| match time {
+            Some(SetTime::At(time)) => time.check(),
+            _ => Ok(()),
+        })
     }
 
     /// Sets everything but the size, whose change moves mtime.

@@ -1,11 +1,19 @@
 //! Contents of files, by inode.
 
+use std::sync::Arc;
+
 use super::FileSystem;
 use super::attr::{Attr, FileType, Wcc};
 use super::data::Finish;
+use super::draft::Draft;
 use super::inode::{Inode, RowRef};
+use super::link::FREE_STEPS;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
+use crate::limits::MAX_FILE_SIZE;
+
+/// Bytes of a change that keeps its lock for long.
+const LONG: u64 = 64 << 10;
 
 /// Answer to a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +56,11 @@ impl FileSystem {
     /// As [`FileSystem::read`], and [`Error::FileTooLarge`], [`Error::NoSpace`],
     /// [`Error::ReadOnly`]: nothing was written then.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        let end = |_: &InodeRow| offset.saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, offset, bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.change_contents(ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -60,10 +69,11 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
+        let end = |row: &InodeRow| row.size.get().saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, row.size.get(), bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.change_contents(ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -92,7 +102,7 @@ impl FileSystem {
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.punch_hole(ino, row, offset, len, finish)
         };
-        Ok(self.change_contents(ino, work)?.1)
+        Ok(self.change_contents(ino, len, |_| 0, work)?.1)
     }
 
     /// The first byte at or after `offset` that is not in a hole; `None` where only a hole, or
@@ -151,19 +161,47 @@ impl FileSystem {
         Ok(row)
     }
 
-    /// Changes the contents of a regular file, with its times and change attribute.
+    /// Changes `len` bytes of the contents of a regular file, with its times and change attribute.
+    /// It grows to `end` at most.
     fn change_contents<T>(
         &self,
         ino: u64,
-        work: impl FnOnce(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
+        len: u64,
+        end: impl Fn(&InodeRow) -> u64,
+        work: impl Fn(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
     ) -> Result<(T, Wcc)> {
-        let inode = self.inodes.get(ino);
-        let draft = self.draft(&[&inode])?;
-        let before = *draft.row(ino)?;
-        check_regular(&before)?;
-        let stamp = draft.stamp;
-        let (answer, after) = draft.contents(ino, work, |row| stamp.touch_contents(row))?;
-        Ok((answer, Wcc::of(ino, &before, &after)))
+        self.changing(|| {
+            let inode = self.inodes.get(ino);
+            let mut draft = self.draft_to_grow(&inode, &end)?;
+            if len >= LONG {
+                draft.will_last();
+            }
+            let before = *draft.row(ino)?;
+            check_regular(&before)?;
+            let stamp = draft.stamp;
+            let (answer, after) = draft.contents(ino, &work, |row| stamp.touch_contents(row))?;
+            Ok((answer, Wcc::of(ino, &before, &after)))
+        })
+    }
+
+    /// Locks a file for a change after which it ends at `end` at most, and sees that nothing is
+    /// left up to there of what it once held: a truncation may have left much, so others may have
+    /// the lock in between.
+    pub(in crate::fs) fn draft_to_grow<'a>(
+        &'a self,
+        inode: &'a Arc<Inode>,
+        end: impl Fn(&InodeRow) -> u64,
+    ) -> Result<Draft<'a>> {
+        loop {
+            let mut draft = self.draft(&[inode])?;
+            let end = end(draft.row(inode.ino())?).min(MAX_FILE_SIZE);
+            if draft.settle(inode.ino(), end, FREE_STEPS)? {
+                return Ok(draft);
+            }
+            draft.will_last();
+            drop(draft);
+            self.engine.relieve();
+        }
     }
 }
 

@@ -35,6 +35,7 @@ mod orphan;
 mod path;
 mod readdir;
 mod rename;
+mod upkeep;
 mod whole;
 mod xattr;
 

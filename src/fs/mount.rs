@@ -10,6 +10,7 @@ use super::attr::{FileType, Time};
 use super::data::Contents;
 use super::inode::InodeTable;
 use super::names::NameCache;
+use super::orphan::Orphans;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -70,6 +71,8 @@ pub struct FileSystem {
     /// Held by a rename that moves a directory to another one: nobody else changes what is above
     /// what.
     pub(in crate::fs) moves: Mutex<()>,
+    /// What waits to be freed.
+    pub(in crate::fs) orphans: Orphans,
     /// The next inode number.
     next_ino: AtomicU64,
     /// Change numbers issued in this epoch.
@@ -109,7 +112,8 @@ impl FileSystem {
             hasher,
             handle_mac,
             moves: Mutex::new(()),
-            next_ino: AtomicU64::new(last + 1),
+            orphans: Orphans::new(),
+            next_ino: AtomicU64::new(last.checked_add(1).ok_or(NO_ROOT)?),
             changes: AtomicU64::new(0),
             engine,
             tree,

@@ -79,6 +79,10 @@ impl FileSystem {
         if value.len() > MAX_XATTR_LEN {
             return Err(Error::FileTooLarge);
         }
+        self.changing(|| self.try_set_xattr(ino, name, value, mode))
+    }
+
+    fn try_set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;
@@ -98,7 +102,8 @@ impl FileSystem {
         }
         self.delete_chunks(&mut draft.edits, ino, cookie, chunks.len() as u8..old);
         let row = draft.touch(ino)?;
-        row.xattrs += u32::from(old == 0);
+        let count = row.xattrs.get().checked_add(u32::from(old == 0));
+        row.xattrs = count.ok_or(bad_count(ino))?.into();
         let after = *row;
         draft.commit(Class::Normal)?;
         Ok(Wcc::of(ino, &before, &after))
@@ -110,13 +115,17 @@ impl FileSystem {
     /// [`Error::NoAttribute`], [`Error::Stale`], and those of reading rows.
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<Wcc> {
         check_xattr_name(name)?;
+        self.changing(|| self.try_remove_xattr(ino, name))
+    }
+
+    fn try_remove_xattr(&self, ino: u64, name: &[u8]) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;
         let found = self.find_xattr(ino, name)?.0.ok_or(Error::NoAttribute)?;
         self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
         let row = draft.touch(ino)?;
-        row.xattrs -= 1;
+        row.xattrs = row.xattrs.get().checked_sub(1).ok_or(bad_count(ino))?.into();
         let after = *row;
         draft.commit(Class::Freeing)?;
         Ok(Wcc::of(ino, &before, &after))
@@ -209,6 +218,10 @@ fn chunk(key: &[u8]) -> Result<u8> {
         FsKey::Xattr(_, _, chunk) => Ok(chunk),
         _ => Err(Error::corrupt(Object::Row { class: 3 }, "class of an attribute")),
     }
+}
+
+fn bad_count(ino: u64) -> Error {
+    Error::corrupt(Object::Inode { ino }, "number of attributes")
 }
 
 fn check_xattr_name(name: &[u8]) -> Result<()> {

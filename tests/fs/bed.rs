@@ -7,10 +7,10 @@ use efscrypt::Result;
 use efscrypt::check::check;
 use efscrypt::crypto::{KeyArena, WrapKey};
 use efscrypt::device::Device;
-use efscrypt::fs::data::{Contents, DataKeys};
+use efscrypt::fs::data::{Contents, DataKeys, FsKey, InodeRow};
 use efscrypt::fs::{FileSystem, MountOptions, NewAttr, Time};
 use efscrypt::secret::Secret;
-use efscrypt::txn::{Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
+use efscrypt::txn::{Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
 
 /// Attributes of new files, and of new directories.
 pub const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
@@ -69,6 +69,21 @@ pub fn assert_clean(fs: &FileSystem, what: &str) {
     let report = check(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.is_clean(), "{what}: {report:?}");
     assert_eq!(report.orphans, 0, "{what}");
+}
+
+/// The row of an inode.
+pub fn row(fs: &FileSystem, ino: u64) -> InodeRow {
+    let key = FsKey::Inode(ino).encode();
+    let row = fs.engine().get(FIRST_FS_TREE, &key, |value| InodeRow::parse(value, ino));
+    row.unwrap().unwrap().unwrap()
+}
+
+/// Puts a row behind the file system's back.
+pub fn put(fs: &FileSystem, key: FsKey, value: &[u8]) {
+    let mut edits = Edits::new();
+    edits.put(FIRST_FS_TREE, &key.encode(), value);
+    fs.engine().commit(&mut edits, Class::Normal).unwrap();
+    fs.drop_caches();
 }
 
 /// Bytes that differ by seed.

@@ -2,7 +2,13 @@
 
 mod bed;
 mod collisions;
+mod crashes;
+mod full;
+mod hostile;
 mod model;
 mod names;
 mod semantics;
 mod threads;
+mod trimming;
+mod waits;
+mod workload;

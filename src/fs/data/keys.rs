@@ -157,6 +157,13 @@ impl DataKeys {
         Ok((id, row, KeyGuard { key, _state: state }))
     }
 
+    /// Forgets a key whose row was deleted.
+    pub(super) fn forget(&self, id: u64) {
+        if let Some(unlocked) = &*self.state.read() {
+            unlocked.cache.lock().entries.remove(&id);
+        }
+    }
+
     fn unwrap(&self, unlocked: &Unlocked, id: u64, row: &WrappedKeyRow) -> Result<Secret<32>> {
         let bad = |why| Error::corrupt(Object::Key { id }, why);
         let version = row.kek_version.get();
