@@ -75,7 +75,7 @@ pub struct FileSystem {
     pub(in crate::fs) orphans: Orphans,
     /// The next inode number.
     next_ino: AtomicU64,
-    /// Change numbers issued in this epoch.
+    /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
 
@@ -166,11 +166,7 @@ impl FileSystem {
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);
         }
-        let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        if n >= 1 << 40 {
-            return Err(Error::Internal("2^40 changes since the store was opened: open it again"));
-        }
-        Ok(self.engine.epoch() << 40 | n)
+        self.engine.number(self.changes.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The engine below.

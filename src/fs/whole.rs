@@ -35,6 +35,15 @@ impl FileSystem {
         }
     }
 
+    /// The verifier that a server answers to writes which are not durable yet, and to commits: it
+    /// is another one for each opening of the store for writing, so a client sees that what it
+    /// wrote before may be lost. Within one opening nothing is lost: a store that failed to make
+    /// something durable takes no change any more until it is opened again.
+    pub fn write_verifier(&self) -> [u8; 8] {
+        let id = u128::from_le_bytes(*self.engine.store_id());
+        ((id >> 64) as u64 ^ id as u64).wrapping_add(self.engine.epoch()).to_le_bytes()
+    }
+
     /// Makes everything so far durable.
     ///
     /// # Errors

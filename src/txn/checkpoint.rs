@@ -32,6 +32,8 @@ pub(super) enum Reason {
     Durability(Lsn),
     /// A new epoch with its first log position.
     Epoch(u64, LogTail),
+    /// An epoch that no later opening may take.
+    Claim(u64),
     /// Replay goes on behind this many transactions of the record at the tail.
     Replay(u64),
     /// Other key slots.
@@ -122,6 +124,7 @@ impl Engine {
                 next.body.epoch = U64::new(epoch);
                 tail = first;
             }
+            Reason::Claim(epoch) => next.body.epoch = U64::new(next.body.epoch.get().max(epoch)),
             Reason::Keys(slots) => next.keys = *slots,
             Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
             Reason::Changes | Reason::Memory | Reason::Durability(_) => {}

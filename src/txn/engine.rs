@@ -91,6 +91,8 @@ pub struct Engine {
     pub(super) reserve: usize,
     recovery: Recovery,
     epoch: u64,
+    /// The last epoch that no later opening takes.
+    pub(super) claimed: AtomicU64,
 }
 
 impl Engine {
@@ -223,14 +225,16 @@ impl Engine {
             reserve,
             recovery,
             epoch,
+            claimed: AtomicU64::new(epoch),
         })
     }
 
     pub(super) fn set_epoch(&mut self, epoch: u64, recovery: Recovery) {
         (self.epoch, self.recovery) = (epoch, recovery);
+        *self.claimed.get_mut() = epoch;
     }
 
-    /// Raised at each open for writing. Numbers that derive from it are never issued twice.
+    /// Raised at each open for writing.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -309,6 +313,15 @@ impl Engine {
         visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<()> {
         self.forest.scan(tree, from, to, visit)
+    }
+
+    /// Where a scan that failed at `from` may go on: the first key behind what cannot be read
+    /// there, or behind the leaf of `from` where that can. `None` where nothing follows.
+    ///
+    /// # Errors
+    /// Those of reading the way there, beside the node that ends it.
+    pub fn behind(&self, tree: TreeId, from: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.forest.behind(tree, from)
     }
 
     /// Keeps what is reachable now from being overwritten: taken before rows are read whose units

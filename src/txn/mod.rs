@@ -16,7 +16,7 @@
 //! 2. A failed write of log, node, bitmap or superblock, or any failed flush, poisons the engine:
 //!    changes are refused with the first cause until the store is opened again. Reads go on.
 //! 3. The epoch rises at each open for writing, by a superblock that is durable before any
-//!    transaction; what derives from it is never issued twice.
+//!    transaction; what derives from it ([`Engine::number`]) is never issued twice.
 
 mod check;
 mod checkpoint;
@@ -24,6 +24,7 @@ mod commit;
 mod engine;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
+mod numbers;
 mod queue;
 mod recovery;
 mod run;

@@ -35,6 +35,12 @@ pub fn create(device: impl Device + 'static, seed: u64) -> FileSystem {
     mount(engine.unwrap(), mount_options()).unwrap()
 }
 
+/// As [`create`], with the data keys of the file system.
+pub fn create_with_keys(device: impl Device + 'static, seed: u64) -> (FileSystem, Arc<DataKeys>) {
+    let engine = Engine::create(Arc::new(device), fixed_keys(seed).unwrap(), &engine_options());
+    mount_with_keys(engine.unwrap(), mount_options()).unwrap()
+}
+
 pub fn open(device: impl Device + 'static, seed: u64) -> FileSystem {
     open_with(device, seed, mount_options()).unwrap()
 }
@@ -55,13 +61,17 @@ pub fn open_read_only(device: impl Device + 'static, seed: u64) -> FileSystem {
 }
 
 pub fn mount(engine: Engine, options: MountOptions) -> Result<FileSystem> {
+    Ok(mount_with_keys(engine, options)?.0)
+}
+
+fn mount_with_keys(engine: Engine, options: MountOptions) -> Result<(FileSystem, Arc<DataKeys>)> {
     let (engine, arena) = (Arc::new(engine), KeyArena::new()?);
     let id = *engine.store_id();
-    let keys = DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng()));
+    let keys = Arc::new(DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng())));
     let kek = Secret::take(&mut [0x24; 32]);
     keys.unlock(1, WrapKey::derive(&arena, &kek, &id, 1)?);
-    let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::new(keys));
-    FileSystem::mount(engine, &arena, contents, options)
+    let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::clone(&keys));
+    Ok((FileSystem::mount(engine, &arena, contents, options)?, keys))
 }
 
 /// Fails unless everything fits together and nothing waits to be freed.

@@ -3,6 +3,7 @@
 mod bed;
 mod collisions;
 mod crashes;
+mod damage;
 mod full;
 mod hostile;
 mod model;
