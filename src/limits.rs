@@ -36,6 +36,9 @@ pub const MAX_NAME_LEN: usize = 255;
 pub const MAX_SYMLINK_LEN: usize = 4095;
 /// Longest extended attribute value, bytes (Linux XATTR_SIZE_MAX).
 pub const MAX_XATTR_LEN: usize = 64 * 1024;
+/// Most bytes of the names of all extended attributes of an inode, each with a final NUL (Linux
+/// XATTR_LIST_MAX).
+pub const MAX_XATTR_LIST_LEN: usize = 64 * 1024;
 /// Longest file contents kept in the tree instead of in data units, bytes.
 pub const MAX_INLINE_LEN: usize = 2048;
 /// Most hard links of one inode (ext4 has 65,000).

@@ -200,6 +200,14 @@ impl Device for FileDevice {
         Ok((self.kind == Kind::Block).then(|| self.known_len()))
     }
 
+    fn room(&self) -> io::Result<Option<u64>> {
+        if self.kind == Kind::Block {
+            return Ok(Some(0));
+        }
+        let host = rustix::fs::fstatvfs(&self.file)?;
+        Ok(Some(host.f_bavail.saturating_mul(host.f_frsize)))
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }

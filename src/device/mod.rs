@@ -32,6 +32,12 @@ pub trait Device: Send + Sync {
     /// Bytes that the device can ever hold, or `None` where it grows with its host file system.
     fn capacity(&self) -> io::Result<Option<u64>>;
 
+    /// Bytes that the device may still grow by, as its host has them free just now; `None` where
+    /// that is not known. Others may take them: [`Device::allocate`] decides.
+    fn room(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Fills `buf` from `offset`. Beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
@@ -61,6 +67,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn capacity(&self) -> io::Result<Option<u64>> {
         (**self).capacity()
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        (**self).room()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

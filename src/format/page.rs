@@ -8,7 +8,8 @@
 //! 3. The first `prefix` bytes are the same in all keys; a slot's head is the 4 key bytes behind
 //!    them, zero-padded. So a search compares heads, which stand together, and touches a cell
 //!    only where heads tie.
-//! 4. `garbage` is the number of bytes below the end of the block, from `heap`, in no cell; they
+//! 4. A page above the leaves has a row.
+//! 5. `garbage` is the number of bytes below the end of the block, from `heap`, in no cell; they
 //!    are zero, so a deleted row does not linger in a live node.
 
 use std::cmp::Ordering;
@@ -92,6 +93,9 @@ impl Page {
             return Err("level");
         }
         let (count, heap) = (self.len(), self.u16(HEAP));
+        if level > 0 && count == 0 {
+            return Err("interior node without rows");
+        }
         let slots_end = SLOTS + count * SLOT;
         if slots_end > heap || heap > NODE_SIZE {
             return Err("slot count");
@@ -549,6 +553,14 @@ mod tests {
                 page.put(b"another", &[1; 300]);
                 while !page.is_empty() { page.remove(page.len() / 2); }
             }
+        }
+    }
+
+    #[test]
+    fn an_interior_page_without_rows_is_refused() {
+        for level in [0, 1, 7] {
+            let empty = Page::parse(Page::new(level).0, level, 1);
+            assert_eq!(empty.is_ok(), level == 0, "level {level}");
         }
     }
 

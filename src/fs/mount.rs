@@ -10,6 +10,7 @@ use super::attr::{FileType, Time};
 use super::data::Contents;
 use super::inode::InodeTable;
 use super::names::NameCache;
+use super::orphan::Orphans;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -70,7 +71,9 @@ pub struct FileSystem {
     /// Held by a rename that moves a directory to another one: nobody else changes what is above
     /// what.
     pub(in crate::fs) moves: Mutex<()>,
-    /// Change numbers issued in this epoch.
+    /// What waits to be freed.
+    pub(in crate::fs) orphans: Orphans,
+    /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
 
@@ -108,6 +111,7 @@ impl FileSystem {
             hasher,
             handle_mac,
             moves: Mutex::new(()),
+            orphans: Orphans::new(),
             changes: AtomicU64::new(0),
             engine,
             tree,
@@ -160,11 +164,7 @@ impl FileSystem {
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);
         }
-        let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        if n >= 1 << 40 {
-            return Err(Error::Internal("2^40 changes since the store was opened: open it again"));
-        }
-        Ok(self.engine.epoch() << 40 | n)
+        self.engine.number(self.changes.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The engine below.

@@ -26,10 +26,14 @@ use crate::tree::Frozen;
 pub(super) enum Reason {
     /// Only if there is something new.
     Changes,
+    /// Only if much is dirty still.
+    Memory,
     /// A transaction must become durable.
     Durability(Lsn),
     /// A new epoch with its first log position.
     Epoch(u64, LogTail),
+    /// An epoch that no later opening may take.
+    Claim(u64),
     /// Replay goes on behind this many transactions of the record at the tail.
     Replay(u64),
     /// An inode number is needed that no superblock promises yet.
@@ -94,7 +98,7 @@ impl Engine {
         Ok(())
     }
 
-    fn write_checkpoint(&self, _only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
+    fn write_checkpoint(&self, only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
         if self.options.read_only {
             return Ok(());
         }
@@ -102,7 +106,8 @@ impl Engine {
         let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
         match &reason {
             Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),
-            Reason::Number(number) if self.numbers.covers(*number) => return Ok(()),
+            Reason::Number(number) if self.inodes.covers(*number) => return Ok(()),
+            Reason::Memory if self.forest.dirty_bytes() <= self.dirty_cap() => return Ok(()),
             Reason::Changes | Reason::Last
                 if idle() && self.queue.durable() == self.queue.appended() =>
             {
@@ -113,6 +118,8 @@ impl Engine {
         let result = self.whole(|| self.write_picture(self.superblock(), reason));
         let superblock = self.or_poison(result)?;
         *self.committed.write() = superblock;
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(only);
         Ok(())
     }
 
@@ -128,17 +135,22 @@ impl Engine {
         next.body.log_applied = U64::ZERO;
         let mut tail = self.queue.hold(picture.last);
         let promise = match reason {
-            Reason::Last => self.numbers.last_promise(),
-            _ => self.numbers.promise(),
+            Reason::Last => self.inodes.last_promise(),
+            _ => self.inodes.promise(),
         };
         match reason {
             Reason::Epoch(epoch, first) => {
                 next.body.epoch = U64::new(epoch);
                 tail = first;
             }
+            Reason::Claim(epoch) => next.body.epoch = U64::new(next.body.epoch.get().max(epoch)),
             Reason::Keys(slots) => next.keys = *slots,
             Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
-            Reason::Changes | Reason::Durability(_) | Reason::Number(_) | Reason::Last => {}
+            Reason::Changes
+            | Reason::Memory
+            | Reason::Durability(_)
+            | Reason::Number(_)
+            | Reason::Last => {}
         }
         next.body.next_ino = U64::new(promise);
         next.header.generation = U64::new(picture.trees.generation());
@@ -151,7 +163,7 @@ impl Engine {
         next.body.log_tag = tail.tag;
         write_superblock(&*self.device, &self.sealer, &next)?;
         self.flush()?;
-        self.numbers.promised(promise);
+        self.inodes.promised(promise);
         self.publish(picture, &tail)?;
         Ok(next)
     }

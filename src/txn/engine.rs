@@ -1,13 +1,14 @@
 //! The engine: rows and space of one store, open.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::numbers::Numbers;
+use super::inodes::Numbers;
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -59,7 +60,8 @@ pub struct Keys {
 pub struct Usage {
     /// Units in use.
     pub used: u64,
-    /// Units of the pool; for a device that grows, the most it may have.
+    /// Units of the pool; of a device that grows those that it has, and those that it can get
+    /// from its host just now.
     pub total: u64,
 }
 
@@ -80,13 +82,19 @@ pub struct Engine {
     pub(super) committed: RwLock<Superblock>,
     /// Held by a flush until its failure poisoned the engine: no other flush succeeds between.
     flushing: Mutex<()>,
+    /// Whether so much was dirty that a checkpoint is due.
+    pub(super) crowded: AtomicBool,
+    /// How often a change waited for a checkpoint.
+    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
     pub(super) reserve: usize,
-    pub(super) numbers: Numbers,
+    pub(super) inodes: Numbers,
     recovery: Recovery,
     epoch: u64,
+    /// The last epoch that no later opening takes.
+    pub(super) claimed: AtomicU64,
 }
 
 impl Engine {
@@ -203,7 +211,7 @@ impl Engine {
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
         let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
         let epoch = body.epoch.get();
-        let numbers = Numbers::new(body.next_ino.get());
+        let inodes = Numbers::new(body.next_ino.get());
         Ok(Engine {
             device,
             sealer,
@@ -216,20 +224,24 @@ impl Engine {
             checkpointing: Mutex::new(()),
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
+            crowded: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
-            numbers,
+            inodes,
             recovery,
             epoch,
+            claimed: AtomicU64::new(epoch),
         })
     }
 
     pub(super) fn set_epoch(&mut self, epoch: u64, recovery: Recovery) {
         (self.epoch, self.recovery) = (epoch, recovery);
+        *self.claimed.get_mut() = epoch;
     }
 
-    /// Raised at each open for writing. Numbers that derive from it are never issued twice.
+    /// Raised at each open for writing.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -267,7 +279,14 @@ impl Engine {
 
     /// Units in use and in all.
     pub fn usage(&self) -> Usage {
-        let (used, total) = self.space.usage();
+        let (used, pool) = self.space.usage();
+        let total = match (self.device.len(), self.device.room()) {
+            (Ok(len), Ok(Some(room))) => {
+                let units = len.saturating_add(room) / UNIT as u64;
+                units.saturating_sub(self.space.pool_base()).max(used).min(pool)
+            }
+            _ => pool,
+        };
         Usage { used, total }
     }
 
@@ -301,6 +320,15 @@ impl Engine {
         visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<()> {
         self.forest.scan(tree, from, to, visit)
+    }
+
+    /// Where a scan that failed at `from` may go on: the first key behind what cannot be read
+    /// there, or behind the leaf of `from` where that can. `None` where nothing follows.
+    ///
+    /// # Errors
+    /// Those of reading the way there, beside the node that ends it.
+    pub fn behind(&self, tree: TreeId, from: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.forest.behind(tree, from)
     }
 
     /// Keeps what is reachable now from being overwritten: taken before rows are read whose units
@@ -339,10 +367,14 @@ impl Engine {
     /// Makes what was written durable. Once a flush failed none succeeds any more: the device may
     /// have dropped what it could not write.
     pub(super) fn flush(&self) -> Result<()> {
-        let _flushing = self.flushing.lock();
+        let flushing = self.flushing.lock();
         self.healthy()?;
         let flushed = self.device.flush();
-        self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)))
+        let result =
+            self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)));
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(flushing);
+        result
     }
 
     /// Refuses to go on once the engine is poisoned, and in a forked child.

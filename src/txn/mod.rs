@@ -17,7 +17,7 @@
 //!    changes are refused with the first cause until the store is opened again. Reads go on. So
 //!    does a panic in a commit, a checkpoint or a leader's turn, and nobody waits for it.
 //! 3. The epoch rises at each open for writing, by a superblock that is durable before any
-//!    transaction; what derives from it is never issued twice.
+//!    transaction; what derives from it ([`Engine::number`]) is never issued twice.
 
 mod check;
 mod checkpoint;
@@ -27,6 +27,7 @@ mod engine;
 mod fixed;
 #[cfg(any(test, feature = "sim"))]
 mod forge;
+mod inodes;
 mod numbers;
 mod queue;
 mod recovery;

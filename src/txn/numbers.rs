@@ -1,83 +1,84 @@
-//! Inode numbers: each is given out once in the life of a store.
+//! Numbers that are never issued twice: `epoch << 40 | n`.
 //!
-//! A superblock promises: nothing at or above its `next_ino` was ever given out. Numbers are given
-//! out below what the newest durable superblock promises, so the next open, which starts there,
-//! meets none of them, not even those of files that a crash took or that were removed. Every
-//! checkpoint moves the promise ahead of the numbers in use; who needs one beyond it writes a
-//! checkpoint first. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
-//! open of the store.
+//! The epoch rises at each opening for writing, so whoever counts `n` in memory needs to remember
+//! nothing. Where 2^40 numbers of one kind are used up, those of the next epoch follow, once it is
+//! durable that no later opening takes that epoch.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::Engine;
 use super::checkpoint::Reason;
-use crate::error::{Error, Object, Result};
+use crate::error::{Error, Result};
 
-/// How far a checkpoint promises ahead. A checkpoint is due more often than once for so many new
-/// files.
-const AHEAD: u64 = 1 << 16;
-/// The first number: 1 is the root directory's.
-const FIRST: u64 = 2;
-/// Numbers end here: 2^23 opens and 2^40 changes in each do not reach it.
-const END: u64 = 1 << 63;
+/// Bits that count within an epoch.
+pub(super) const COUNT_BITS: u32 = 40;
+/// Epochs are below this one.
+const EPOCHS: u64 = 1 << 23;
 
-pub(super) struct Numbers {
-    next: AtomicU64,
-    /// What the newest durable superblock promises.
-    promised: AtomicU64,
-}
-
-impl Numbers {
-    /// Continues at the promise of a superblock; 0 in one that was written before there were any.
-    pub fn new(promised: u64) -> Numbers {
-        let next = AtomicU64::new(promised.max(FIRST));
-        Numbers { next, promised: AtomicU64::new(promised) }
-    }
-
-    /// What a checkpoint may promise now.
-    pub fn promise(&self) -> u64 {
-        self.next.load(Ordering::Relaxed).saturating_add(AHEAD)
-    }
-
-    /// What the last checkpoint may promise: all numbers that were not used. None is given out
-    /// below an older promise from now on.
-    pub fn last_promise(&self) -> u64 {
-        let next = self.next.load(Ordering::Relaxed);
-        self.promised.store(next, Ordering::Relaxed);
-        next
-    }
-
-    /// Says that a promise is durable.
-    pub fn promised(&self, promise: u64) {
-        self.promised.store(promise, Ordering::Release);
-    }
-
-    /// Whether a number is below what is promised.
-    pub fn covers(&self, number: u64) -> bool {
-        number < self.promised.load(Ordering::Acquire)
-    }
+/// The epoch behind another one.
+///
+/// # Errors
+/// [`Error::Unsupported`] behind the last.
+pub(super) fn next_epoch(epoch: u64) -> Result<u64> {
+    let next = epoch.checked_add(1).filter(|epoch| *epoch < EPOCHS);
+    next.ok_or(Error::Unsupported("it was opened for writing too often"))
 }
 
 impl Engine {
-    /// An inode number that was never given out before, also not before a crash.
+    /// Number `n` of some kind, counted from 1 since the store was opened.
     ///
     /// # Errors
-    /// Where a checkpoint is needed, those of the device, which poison the store;
-    /// [`Error::Corrupt`] where the store says that 2^63 numbers are used.
-    pub fn new_ino(&self) -> Result<u64> {
-        let number = self.numbers.next.fetch_add(1, Ordering::Relaxed);
-        if !(FIRST..END).contains(&number) {
-            self.numbers.next.store(END, Ordering::Relaxed);
-            return Err(Error::corrupt(Object::Store, "its inode numbers are used up"));
-        }
-        if !self.numbers.covers(number) {
-            self.checkpoint_with(Reason::Number(number))?;
+    /// Where an epoch is used up, those of a checkpoint; [`Error::Unsupported`] behind the last.
+    #[inline]
+    pub fn number(&self, n: u64) -> Result<u64> {
+        let number = (self.epoch() << COUNT_BITS).saturating_add(n);
+        let epoch = number >> COUNT_BITS;
+        if epoch > self.claimed.load(Ordering::Acquire) {
+            self.claim_epoch(epoch)?;
         }
         Ok(number)
     }
 
-    /// Says that numbers up to `last` are in use: those of a store that promises nothing.
-    pub fn raise_ino(&self, last: u64) {
-        self.numbers.next.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+    /// Makes it durable that an epoch is used up.
+    #[cold]
+    fn claim_epoch(&self, epoch: u64) -> Result<()> {
+        next_epoch(epoch)?;
+        self.checkpoint_with(Reason::Claim(epoch))?;
+        self.claimed.fetch_max(epoch, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::device::MemoryDevice;
+    use crate::txn::{EngineOptions, fixed_keys, fixed_unlock};
+
+    fn options() -> EngineOptions {
+        EngineOptions { log_bytes: 512 << 10, ..EngineOptions::default() }
+    }
+
+    #[test]
+    fn numbers_beyond_an_epoch_come_from_the_next() {
+        let device = Arc::new(MemoryDevice::new());
+        let engine = Engine::create(device.clone(), fixed_keys(1).unwrap(), &options()).unwrap();
+        let generation = engine.generation();
+        assert_eq!(engine.number(1).unwrap(), (1 << 40) + 1);
+        assert_eq!(engine.number((1 << 40) - 1).unwrap(), (2 << 40) - 1);
+        assert_eq!(engine.generation(), generation, "nothing was written");
+        assert_eq!(engine.number(1 << 40).unwrap(), 2 << 40);
+        assert_eq!(engine.number(3 << 40).unwrap(), 4 << 40);
+        assert_eq!(engine.generation(), generation + 2);
+        engine.number((3 << 40) + 5).unwrap();
+        engine.number(1 << 40).unwrap();
+        assert_eq!(engine.generation(), generation + 2, "claimed once");
+        assert!(engine.number(1 << 63).is_err());
+        drop(engine);
+        // Nothing was closed: what was claimed is durable.
+        let engine = Engine::open(device, |_| fixed_unlock(2), &options()).unwrap();
+        assert_eq!(engine.number(1).unwrap(), (5 << 40) + 1);
     }
 }
