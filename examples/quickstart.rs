@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use efscrypt::device::FileDevice;
 use efscrypt::fs::NewAttr;
 use efscrypt::keys::{
     AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
@@ -32,9 +31,8 @@ fn main() -> Result {
     let providers = Providers::same(Arc::new(audited.clone()));
 
     // A store, and a tree in it.
-    let device = Arc::new(FileDevice::create(path("store.efs"))?);
-    let (service, data) = ("alias/service", "alias/customer");
-    let store = Store::create(device, providers.clone(), service, data, StoreOptions::default())?;
+    let (service, data, options) = ("alias/service", "alias/customer", StoreOptions::default());
+    let store = Store::create_file(path("store.efs"), providers.clone(), service, data, options)?;
     let files = files_of(&source)?;
     let mut bytes = 0;
     let dir = NewAttr { mode: 0o755, ..NewAttr::default() };
@@ -53,8 +51,7 @@ fn main() -> Result {
 
     // Reopened, everything is as it was.
     let open = |providers: Providers| -> efscrypt::Result<Store> {
-        let device = Arc::new(FileDevice::open(path("store.efs"), false)?);
-        Store::open(device, providers, StoreOptions::default())
+        Store::open_file(path("store.efs"), providers, StoreOptions::default())
     };
     let store = open(providers.clone())?;
     for file in &files {

@@ -6,9 +6,20 @@
  * - The last argument is an efscrypt_error of yours that receives details, or NULL.
  * - Outputs are written on success only. Inputs are not kept, unless said so.
  * - Names are bytes with a length, not strings: any bytes but '/' and NUL.
+ * - A struct that you fill in begins with its size: set all of it to zero, then its size and what you
+ *   mean. It may grow at its end in later versions; this version refuses what it does not know. A
+ *   struct that you receive never grows, but for efscrypt_dir_entry, which you only look at.
+ * - An inode number is never given to another inode. What clients keep is an efscrypt_handle.
+ * - A change is seen by others when its function returns, and durable after efscrypt_store_commit
+ *   (or fsync, or close): then it survives a power cut, with everything before it.
  * - Every function may be called from any thread, many at a time on one object, but for the one
  *   that ends it.
- * - After a fork the child must not use objects of the parent: it gets EFSCRYPT_STATUS_FORKED.
+ * - Callbacks of yours must not throw, unwind, or leave by longjmp. Those of a key provider must not
+ *   call the store; the one of a directory may.
+ * - After a fork the child must not use objects of the parent: every function on one answers
+ *   EFSCRYPT_STATUS_FORKED at once. The parent goes on as before.
+ * - A function that meets a bug answers EFSCRYPT_STATUS_INTERNAL. Where it was on a store, others on that
+ *   store answer EFSCRYPT_STATUS_POISONED from then on: close it and open it again.
  * - Link with -lefscrypt. This file is generated: do not edit it.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
@@ -22,6 +33,16 @@
 #include <stdint.h>
 
 /**
+ * Most bytes of a wrapped key's blob.
+ */
+#define EFSCRYPT_BLOB_LEN 1024
+
+/**
+ * Bytes of a key's id with its final NUL, at most.
+ */
+#define EFSCRYPT_KEY_ID_LEN 513
+
+/**
  * Bytes of a message with its final NUL.
  */
 #define EFSCRYPT_MESSAGE_LEN 256
@@ -32,9 +53,101 @@
 #define EFSCRYPT_ROOT 1
 
 /**
- * Most bytes of a wrapped key's blob.
+ * Most bytes of a file handle.
  */
-#define EFSCRYPT_BLOB_LEN 1024
+#define EFSCRYPT_HANDLE_LEN 60
+
+/**
+ * Creating fails with `EFSCRYPT_STATUS_EXISTS` where the name exists.
+ */
+#define EFSCRYPT_CREATE_GUARDED 0
+
+/**
+ * A regular file that has the name is taken as it is.
+ */
+#define EFSCRYPT_CREATE_UNCHECKED 1
+
+/**
+ * As `EFSCRYPT_CREATE_GUARDED`, unless the file was created with the same verifier and no
+ * attribute was set since: so a client may repeat a request whose answer was lost, also after a
+ * crash.
+ */
+#define EFSCRYPT_CREATE_EXCLUSIVE 2
+
+/**
+ * Renaming replaces what has the new name: a file a file, a directory an empty directory.
+ */
+#define EFSCRYPT_RENAME_REPLACE 0
+
+/**
+ * Renaming fails with `EFSCRYPT_STATUS_EXISTS` where the new name exists.
+ */
+#define EFSCRYPT_RENAME_NO_REPLACE 1
+
+/**
+ * Renaming exchanges the two, which must both exist.
+ */
+#define EFSCRYPT_RENAME_EXCHANGE 2
+
+/**
+ * `mode` counts.
+ */
+#define EFSCRYPT_SET_MODE 1
+
+/**
+ * `uid` counts.
+ */
+#define EFSCRYPT_SET_UID 2
+
+/**
+ * `gid` counts.
+ */
+#define EFSCRYPT_SET_GID 4
+
+/**
+ * `file_size` counts.
+ */
+#define EFSCRYPT_SET_SIZE 8
+
+/**
+ * `atime` counts.
+ */
+#define EFSCRYPT_SET_ATIME 16
+
+/**
+ * `mtime` counts.
+ */
+#define EFSCRYPT_SET_MTIME 32
+
+/**
+ * The last access is the moment of the operation.
+ */
+#define EFSCRYPT_SET_ATIME_NOW 64
+
+/**
+ * The last change of contents is the moment of the operation.
+ */
+#define EFSCRYPT_SET_MTIME_NOW 128
+
+/**
+ * `guard` counts.
+ */
+#define EFSCRYPT_SET_GUARD 256
+
+/**
+ * An extended attribute is set whether it exists or not.
+ */
+#define EFSCRYPT_XATTR_EITHER 0
+
+/**
+ * It must not exist: `EFSCRYPT_STATUS_EXISTS`.
+ */
+#define EFSCRYPT_XATTR_CREATE 1
+
+/**
+ * It must exist: `EFSCRYPT_STATUS_NO_ATTRIBUTE`.
+ */
+#define EFSCRYPT_XATTR_REPLACE 2
 
 /**
  * Version of the interface in this header: raised when a function or a field is added. Compare it
@@ -187,7 +300,8 @@ enum efscrypt_status
    */
   EFSCRYPT_STATUS_FORKED = 77,
   /**
-   * A bug in the engine.
+   * A bug in the engine. Where it was a panic in a function on a store, all others on that store
+   * but the one that closes it answer `EFSCRYPT_STATUS_POISONED` from then on.
    */
   EFSCRYPT_STATUS_INTERNAL = 99,
 };
@@ -211,75 +325,8 @@ typedef struct efscrypt_provider efscrypt_provider;
 typedef struct efscrypt_store efscrypt_store;
 
 /**
- * A time: seconds since 1970 and nanoseconds below one second.
- */
-typedef struct efscrypt_time {
-  /**
-   * Seconds since 1970, negative before.
-   */
-  int64_t seconds;
-  /**
-   * Nanoseconds, 0 to 999,999,999.
-   */
-  uint32_t nanoseconds;
-} efscrypt_time;
-
-/**
- * Attributes of an inode at one moment.
- */
-typedef struct efscrypt_attr {
-  /**
-   * Inode number, never 0.
-   */
-  uint64_t ino;
-  /**
-   * With the number, unique for ever.
-   */
-  uint64_t generation;
-  /**
-   * File type and permission bits, as in `st_mode`.
-   */
-  uint32_t mode;
-  /**
-   * Number of names.
-   */
-  uint32_t nlink;
-  /**
-   * Owner.
-   */
-  uint32_t uid;
-  /**
-   * Group.
-   */
-  uint32_t gid;
-  /**
-   * Bytes of contents.
-   */
-  uint64_t size;
-  /**
-   * Bytes of the store that the contents take.
-   */
-  uint64_t space;
-  /**
-   * Grows with each change of contents or attributes, also through crashes.
-   */
-  uint64_t change;
-  /**
-   * Last access.
-   */
-  struct efscrypt_time atime;
-  /**
-   * Last change of contents.
-   */
-  struct efscrypt_time mtime;
-  /**
-   * Last change of contents or attributes.
-   */
-  struct efscrypt_time ctime;
-} efscrypt_attr;
-
-/**
- * Details of a failure. The caller owns it; a function that fails fills it in.
+ * Details of a failure. The caller owns it; a function that fails fills it in, and one that
+ * succeeds leaves it alone. It never grows.
  */
 typedef struct efscrypt_error {
   /**
@@ -295,28 +342,23 @@ typedef struct efscrypt_error {
    * it is too long. It holds no key, name or content of the store.
    */
   char message[EFSCRYPT_MESSAGE_LEN];
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved[4];
 } efscrypt_error;
 
 /**
- * Called for each entry of a directory; `name` has `name_len` bytes and no final NUL, and is valid
- * during the call. `cookie` continues behind this entry. Returns 0 to go on, anything else to
- * stop.
- */
-typedef int32_t (*efscrypt_visit)(void *userdata,
-                                  const uint8_t *name,
-                                  size_t name_len,
-                                  uint64_t ino,
-                                  uint64_t cookie);
-
-/**
- * A key service of the caller's. Each callback may be called from any thread, several at once,
- * and may block; it must not call the store. It answers 0, or the status of what went wrong:
- * `EFSCRYPT_STATUS_KEY_NOT_FOUND`, `EFSCRYPT_STATUS_KEY_DISABLED`, `EFSCRYPT_STATUS_KEY_DENIED`,
- * `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY`; any other counts as
- * `EFSCRYPT_STATUS_KEY_DENIED`.
+ * A key service of the caller's. Each callback may be called from any thread, several at once, and
+ * may block; it must not call the store, and must not throw, unwind or jump out. It answers 0, or
+ * the status of what went wrong: `EFSCRYPT_STATUS_KEY_NOT_FOUND`, `EFSCRYPT_STATUS_KEY_DISABLED`,
+ * `EFSCRYPT_STATUS_KEY_DENIED`, `EFSCRYPT_STATUS_KEY_UNREACHABLE`, `EFSCRYPT_STATUS_WRONG_KEY` for
+ * what another service or key wrapped, `EFSCRYPT_STATUS_CORRUPT` for what does not authenticate:
+ * damaged, or of another context. Any other counts as `EFSCRYPT_STATUS_KEY_DENIED`, with its
+ * number in the message.
  *
- * `key` names the provider key. `context` holds `context_len` bytes that must be bound to the
- * wrapped key: unwrap with another context must fail.
+ * `context` holds `context_len` bytes that must be bound to the wrapped key: unwrap with another
+ * context must fail.
  */
 typedef struct efscrypt_provider_ops {
   /**
@@ -324,7 +366,13 @@ typedef struct efscrypt_provider_ops {
    */
   size_t size;
   /**
-   * Wraps a key of 32 bytes into `blob`, which has room for 1,024 bytes, and sets `*blob_len`.
+   * Wraps a key of 32 bytes under the provider key that is called `key`, an id or another name
+   * of it. Writes the wrapped key to `blob`, which has room for `EFSCRYPT_BLOB_LEN` bytes, and
+   * its length to `*blob_len`, which is 0 before.
+   *
+   * `id` has room for `EFSCRYPT_KEY_ID_LEN` bytes and holds `key`, with a final NUL. The store
+   * keeps what it holds afterwards, and gives that to unwrap: a service whose keys have aliases
+   * writes the key's id there, or the store is lost when the alias moves.
    */
   uint32_t (*wrap)(void *userdata,
                    const char *key,
@@ -332,12 +380,14 @@ typedef struct efscrypt_provider_ops {
                    size_t context_len,
                    const uint8_t *secret,
                    uint8_t *blob,
-                   size_t *blob_len);
+                   size_t *blob_len,
+                   char *id);
   /**
-   * Unwraps a blob into 32 bytes at `secret`.
+   * Unwraps a blob, which the provider key of that id wrapped, into 32 bytes at `secret`. All
+   * inputs may be hostile.
    */
   uint32_t (*unwrap)(void *userdata,
-                     const char *key,
+                     const char *id,
                      const uint8_t *context,
                      size_t context_len,
                      const uint8_t *blob,
@@ -350,7 +400,315 @@ typedef struct efscrypt_provider_ops {
 } efscrypt_provider_ops;
 
 /**
- * Options of a store. Set it to zero but for `size`; zero fields mean the default.
+ * A time: seconds since 1970 and nanoseconds below one second.
+ */
+typedef struct efscrypt_time {
+  /**
+   * Seconds since 1970, negative before.
+   */
+  int64_t seconds;
+  /**
+   * Nanoseconds, 0 to 999,999,999.
+   */
+  uint32_t nanoseconds;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+} efscrypt_time;
+
+/**
+ * Attributes of an inode at one moment. It never grows.
+ */
+typedef struct efscrypt_attr {
+  /**
+   * Inode number, never 0, and never given to another inode, also after this one is gone.
+   */
+  uint64_t ino;
+  /**
+   * Another number that is the inode's own, in the order in which inodes were made.
+   */
+  uint64_t generation;
+  /**
+   * File type and permission bits, as in `st_mode`.
+   */
+  uint32_t mode;
+  /**
+   * Number of names; for a directory 2 plus its subdirectories.
+   */
+  uint32_t nlink;
+  /**
+   * Owner.
+   */
+  uint32_t uid;
+  /**
+   * Group.
+   */
+  uint32_t gid;
+  /**
+   * Bytes of contents or of a link target; for a directory the bytes of its names.
+   */
+  uint64_t size;
+  /**
+   * Bytes of the store that the contents take.
+   */
+  uint64_t space;
+  /**
+   * Grows with each change of contents or attributes, also through crashes.
+   */
+  uint64_t change;
+  /**
+   * Device number of a device node.
+   */
+  uint64_t rdev;
+  /**
+   * Number of entries of a directory, without "." and "..".
+   */
+  uint64_t entries;
+  /**
+   * Last access.
+   */
+  struct efscrypt_time atime;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Last change of contents or attributes.
+   */
+  struct efscrypt_time ctime;
+  /**
+   * Creation.
+   */
+  struct efscrypt_time btime;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved[7];
+} efscrypt_attr;
+
+/**
+ * An entry of a directory, as it is read. Valid during the call that shows it. Later versions only
+ * add at the end, so it is not copied by its size.
+ */
+typedef struct efscrypt_dir_entry {
+  /**
+   * The name, without a final NUL.
+   */
+  const uint8_t *name;
+  /**
+   * Its length.
+   */
+  size_t name_len;
+  /**
+   * What it leads to.
+   */
+  uint64_t ino;
+  /**
+   * Where to go on behind this entry: below 2^63, and 3 or more except for "." and "..". Valid
+   * as long as the directory exists, whatever happens to this entry or others, and after
+   * reopening.
+   */
+  uint64_t cookie;
+  /**
+   * The type bits of `st_mode`.
+   */
+  uint32_t kind;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * Attributes, from `efscrypt_fs_readdir_plus`; NULL for an entry that was removed meanwhile.
+   */
+  const struct efscrypt_attr *attr;
+} efscrypt_dir_entry;
+
+/**
+ * Called for each entry of a directory. Returns 0 to go on, anything else to stop: that entry
+ * counts as not read. It may call the store, and must not throw, unwind or jump out.
+ */
+typedef int32_t (*efscrypt_visit)(void *userdata, const struct efscrypt_dir_entry *entry);
+
+/**
+ * What tells whether anybody else changed an object. It never grows.
+ */
+typedef struct efscrypt_before {
+  /**
+   * Size.
+   */
+  uint64_t size;
+  /**
+   * Change attribute.
+   */
+  uint64_t change;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Last change of contents or attributes.
+   */
+  struct efscrypt_time ctime;
+} efscrypt_before;
+
+/**
+ * An object right before and right after an operation: nothing happened to it in between. It never
+ * grows.
+ */
+typedef struct efscrypt_wcc {
+  /**
+   * Before.
+   */
+  struct efscrypt_before before;
+  /**
+   * After.
+   */
+  struct efscrypt_attr after;
+} efscrypt_wcc;
+
+/**
+ * A file handle: what a server gives its clients, who cannot make one of a file that they were
+ * never shown. It stays the same through renames, restarts and changes of keys, and never leads to
+ * another file. Only the first `len` bytes matter: 48 now, and the same for all handles of a
+ * store, so a server has room for some of its own in the 64 of NFSv3. 64 bytes with its length; it
+ * never grows.
+ */
+typedef struct efscrypt_handle {
+  /**
+   * How many bytes it has.
+   */
+  uint32_t len;
+  /**
+   * The bytes; zeros behind `len`.
+   */
+  uint8_t bytes[EFSCRYPT_HANDLE_LEN];
+} efscrypt_handle;
+
+/**
+ * Attributes to be set, or of a new inode. Set it to zero but for `size`, then each field that is
+ * meant together with its `EFSCRYPT_SET_` bit in `valid`; others are ignored. Of a new inode, what
+ * is not set has its default: owner and group 0, all times now, and permission bits for the owner
+ * alone.
+ */
+typedef struct efscrypt_set_attr {
+  /**
+   * `sizeof(efscrypt_set_attr)`: later versions only add at the end.
+   */
+  size_t size;
+  /**
+   * Which fields count: `EFSCRYPT_SET_` bits.
+   */
+  uint32_t valid;
+  /**
+   * Permission bits; others are ignored. The caller applies a umask.
+   */
+  uint32_t mode;
+  /**
+   * Owner. Changing owner or group of anything but a directory clears its set-user-ID and
+   * set-group-ID bits, unless the mode is set too.
+   */
+  uint32_t uid;
+  /**
+   * Group. What is made in a directory with the set-group-ID bit has the directory's.
+   */
+  uint32_t gid;
+  /**
+   * Bytes of contents; not for a new inode.
+   */
+  uint64_t file_size;
+  /**
+   * Last access.
+   */
+  struct efscrypt_time atime;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Do nothing unless this is the ctime: `EFSCRYPT_STATUS_NOT_SYNC`; not for a new inode.
+   */
+  struct efscrypt_time guard;
+} efscrypt_set_attr;
+
+/**
+ * Answer to a creation. It never grows.
+ */
+typedef struct efscrypt_created {
+  /**
+   * The inode, new or found.
+   */
+  struct efscrypt_attr attr;
+  /**
+   * The directory before and after.
+   */
+  struct efscrypt_wcc dir;
+  /**
+   * 1 where the inode is new, else 0.
+   */
+  uint32_t created;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+} efscrypt_created;
+
+/**
+ * Space and limits. It never grows.
+ */
+typedef struct efscrypt_statfs {
+  /**
+   * Bytes of the grain in which space is given out.
+   */
+  uint32_t block_size;
+  /**
+   * Longest name, bytes.
+   */
+  uint32_t name_max;
+  /**
+   * Most links of an inode.
+   */
+  uint32_t link_max;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * Bytes in all; for a file that grows, the most it may have.
+   */
+  uint64_t total;
+  /**
+   * Bytes that are free. What removed files hold until it is freed counts as used, and is freed
+   * when a writer needs it.
+   */
+  uint64_t free;
+  /**
+   * Largest file, bytes.
+   */
+  uint64_t size_max;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved2[4];
+} efscrypt_statfs;
+
+/**
+ * Two texts, UTF-8.
+ */
+typedef struct efscrypt_pair {
+  /**
+   * The key.
+   */
+  const char *key;
+  /**
+   * The value.
+   */
+  const char *value;
+} efscrypt_pair;
+
+/**
+ * Options of a store. Set it to zero but for `size`; zero fields mean the default. Nothing of it
+ * is kept.
  */
 typedef struct efscrypt_options {
   /**
@@ -362,9 +720,50 @@ typedef struct efscrypt_options {
    */
   size_t cache_bytes;
   /**
+   * Inodes in memory beside those in use, about 400 bytes each, at most 2^24; 32,768 by default.
+   */
+  size_t inode_cache;
+  /**
+   * Names in memory, about 100 bytes each, at most 2^24; 65,536 by default.
+   */
+  size_t name_cache;
+  /**
    * Bytes of the log of a new store, 512 KiB to 1 GiB; 32 MiB by default.
    */
   uint64_t log_bytes;
+  /**
+   * Name of a new store, up to 255 bytes; may be NULL.
+   */
+  const char *name;
+  /**
+   * Tags of a new store, up to 50: keys up to 60 bytes, values up to 1,024.
+   */
+  const struct efscrypt_pair *tags;
+  /**
+   * Number of tags.
+   */
+  size_t tags_len;
+  /**
+   * Pairs that are bound to the wraps of the store's keys, up to 30: the same are needed
+   * whenever the store is opened.
+   */
+  const struct efscrypt_pair *context;
+  /**
+   * Number of pairs.
+   */
+  size_t context_len;
+  /**
+   * Owner of the root directory of a new store.
+   */
+  uint32_t root_uid;
+  /**
+   * Its group.
+   */
+  uint32_t root_gid;
+  /**
+   * Its permission bits; 0755 by default.
+   */
+  uint32_t root_mode;
   /**
    * Not 0: open for reading only.
    */
@@ -377,6 +776,10 @@ typedef struct efscrypt_options {
    * Not 0: fail where key memory cannot be locked into RAM.
    */
   uint8_t strict_memory;
+  /**
+   * Zero.
+   */
+  uint8_t reserved;
 } efscrypt_options;
 
 #ifdef __cplusplus
@@ -384,22 +787,55 @@ extern "C" {
 #endif // __cplusplus
 
 /**
+ * Makes a provider that hands every call to another one and records it in a file: one JSON object
+ * a line, each chained to the one before by a hash, durable before the call returns. A call that
+ * cannot be recorded fails. The file is made with mode 0600 where it is not there; several
+ * programs may use one. `principal` says for whom the calls are made, in words of the caller's, or
+ * is NULL.
+ *
+ * The other provider may be freed. Stores that are opened with it leave no record.
+ *
+ * # Safety
+ * `inner` is valid; `file` is a NUL-terminated string, and so is `principal` unless it is NULL;
+ * `audited` is valid for a write.
+ */
+efscrypt_status efscrypt_provider_audit(const struct efscrypt_provider *inner,
+                                        const char *file,
+                                        const char *principal,
+                                        struct efscrypt_provider **audited,
+                                        struct efscrypt_error *error);
+
+/**
+ * Verifies a file of records from the first to the last, and sets `*records` to how many there
+ * are. `EFSCRYPT_STATUS_CORRUPT` where one is not what was written there, or is missing in
+ * between. A log that was cut at its end looks like a shorter one.
+ *
+ * # Safety
+ * `file` is a NUL-terminated string; `records` is valid for a write.
+ */
+efscrypt_status efscrypt_audit_verify(const char *file,
+                                      uint64_t *records,
+                                      struct efscrypt_error *error);
+
+/**
+ * Makes a provider of the caller's callbacks. `name` is kept in the store beside each wrapped key:
+ * 1 to 64 of a-z, 0-9 and '-'. `ops` is copied. On success `userdata` is the provider's until it
+ * calls `free`; on a failure it stays the caller's, and `free` is not called.
+ *
+ * # Safety
+ * `name` is a NUL-terminated string; `ops` points to `ops->size` bytes; the callbacks and
+ * `userdata` may be used from any thread until `free` was called; `provider` is valid for a write.
+ */
+efscrypt_status efscrypt_provider_create(const char *name,
+                                         const struct efscrypt_provider_ops *ops,
+                                         void *userdata,
+                                         struct efscrypt_provider **provider,
+                                         struct efscrypt_error *error);
+
+/**
  * The errno value of a status; 0 for success, EIO for a number that does not exist.
  */
 int32_t efscrypt_status_errno(uint32_t status);
-
-/**
- * The attributes of the entry `name` of a directory.
- *
- * # Safety
- * `store` is valid; `name` has `name_len` bytes; `attr` is NULL or valid for a write.
- */
-efscrypt_status efscrypt_fs_lookup(const struct efscrypt_store *store,
-                                   uint64_t dir,
-                                   const uint8_t *name,
-                                   size_t name_len,
-                                   struct efscrypt_attr *attr,
-                                   struct efscrypt_error *error);
 
 /**
  * The attributes of an inode.
@@ -413,40 +849,73 @@ efscrypt_status efscrypt_fs_getattr(const struct efscrypt_store *store,
                                     struct efscrypt_error *error);
 
 /**
- * Makes a directory with permission bits `mode`. Durable after `efscrypt_store_commit`.
+ * Whether a mode is a directory's.
+ */
+bool efscrypt_mode_is_dir(uint32_t mode);
+
+/**
+ * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
+ * entries "." and ".." come first. Sets `*end`, which may be NULL, to whether the last was read.
+ * Entries that are neither added nor removed meanwhile are seen exactly once, also where reading
+ * goes on after reopening.
  *
  * # Safety
- * As for `efscrypt_fs_lookup`.
+ * `store` is valid; `visit` may be called with `userdata`, from this thread; `end` is NULL or
+ * valid for a write.
  */
-efscrypt_status efscrypt_fs_mkdir(const struct efscrypt_store *store,
-                                  uint64_t dir,
-                                  const uint8_t *name,
-                                  size_t name_len,
-                                  uint32_t mode,
-                                  struct efscrypt_attr *attr,
+efscrypt_status efscrypt_fs_readdir(const struct efscrypt_store *store,
+                                    uint64_t dir,
+                                    uint64_t cookie,
+                                    efscrypt_visit visit,
+                                    void *userdata,
+                                    bool *end,
+                                    struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_readdir`, with the attributes of each entry.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_readdir_plus(const struct efscrypt_store *store,
+                                         uint64_t dir,
+                                         uint64_t cookie,
+                                         efscrypt_visit visit,
+                                         void *userdata,
+                                         bool *end,
+                                         struct efscrypt_error *error);
+
+/**
+ * Opens an inode: it stays readable and writable until it is closed, also without a name. Opens
+ * are counted, are not part of the store, and end with its closing. Nothing else needs an inode to
+ * be open.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_open(const struct efscrypt_store *store,
+                                 uint64_t ino,
+                                 struct efscrypt_error *error);
+
+/**
+ * Closes an inode as often as it was opened. The last close of one without a name frees it.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_close(const struct efscrypt_store *store,
+                                  uint64_t ino,
                                   struct efscrypt_error *error);
 
 /**
- * Makes an empty file with permission bits `mode`; fails with `EFSCRYPT_STATUS_EXISTS` where the
- * name is taken. Durable after `efscrypt_store_commit`.
+ * Reads up to `len` bytes from `offset`, sets `*done` to how many, and `*eof`, which may be NULL,
+ * to whether the last of them is the last of the file: fewer only there. Every byte was
+ * authenticated; on an error the buffer holds no contents. The buffer need not have been written
+ * before.
  *
  * # Safety
- * As for `efscrypt_fs_lookup`.
- */
-efscrypt_status efscrypt_fs_create(const struct efscrypt_store *store,
-                                   uint64_t dir,
-                                   const uint8_t *name,
-                                   size_t name_len,
-                                   uint32_t mode,
-                                   struct efscrypt_attr *attr,
-                                   struct efscrypt_error *error);
-
-/**
- * Reads up to `len` bytes from `offset` and sets `*done` to how many: fewer only at the end of the
- * file. Every byte was authenticated; on an error the buffer holds no contents.
- *
- * # Safety
- * `store` is valid; `buf` is valid for writes of `len` bytes; `done` is valid for a write.
+ * `store` is valid; `buf` is valid for writes of `len` bytes; `done` is valid for a write, and
+ * `eof` NULL or that.
  */
 efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
                                  uint64_t ino,
@@ -454,50 +923,246 @@ efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
                                  uint8_t *buf,
                                  size_t len,
                                  size_t *done,
+                                 bool *eof,
                                  struct efscrypt_error *error);
 
 /**
- * Writes all of `len` bytes at `offset`, growing the file. Durable after `efscrypt_store_commit`.
+ * Writes all of `len` bytes at `offset`, growing the file. After a failure a first part of them
+ * may be written, in whole steps of at most 1 MiB. `file` receives what became of the file.
+ * Durable after `efscrypt_store_commit`.
  *
  * # Safety
- * `store` is valid; `buf` has `len` bytes.
+ * `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
  */
 efscrypt_status efscrypt_fs_write(const struct efscrypt_store *store,
                                   uint64_t ino,
                                   uint64_t offset,
                                   const uint8_t *buf,
                                   size_t len,
+                                  struct efscrypt_wcc *file,
                                   struct efscrypt_error *error);
 
 /**
- * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
- * entries "." and ".." come first. Cookies stay valid while entries come and go, and after
- * reopening.
+ * Writes all of `len` bytes at the end of a file, wherever that is by then. Other than that as
+ * `efscrypt_fs_write`; other writers may come between its steps of at most 1 MiB.
  *
  * # Safety
- * `store` is valid; `visit` may be called with `userdata`, from this thread.
+ * As for `efscrypt_fs_write`.
  */
-efscrypt_status efscrypt_fs_readdir(const struct efscrypt_store *store,
+efscrypt_status efscrypt_fs_append(const struct efscrypt_store *store,
+                                   uint64_t ino,
+                                   const uint8_t *buf,
+                                   size_t len,
+                                   struct efscrypt_wcc *file,
+                                   struct efscrypt_error *error);
+
+/**
+ * Makes a hole of `len` bytes from `offset` on: they read as zeros, and whole units of 4 KiB are
+ * given back. The size stays. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_punch_hole(const struct efscrypt_store *store,
+                                       uint64_t ino,
+                                       uint64_t offset,
+                                       uint64_t len,
+                                       struct efscrypt_wcc *file,
+                                       struct efscrypt_error *error);
+
+/**
+ * Sets `*found` to the first byte at or after `offset` that is not in a hole, or to `UINT64_MAX`
+ * where only a hole, or nothing, follows.
+ *
+ * # Safety
+ * `store` is valid; `found` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_seek_data(const struct efscrypt_store *store,
+                                      uint64_t ino,
+                                      uint64_t offset,
+                                      uint64_t *found,
+                                      struct efscrypt_error *error);
+
+/**
+ * Sets `*found` to the first byte at or after `offset` that is in a hole, as which the end of the
+ * file counts, or to `UINT64_MAX` for an offset at or behind the end.
+ *
+ * # Safety
+ * As for `efscrypt_fs_seek_data`.
+ */
+efscrypt_status efscrypt_fs_seek_hole(const struct efscrypt_store *store,
+                                      uint64_t ino,
+                                      uint64_t offset,
+                                      uint64_t *found,
+                                      struct efscrypt_error *error);
+
+/**
+ * Reads the target of a symbolic link into `buf`, without a final NUL, and sets `*len` to its
+ * length. Where `room` is 0 only the length is set; `EFSCRYPT_STATUS_BUFFER_TOO_SMALL` where it is
+ * less than that.
+ *
+ * # Safety
+ * `store` is valid; `buf` is valid for writes of `room` bytes; `len` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_readlink(const struct efscrypt_store *store,
+                                     uint64_t ino,
+                                     uint8_t *buf,
+                                     size_t room,
+                                     size_t *len,
+                                     struct efscrypt_error *error);
+
+/**
+ * Makes everything that happened to an inode durable; and with it all that came before, as
+ * `efscrypt_store_commit` does.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_fsync(const struct efscrypt_store *store,
+                                  uint64_t ino,
+                                  struct efscrypt_error *error);
+
+/**
+ * The handle of an inode.
+ *
+ * # Safety
+ * `store` is valid; `handle` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_handle(const struct efscrypt_store *store,
+                                   uint64_t ino,
+                                   struct efscrypt_handle *handle,
+                                   struct efscrypt_error *error);
+
+/**
+ * The inode of the `handle_len` bytes of a handle, which may come from a hostile client.
+ * `EFSCRYPT_STATUS_BAD_HANDLE` for bytes that this file system never gave out,
+ * `EFSCRYPT_STATUS_STALE` where the inode is gone.
+ *
+ * # Safety
+ * `store` is valid; `handle` has `handle_len` bytes; `attr` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_by_handle(const struct efscrypt_store *store,
+                                      const uint8_t *handle,
+                                      size_t handle_len,
+                                      struct efscrypt_attr *attr,
+                                      struct efscrypt_error *error);
+
+/**
+ * The attributes of the entry `name` of a directory; "." is the directory and ".." its parent.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `attr` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_lookup(const struct efscrypt_store *store,
+                                   uint64_t dir,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   struct efscrypt_attr *attr,
+                                   struct efscrypt_error *error);
+
+/**
+ * Makes an empty file, with permission bits 0600 unless `set` says others. `how` is one of
+ * `EFSCRYPT_CREATE_GUARDED`, `EFSCRYPT_CREATE_UNCHECKED`, `EFSCRYPT_CREATE_EXCLUSIVE`; only the
+ * last has a verifier, of 8 bytes. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `set` is NULL or points to as many bytes as its
+ * size says; `verifier` is NULL or has 8 bytes; `created` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_create(const struct efscrypt_store *store,
+                                   uint64_t dir,
+                                   const uint8_t *name,
+                                   size_t name_len,
+                                   const struct efscrypt_set_attr *set,
+                                   uint32_t how,
+                                   const uint8_t *verifier,
+                                   struct efscrypt_created *created,
+                                   struct efscrypt_error *error);
+
+/**
+ * Makes a directory, with permission bits 0700 unless `set` says others. Durable after
+ * `efscrypt_store_commit`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_create`.
+ */
+efscrypt_status efscrypt_fs_mkdir(const struct efscrypt_store *store,
+                                  uint64_t dir,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  const struct efscrypt_set_attr *set,
+                                  struct efscrypt_created *created,
+                                  struct efscrypt_error *error);
+
+/**
+ * Makes a symbolic link to a target of 1 to 4,095 bytes without NUL, with permission bits 0777
+ * unless `set` says others. The target is contents: the contents key has to be there. Durable
+ * after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_create`, and `target` has `target_len` bytes.
+ */
+efscrypt_status efscrypt_fs_symlink(const struct efscrypt_store *store,
                                     uint64_t dir,
-                                    uint64_t cookie,
-                                    efscrypt_visit visit,
-                                    void *userdata,
+                                    const uint8_t *name,
+                                    size_t name_len,
+                                    const uint8_t *target,
+                                    size_t target_len,
+                                    const struct efscrypt_set_attr *set,
+                                    struct efscrypt_created *created,
                                     struct efscrypt_error *error);
 
 /**
- * Removes a name that is not a directory's. The last name of an inode frees its contents.
+ * Makes a named pipe, a socket or a device node: `kind` has the type bits of `st_mode`, other bits
+ * are ignored. `rdev` is a device's number. Permission bits are 0600 unless `set` says others.
+ * Durable after `efscrypt_store_commit`.
  *
  * # Safety
- * `store` is valid; `name` has `name_len` bytes.
+ * As for `efscrypt_fs_create`.
+ */
+efscrypt_status efscrypt_fs_mknod(const struct efscrypt_store *store,
+                                  uint64_t dir,
+                                  const uint8_t *name,
+                                  size_t name_len,
+                                  uint32_t kind,
+                                  uint64_t rdev,
+                                  const struct efscrypt_set_attr *set,
+                                  struct efscrypt_created *created,
+                                  struct efscrypt_error *error);
+
+/**
+ * Gives an inode, of anything but a directory, one more name. `inode` and `parent` receive what
+ * became of the inode and of the directory. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; outputs are NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_link(const struct efscrypt_store *store,
+                                 uint64_t ino,
+                                 uint64_t dir,
+                                 const uint8_t *name,
+                                 size_t name_len,
+                                 struct efscrypt_wcc *inode,
+                                 struct efscrypt_wcc *parent,
+                                 struct efscrypt_error *error);
+
+/**
+ * Removes a name that is not a directory's. The last name of an inode frees its contents, once
+ * nobody has it open; most of what a large file holds is freed by `efscrypt_store_maintain`.
+ * Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `parent` is NULL or valid for a write.
  */
 efscrypt_status efscrypt_fs_unlink(const struct efscrypt_store *store,
                                    uint64_t dir,
                                    const uint8_t *name,
                                    size_t name_len,
+                                   struct efscrypt_wcc *parent,
                                    struct efscrypt_error *error);
 
 /**
- * Removes an empty directory.
+ * Removes an empty directory. Durable after `efscrypt_store_commit`.
  *
  * # Safety
  * As for `efscrypt_fs_unlink`.
@@ -506,13 +1171,17 @@ efscrypt_status efscrypt_fs_rmdir(const struct efscrypt_store *store,
                                   uint64_t dir,
                                   const uint8_t *name,
                                   size_t name_len,
+                                  struct efscrypt_wcc *parent,
                                   struct efscrypt_error *error);
 
 /**
- * Gives an entry another name, in the same or another directory, replacing what has that name.
+ * Gives an entry another name, in the same or another directory, in one step also for readers and
+ * through a crash. `how` is one of `EFSCRYPT_RENAME_REPLACE`, `EFSCRYPT_RENAME_NO_REPLACE`,
+ * `EFSCRYPT_RENAME_EXCHANGE`. `from_parent` and `to_parent` receive what became of the
+ * directories, the same where they are one. Durable after `efscrypt_store_commit`.
  *
  * # Safety
- * `store` is valid; the names have their lengths.
+ * `store` is valid; the names have their lengths; outputs are NULL or valid for a write.
  */
 efscrypt_status efscrypt_fs_rename(const struct efscrypt_store *store,
                                    uint64_t from_dir,
@@ -521,16 +1190,103 @@ efscrypt_status efscrypt_fs_rename(const struct efscrypt_store *store,
                                    uint64_t to_dir,
                                    const uint8_t *to,
                                    size_t to_len,
+                                   uint32_t how,
+                                   struct efscrypt_wcc *from_parent,
+                                   struct efscrypt_wcc *to_parent,
                                    struct efscrypt_error *error);
 
 /**
- * Whether attributes are of a directory.
+ * Sets attributes, all or none; a size cuts or grows a regular file. Setting nothing changes
+ * nothing. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `set` points to as many bytes as its size says; `file` is NULL or valid for a
+ * write.
  */
-bool efscrypt_mode_is_dir(uint32_t mode);
+efscrypt_status efscrypt_fs_setattr(const struct efscrypt_store *store,
+                                    uint64_t ino,
+                                    const struct efscrypt_set_attr *set,
+                                    struct efscrypt_wcc *file,
+                                    struct efscrypt_error *error);
 
 /**
- * Makes a local key service in a new file at `file`, opened by a passphrase, with one key of the
- * alias `alias`. Refuses to overwrite a file.
+ * Space and limits.
+ *
+ * # Safety
+ * `store` is valid; `statfs` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_statfs(const struct efscrypt_store *store,
+                                   struct efscrypt_statfs *statfs,
+                                   struct efscrypt_error *error);
+
+/**
+ * Reads the value of an extended attribute into `value` and sets `*len` to its length. Where
+ * `room` is 0 only the length is set; `EFSCRYPT_STATUS_BUFFER_TOO_SMALL` where it is less than
+ * that.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `value` is valid for writes of `room` bytes;
+ * `len` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_get_xattr(const struct efscrypt_store *store,
+                                      uint64_t ino,
+                                      const uint8_t *name,
+                                      size_t name_len,
+                                      uint8_t *value,
+                                      size_t room,
+                                      size_t *len,
+                                      struct efscrypt_error *error);
+
+/**
+ * Sets an extended attribute: a name of 1 to 255 bytes without NUL, a value of up to 64 KiB. `how`
+ * is one of `EFSCRYPT_XATTR_EITHER`, `EFSCRYPT_XATTR_CREATE`, `EFSCRYPT_XATTR_REPLACE`. Which
+ * names a client may use is up to the caller. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; name and value have their lengths; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_set_xattr(const struct efscrypt_store *store,
+                                      uint64_t ino,
+                                      const uint8_t *name,
+                                      size_t name_len,
+                                      const uint8_t *value,
+                                      size_t value_len,
+                                      uint32_t how,
+                                      struct efscrypt_wcc *file,
+                                      struct efscrypt_error *error);
+
+/**
+ * Removes an extended attribute. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `name` has `name_len` bytes; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_remove_xattr(const struct efscrypt_store *store,
+                                         uint64_t ino,
+                                         const uint8_t *name,
+                                         size_t name_len,
+                                         struct efscrypt_wcc *file,
+                                         struct efscrypt_error *error);
+
+/**
+ * Lists the names of all extended attributes of an inode into `names`, each with a final NUL, in
+ * no order that means anything, and sets `*len` to the bytes of all. Where `room` is 0 only the
+ * length is set; `EFSCRYPT_STATUS_BUFFER_TOO_SMALL` where it is less than that.
+ *
+ * # Safety
+ * `store` is valid; `names` is valid for writes of `room` bytes; `len` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_list_xattrs(const struct efscrypt_store *store,
+                                        uint64_t ino,
+                                        uint8_t *names,
+                                        size_t room,
+                                        size_t *len,
+                                        struct efscrypt_error *error);
+
+/**
+ * Makes a local key service in a new file, opened by a passphrase, with one key of the alias
+ * `alias`, such as "alias/customer". Refuses to overwrite a file. All or nothing: after a failure
+ * there is no file, and a crash leaves at most one beside it whose name ends in ".new".
  *
  * # Safety
  * `file` and `alias` are NUL-terminated strings; `passphrase` has `passphrase_len` bytes.
@@ -555,21 +1311,8 @@ efscrypt_status efscrypt_provider_open_local(const char *file,
                                              struct efscrypt_error *error);
 
 /**
- * Makes a provider of the caller's callbacks. `name` is kept in the store beside each wrapped
- * key: 1 to 64 of a-z, 0-9 and '-'.
- *
- * # Safety
- * `name` is a NUL-terminated string; `ops` points to `ops->size` bytes; the callbacks and
- * `userdata` may be used from any thread until `free` was called; `provider` is valid for a write.
- */
-efscrypt_status efscrypt_provider_create(const char *name,
-                                         const struct efscrypt_provider_ops *ops,
-                                         void *userdata,
-                                         struct efscrypt_provider **provider,
-                                         struct efscrypt_error *error);
-
-/**
- * Frees a provider; NULL is fine.
+ * Frees a provider; NULL is fine. In a forked child it does nothing, and calls nothing of the
+ * parent's.
  *
  * # Safety
  * `provider` came from this library and was not freed before.
@@ -577,9 +1320,13 @@ efscrypt_status efscrypt_provider_create(const char *name,
 void efscrypt_provider_free(struct efscrypt_provider *provider);
 
 /**
- * Makes a store in a new file and opens it. `metadata` and `data` may be the same provider, and
- * `metadata_key` and `data_key` the same key. The store is durable when this returns. It is only
- * for the owner to read.
+ * Makes a store in a new or empty file or on a blank block device, and opens it. `metadata` and
+ * `data` may be the same provider, and `metadata_key` and `data_key` the same key. The store is
+ * durable when this returns. A new file is only for its owner to read. Each provider is called
+ * twice for its domain: to wrap a new key, and to unwrap it again.
+ *
+ * A failure leaves what was there before: no file, an empty file, or a blank device. It never
+ * removes or empties what this call did not make.
  *
  * # Safety
  * Strings are NUL-terminated; objects are valid; `opts` is NULL or valid; `store` is valid for
@@ -595,7 +1342,8 @@ efscrypt_status efscrypt_store_create(const char *file,
                                       struct efscrypt_error *error);
 
 /**
- * Opens a store. Fails with `EFSCRYPT_STATUS_IN_USE` while another program has it open.
+ * Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
+ * program, or this one, has it open.
  *
  * # Safety
  * As for `efscrypt_store_create`.
@@ -617,8 +1365,51 @@ efscrypt_status efscrypt_store_commit(const struct efscrypt_store *store,
                                       struct efscrypt_error *error);
 
 /**
+ * Does work that was put off, a bounded amount: frees what large removed files still hold, up to
+ * about a GiB, and makes the next open fast. Sets `*done`, which may be NULL, to whether nothing
+ * is left to free. For a timer, after opening, and in idle moments, on a thread of the caller's.
+ * Writers that run short of space, and closing, do some of it too.
+ *
+ * # Safety
+ * `store` is valid; `done` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_store_maintain(const struct efscrypt_store *store,
+                                        bool *done,
+                                        struct efscrypt_error *error);
+
+/**
+ * Sets `*verifier` to a number that is another one whenever changes that were not committed may be
+ * lost: since the store was opened again. It is what an NFS server answers to WRITE and COMMIT.
+ *
+ * # Safety
+ * `store` is valid; `verifier` is valid for a write.
+ */
+efscrypt_status efscrypt_store_write_verifier(const struct efscrypt_store *store,
+                                              uint64_t *verifier,
+                                              struct efscrypt_error *error);
+
+/**
+ * Wraps the keys of one or both domains under other provider keys; a NULL provider leaves its
+ * domain as it is. Each domain takes one call of its old provider and two of the new one, which
+ * wraps the key and has to unwrap it again before the old wrap goes. When this returns, the old
+ * provider keys open nothing in the store's current bytes; they still open copies that were made
+ * before.
+ *
+ * # Safety
+ * `store` is valid; each provider is NULL or valid, and its key then a NUL-terminated string.
+ */
+efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
+                                      const struct efscrypt_provider *metadata,
+                                      const char *metadata_key,
+                                      const struct efscrypt_provider *data,
+                                      const char *data_key,
+                                      struct efscrypt_error *error);
+
+/**
  * Closes a store with everything durable. The store is gone whatever the answer; an error says
- * that changes since the last commit may be lost. NULL is fine.
+ * that changes since the last commit may be lost. Frees first what removed files still hold, up to
+ * 100 GiB. NULL is fine. In a forked child it answers `EFSCRYPT_STATUS_FORKED`, and the parent's
+ * store stays open.
  *
  * # Safety
  * `store` came from this library, was not closed before, and nobody uses it any more.

@@ -299,7 +299,6 @@ impl ErrorKind {
         ErrorKind::BadHandle,
         ErrorKind::NotSupported,
         ErrorKind::Loop,
-        ErrorKind::NotSync,
         ErrorKind::ReadOnly,
         ErrorKind::NotSync,
         ErrorKind::NoSpace,
@@ -417,5 +416,16 @@ impl Error {
 
     pub(crate) fn io(op: &'static str, object: Object, source: io::Error) -> Error {
         Error::Io { op, object, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_once_and_in_order() {
+        let numbers: Vec<u32> = ErrorKind::ALL.iter().map(|kind| *kind as u32).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     }
 }

@@ -36,6 +36,9 @@ pub const MAX_NAME_LEN: usize = 255;
 pub const MAX_SYMLINK_LEN: usize = 4095;
 /// Longest extended attribute value, bytes (Linux XATTR_SIZE_MAX).
 pub const MAX_XATTR_LEN: usize = 64 * 1024;
+/// Most bytes of the names of all extended attributes of an inode, each with a final NUL (Linux
+/// XATTR_LIST_MAX).
+pub const MAX_XATTR_LIST_LEN: usize = 64 * 1024;
 /// Longest file contents kept in the tree instead of in data units, bytes.
 pub const MAX_INLINE_LEN: usize = 2048;
 /// Most hard links of one inode (ext4 has 65,000).
@@ -53,7 +56,9 @@ pub const MAX_PROVIDER_NAME_LEN: usize = 64;
 /// Longest id of a provider key, bytes: room for the resource names of cloud services.
 pub const MAX_KEY_ID_LEN: usize = 512;
 /// Longest blob of a wrapped key, bytes: above what cloud services and RSA-4096 give back.
-pub const MAX_WRAPPED_BLOB_LEN: usize = 4096;
+pub const MAX_WRAPPED_BLOB_LEN: usize = 1024;
+/// Longest wrapped key as a key slot of the superblock keeps it, bytes.
+pub const MAX_WRAPPED_KEK: usize = 2048;
 /// Most pairs that a caller puts into an encryption context; the store adds two of its own.
 pub const MAX_CONTEXT_PAIRS: usize = 30;
 /// Longest key of an encryption context, bytes.
@@ -63,6 +68,9 @@ pub const MAX_CONTEXT_VALUE_LEN: usize = 1024;
 /// Most bytes of keys and values that a caller puts into an encryption context (AWS KMS: 8,192).
 pub const MAX_CONTEXT_BYTES: usize = 8192;
 
+// Whatever a provider may give out, with its name and the key's id, fits in a key slot.
+const _: () =
+    assert!(6 + MAX_PROVIDER_NAME_LEN + MAX_KEY_ID_LEN + MAX_WRAPPED_BLOB_LEN <= MAX_WRAPPED_KEK);
 const _: () = assert!(NODE_SIZE.is_multiple_of(UNIT));
 const _: () = assert!(3 * (MAX_KEY_LEN + MAX_VALUE_LEN + 8) < NODE_SIZE - 256);
 const _: () = assert!(MAX_INLINE_LEN + 128 < MAX_VALUE_LEN);

@@ -47,7 +47,8 @@ fn subkeys() {
 
 #[test]
 fn units() {
-    let data_key = DataKey::derive(&KeyArena::new().unwrap(), &key(1), &STORE, 5).unwrap();
+    let slot = DataKey::derive(&KeyArena::new().unwrap(), &key(1), &STORE, 5).unwrap();
+    let data_key = slot.get().unwrap();
     let plain: Vec<u8> = (0..8192).map(|i| (i % 251) as u8).collect();
     let mut cipher = vec![0u8; 8192];
     let mut tags = [UnitTag::default(); 2];
@@ -60,7 +61,8 @@ fn units() {
 
 #[test]
 fn inline_contents() {
-    let data_key = DataKey::derive(&KeyArena::new().unwrap(), &key(1), &STORE, 5).unwrap();
+    let slot = DataKey::derive(&KeyArena::new().unwrap(), &key(1), &STORE, 5).unwrap();
+    let data_key = slot.get().unwrap();
     let mut buf = *b"a small file";
     let tag = data_key.seal_inline(&[1; 12], b"inode 7", &mut buf);
     assert_eq!(hex(&buf), "3fe75c781a569718481f5fd7");
@@ -70,7 +72,8 @@ fn inline_contents() {
 #[test]
 fn wrapped_keys() {
     let arena = KeyArena::new().unwrap();
-    let wrap_key = WrapKey::derive(&arena, &key(5), &STORE, 7).unwrap();
+    let slot = WrapKey::derive(&arena, &key(5), &STORE, 7).unwrap();
+    let wrap_key = slot.get().unwrap();
     let context = WrapContext {
         store_id: STORE,
         key_id: 42,
@@ -95,7 +98,8 @@ fn commitments_handles_and_names() {
     let committed = commitment(&key(5), &STORE, Domain::Data, 7);
     assert_eq!(hex(&committed), "3b27d3c62492621e59130e5ecba8d44a14e2a4780ed2d33d54820770f028037d");
     let arena = KeyArena::new().unwrap();
-    let mac = HandleMac::derive(&arena, &key(5), &STORE).unwrap().mac(b"handle");
+    let mac = HandleMac::derive(&arena, &key(5), &STORE).unwrap();
+    let mac = mac.get().unwrap().mac(b"handle");
     assert_eq!(hex(&mac), "81a44b8d2b755fcf19b011ea210454bf");
     assert_eq!(NameHasher::new(&key(5), &STORE).hash56(b"name"), 0x0087_44d6_3d80_ed45);
 }

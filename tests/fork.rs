@@ -47,7 +47,7 @@ fn keys_stay_with_the_process_that_made_them() {
     let key = DataKey::derive(&arena, &dek, &[0; 16], 1).unwrap();
     let rng = Rng::new(&arena).unwrap();
     let value = arena.place(|| Ok([0x5au8; 64])).unwrap();
-    let address = std::ptr::from_ref(&*value) as usize;
+    let address = std::ptr::from_ref(value.get().unwrap()) as usize;
 
     let code = in_child(|| {
         let checks = [
@@ -65,5 +65,5 @@ fn keys_stay_with_the_process_that_made_them() {
     assert_eq!(code, 0, "number of the check that failed in the child");
 
     arena.check().unwrap();
-    assert_eq!(*value, [0x5a; 64]);
+    assert_eq!(value.get().unwrap(), &[0x5a; 64]);
 }

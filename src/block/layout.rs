@@ -1,9 +1,5 @@
-//! Layout: where on the device the fixed structures stand.
-//!
-//! ```text
-//! 0        128 KiB    256 KiB    384 KiB    512 KiB         512 KiB + log
-//! | ring 0 | unused   | ring 1   | unused   | log ring      | pool: regions of 64 MiB ...
-//! ```
+//! Layout: where on the device the fixed structures stand: the superblock ring in two places, the
+//! log ring, and the pool of units.
 
 use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, RING_SLOTS, SLOT_SIZE, SPACE_ROOTS};

@@ -22,7 +22,7 @@ pub struct LogTail {
     pub offset: u64,
     /// Sequence number of the next record.
     pub seq: u64,
-    /// Tag of the record before it; zero at the start of an epoch.
+    /// Tag of the record before it; zero in a new store.
     pub tag: [u8; 16],
 }
 

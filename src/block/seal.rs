@@ -16,7 +16,7 @@ use crate::format::{
     Page, SPACE_BODY, SPACE_HEADER_LEN, SUITE, SpaceEntry, SpaceHeader, SpacePage, StoreId,
     Superblock, TreeId, UnverifiedSuperblock,
 };
-use crate::limits::{NODE_SIZE, UNIT};
+use crate::limits::{MAX_LEVEL, NODE_SIZE, UNIT};
 use crate::secret::Secret;
 
 /// The subkeys of one META KEK version.
@@ -96,15 +96,26 @@ impl Sealer {
         &self.rng
     }
 
+    /// Fails in a forked child, which has no keys.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn check_process(&self) -> Result<()> {
+        self.rng.check_process()
+    }
+
     fn newest(&self) -> Arc<Slot<MetaKeys>> {
         let keys = self.keys.read();
         Arc::clone(&keys[keys.len() - 1])
     }
 
     fn version(&self, epoch: u32, object: Object) -> Result<Arc<Slot<MetaKeys>>> {
-        let keys = self.keys.read();
-        let found = keys.iter().find(|keys| keys.epoch == epoch);
-        found.cloned().ok_or(Error::corrupt(object, "sealed under an unknown key version"))
+        for keys in self.keys.read().iter() {
+            if keys.get()?.epoch == epoch {
+                return Ok(Arc::clone(keys));
+            }
+        }
+        Err(Error::corrupt(object, "sealed under an unknown key version"))
     }
 
     fn identity(&self, kind: &[u8; 4], epoch: u32, number: u64) -> Identity {
@@ -139,6 +150,7 @@ impl Sealer {
         out: &mut [u8],
     ) -> Result<NodePointer> {
         let keys = self.newest();
+        let keys = keys.get()?;
         let mut pointer = NodePointer {
             addr: addr.map(U64::new),
             birth_gen: U64::new(birth),
@@ -167,10 +179,12 @@ impl Sealer {
         mut block: Box<[u8; NODE_SIZE]>,
     ) -> Result<Page> {
         let object = Object::Node { unit };
-        if pointer.suite != SUITE {
-            return Err(Error::corrupt(object, "unknown suite"));
+        // A root's pointer was not parsed as those in nodes are.
+        if pointer.suite != SUITE || pointer.level > MAX_LEVEL {
+            return Err(Error::corrupt(object, "unknown suite or level"));
         }
         let keys = self.version(pointer.key_epoch.get(), object)?;
+        let keys = keys.get()?;
         let aad = self.node_identity(pointer);
         let body = &mut block[NODE_HEADER_LEN..];
         keys.node
@@ -188,6 +202,7 @@ impl Sealer {
         out: &mut [u8; UNIT],
     ) -> Result<([u8; 12], [u8; 16])> {
         let keys = self.newest();
+        let keys = keys.get()?;
         let (header, sealed) = out.split_at_mut(SPACE_HEADER_LEN);
         sealed.fill(0);
         sealed[..body.len()].copy_from_slice(body);
@@ -213,6 +228,7 @@ impl Sealer {
             .map_err(|_| Error::Internal("space header length"))?;
         let epoch = header.key_epoch.get();
         let keys = self.version(epoch, object)?;
+        let keys = keys.get()?;
         let aad = Identity { level: page.level, ..self.identity(b"spac", epoch, page.index) };
         keys.space
             .open(&entry.nonce, aad.as_bytes(), body, &entry.tag)
@@ -230,6 +246,7 @@ impl Sealer {
         previous: [u8; 16],
     ) -> Result<[u8; 16]> {
         let keys = self.newest();
+        let keys = keys.get()?;
         let identity = self.identity(b"elog", keys.epoch, seq);
         let aad = Identity { previous, durable: U64::new(durable), ..identity };
         let nonce = self.rng.nonce()?;
@@ -245,6 +262,7 @@ impl Sealer {
     /// The log never spans a change of the META KEK: that change is a checkpoint.
     pub fn open_log(&self, header: &LogHeader, previous: [u8; 16], payload: &mut [u8]) -> bool {
         let keys = self.newest();
+        let Ok(keys) = keys.get() else { return false };
         let identity = self.identity(b"elog", keys.epoch, header.seq.get());
         let aad = Identity { previous, durable: header.durable, ..identity };
         keys.log.open(&header.nonce, aad.as_bytes(), payload, &header.tag).is_ok()
@@ -253,6 +271,7 @@ impl Sealer {
     /// Seals a superblock for one place of the ring.
     pub fn seal_superblock(&self, superblock: &Superblock, place: u8) -> Result<Box<[u8]>> {
         let keys = self.newest();
+        let keys = keys.get()?;
         let mut superblock = superblock.clone();
         superblock.header.key_epoch = U32::new(keys.epoch);
         superblock.encode(place, |aad, body| {

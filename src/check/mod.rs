@@ -14,8 +14,9 @@ use crate::error::Result;
 use crate::fs::FileSystem;
 use census::Census;
 
-/// Checks a mounted file system. Writes a checkpoint first, and expects that nobody changes
-/// anything meanwhile; takes about 100 bytes of memory for each inode.
+/// Checks a mounted file system. Expects that nobody changes anything meanwhile; changes nothing
+/// itself in a store that was opened read-only, and writes a checkpoint first in another. Takes
+/// about 300 bytes of memory for each inode.
 ///
 /// # Errors
 /// Those that keep the check from going on. What it finds wrong is no error but a finding.

@@ -12,13 +12,13 @@ use crate::secret::Secret;
 /// What a subkey is for. Contexts have the widths stated here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
-    /// META KEK: seals tree nodes. Context: key epoch.
+    /// META KEK: seals tree nodes. Context: KEK version, 4 bytes.
     MetaNode,
-    /// META KEK: seals the superblock.
+    /// META KEK: seals the superblock. Context: KEK version, 4 bytes.
     MetaSuper,
-    /// META KEK: seals records of the intent log. Context: log epoch.
+    /// META KEK: seals records of the intent log. Context: KEK version, 4 bytes.
     MetaLog,
-    /// META KEK: seals pages of the space map.
+    /// META KEK: seals pages of the space map. Context: KEK version, 4 bytes.
     MetaSpace,
     /// META KEK: commitment. Context: KEK version, 4 bytes.
     MetaCommit,

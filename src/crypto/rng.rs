@@ -60,12 +60,20 @@ impl Rng {
         Ok(Rng { buffer })
     }
 
+    /// Fails in a forked child, as every other call does.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn check_process(&self) -> Result<()> {
+        self.buffer.arena().check()
+    }
+
     /// Fills `out` with random bytes.
     ///
     /// # Errors
     /// [`Error::Io`] if the operating system has none; [`Error::Forked`] in a forked child.
     pub fn fill(&self, out: &mut [u8]) -> Result<()> {
-        self.buffer.arena().check()?;
+        self.check_process()?;
         self.buffer.get()?.lock().fill(out)
     }
 
@@ -169,7 +177,7 @@ mod tests {
         for _ in 0..2000 {
             assert!(seen.insert(rng.nonce().unwrap()));
         }
-        let buffer = rng.buffer.lock();
+        let buffer = rng.buffer.get().unwrap().lock();
         assert!(buffer.bytes[..buffer.used].iter().all(|&b| b == 0));
     }
 

@@ -201,44 +201,38 @@ impl DataKey {
         tags: &[UnitTag],
     ) -> std::result::Result<(), BadUnit> {
         assert_eq!(buf.len(), tags.len() * UNIT, "one tag for each whole unit");
-        for (batch, (units, expected)) in
-            buf.chunks_mut(UNIT * BATCH).zip(tags.chunks(BATCH)).enumerate()
-        {
-            let first = batch * BATCH;
-            let tweak = first_tweak.wrapping_add(first as u128);
-            if let Err(bad) = self.open_batch(tweak, units, expected) {
-                buf.zeroize();
-                return Err(BadUnit { index: first + bad });
-            }
-        }
-        Ok(())
+        self.open_verified(first_tweak, buf, tags).map_err(|index| {
+            buf.zeroize();
+            BadUnit { index }
+        })
     }
 
-    /// Verifies and decrypts a batch of units, or says which is the first that is bad.
-    fn open_batch(
+    /// Decrypts each unit once it is verified, or says which is the first that is bad.
+    fn open_verified(
         &self,
-        tweak: u128,
-        units: &mut [u8],
+        first_tweak: u128,
+        buf: &mut [u8],
         tags: &[UnitTag],
     ) -> std::result::Result<(), usize> {
         #[cfg(target_arch = "x86_64")]
         if let Some(pass) = self.pass() {
-            return pass.open(tweak, units, |index, hash| {
-                let mut mac = [hash];
-                self.mac.finish(&mut mac);
-                ct_eq(&mac[0], &tags[index].mac)
+            return pass.open(first_tweak, buf, |index, hashes| {
+                self.mac.finish(hashes);
+                verify(&tags[index..], hashes).map_err(|bad| index + bad)
             });
         }
-        let mut macs = [[0u8; 16]; BATCH];
-        let macs = &mut macs[..tags.len()];
-        for (index, (unit, hash)) in units.chunks(UNIT).zip(&mut *macs).enumerate() {
-            *hash = self.mac.hash_unit(tweak.wrapping_add(index as u128), unit);
+        let batches = buf.chunks_mut(UNIT * BATCH).zip(tags.chunks(BATCH));
+        for (first, (units, tags)) in (0..).step_by(BATCH).zip(batches) {
+            let tweak = first_tweak.wrapping_add(first as u128);
+            let mut macs = [[0u8; 16]; BATCH];
+            let macs = &mut macs[..tags.len()];
+            for (index, (unit, hash)) in units.chunks(UNIT).zip(&mut *macs).enumerate() {
+                *hash = self.mac.hash_unit(tweak.wrapping_add(index as u128), unit);
+            }
+            self.mac.finish(macs);
+            verify(tags, macs).map_err(|bad| first + bad)?;
+            self.xts.decrypt_units(units, UNIT, tweak);
         }
-        self.mac.finish(macs);
-        if let Some(bad) = tags.iter().zip(macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
-            return Err(bad);
-        }
-        self.xts.decrypt_units(units, UNIT, tweak);
         Ok(())
     }
 
@@ -262,5 +256,13 @@ impl DataKey {
         tag: &[u8; 16],
     ) -> std::result::Result<(), AuthError> {
         self.inline.open(nonce, aad, buf, tag)
+    }
+}
+
+/// The index of the first unit whose MAC is not that of its tag; compared in constant time.
+fn verify(tags: &[UnitTag], macs: &[[u8; 16]]) -> std::result::Result<(), usize> {
+    match tags.iter().zip(macs).position(|(tag, mac)| !ct_eq(&tag.mac, mac)) {
+        Some(bad) => Err(bad),
+        None => Ok(()),
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! AES rounds and carry-less multiplications run on different parts of the processor, so a pass
 //! that does both costs little more than the slower one. Sealing hashes each stride of ciphertext
-//! while it is in registers. Opening must not decrypt what is not verified, so it decrypts one
-//! unit while it hashes the next: in the pass over unit `i + 1`, unit `i` has been verified.
+//! while it is in registers. Opening must not decrypt what is not verified, so it decrypts a group
+//! of units that was verified while it hashes the next group. The last step of a MAC is one block
+//! of AES, which takes long and can do others meanwhile: hence groups.
 #![allow(unsafe_code, reason = "calls AVX-512 functions with the keys' tokens as proof")]
 
 use std::arch::x86_64::*;
@@ -18,6 +19,10 @@ use crate::limits::UNIT;
 
 /// Bytes of a stride.
 const STRIDE: usize = 512;
+/// Units that are verified together: two groups fit in the smallest cache.
+const GROUP: usize = 4;
+
+const _: () = assert!(TWEAK_BATCH.is_multiple_of(GROUP));
 
 /// What both directions need: the two keys, and the blocks around the ciphertext in every hash.
 pub(super) struct UnitPass<'a> {
@@ -36,13 +41,13 @@ impl UnitPass<'_> {
         unsafe { self.seal_all(first, plain, cipher, out) }
     }
 
-    /// Decrypts whole units, at most [`TWEAK_BATCH`], each after `verify` accepted its hash; the
-    /// index of the first that it refused otherwise.
+    /// Decrypts whole units, each after `verify` accepted its hash; otherwise its error.
+    /// It is given some hashes, and the index of the first.
     pub(super) fn open(
         &self,
         first: u128,
         buf: &mut [u8],
-        verify: impl FnMut(usize, [u8; 16]) -> bool,
+        verify: impl FnMut(usize, &mut [[u8; 16]]) -> Result<(), usize>,
     ) -> Result<(), usize> {
         #[cfg(test)]
         probe::hit(probe::Kernel::Unit(Backend::Vaes512));
@@ -77,33 +82,36 @@ impl UnitPass<'_> {
         &self,
         first: u128,
         buf: &mut [u8],
-        mut verify: impl FnMut(usize, [u8; 16]) -> bool,
+        mut verify: impl FnMut(usize, &mut [[u8; 16]]) -> Result<(), usize>,
     ) -> Result<(), usize> {
         let (units, _) = buf.as_chunks_mut::<UNIT>();
         let mut tweaks = [0u128; TWEAK_BATCH];
-        self.xts.encrypt_tweaks(first, &mut tweaks, units.len());
-        let Some(unit) = units.first() else { return Ok(()) };
-        let mut hash = self.hash_unit(self.start(first, 0), unit);
-        for next in 1..=units.len() {
-            let verified = next - 1;
-            if !verify(verified, hash) {
-                return Err(verified);
+        let mut hashes = [[0u8; 16]; GROUP];
+        for (index, (unit, hash)) in units.iter().zip(&mut hashes).enumerate() {
+            *hash = self.hash_unit(self.start(first, index), unit);
+        }
+        for group in (0..units.len()).step_by(GROUP) {
+            let verified = group..units.len().min(group + GROUP);
+            verify(group, &mut hashes[..verified.len()])?;
+            if group.is_multiple_of(TWEAK_BATCH) {
+                let count = TWEAK_BATCH.min(units.len() - group);
+                self.xts.encrypt_tweaks(first.wrapping_add(group as u128), &mut tweaks, count);
             }
-            let lanes = first_lanes(tweaks[verified]);
-            hash = match units.get_disjoint_mut([verified, next]) {
-                Ok([unit, next_unit]) => {
-                    self.decrypt_and_hash(unit, lanes, next_unit, self.start(first, next))
+            for (index, hash) in verified.zip(&mut hashes) {
+                let (lanes, next) = (first_lanes(tweaks[index % TWEAK_BATCH]), index + GROUP);
+                match units.get_disjoint_mut([index, next]) {
+                    Ok([unit, next_unit]) => {
+                        let start = self.start(first, next);
+                        *hash = self.decrypt_and_hash(unit, lanes, next_unit, start);
+                    }
+                    Err(_) => self.decrypt_unit(&mut units[index], lanes),
                 }
-                Err(_) => {
-                    self.decrypt_unit(&mut units[verified], lanes);
-                    [0; 16]
-                }
-            };
+            }
         }
         Ok(())
     }
 
-    /// Decrypts a verified unit and hashes the one after it.
+    /// Decrypts a verified unit and hashes one of the next group.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,vaes,vpclmulqdq")]
     fn decrypt_and_hash(

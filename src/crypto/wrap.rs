@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_wrapped_key_comes_back() {
-        let (key, rng, dek) = setup();
+        let (slot, rng, dek) = setup();
+        let key = slot.get().unwrap();
         let wrapped = key.wrap(&rng, &CONTEXT, &dek).unwrap();
         assert!(key.unwrap(&CONTEXT, &wrapped).unwrap().ct_eq(&dek));
         assert_ne!(wrapped.key, *dek.expose());
@@ -208,7 +209,8 @@ mod tests {
 
     #[test]
     fn every_bit_of_the_record_counts() {
-        let (key, rng, dek) = setup();
+        let (slot, rng, dek) = setup();
+        let key = slot.get().unwrap();
         let wrapped = key.wrap(&rng, &CONTEXT, &dek).unwrap();
         for bit in 0..60 * 8 {
             let mut bytes = [0u8; 60];
@@ -221,7 +223,8 @@ mod tests {
 
     #[test]
     fn every_part_of_the_context_counts() {
-        let (key, rng, dek) = setup();
+        let (slot, rng, dek) = setup();
+        let key = slot.get().unwrap();
         let wrapped = key.wrap(&rng, &CONTEXT, &dek).unwrap();
         let mut other_store = STORE;
         other_store[15] ^= 1;
@@ -238,13 +241,14 @@ mod tests {
 
     #[test]
     fn another_kek_or_version_does_not_unwrap() {
-        let (key, rng, dek) = setup();
+        let (slot, rng, dek) = setup();
+        let key = slot.get().unwrap();
         let wrapped = key.wrap(&rng, &CONTEXT, &dek).unwrap();
         let arena = KeyArena::new().unwrap();
         for (kek, version) in [([6; 32], 7), ([5; 32], 8)] {
             let kek = Secret::from_slice(&kek).unwrap();
             let other = WrapKey::derive(&arena, &kek, &STORE, version).unwrap();
-            assert!(other.unwrap(&CONTEXT, &wrapped).is_err());
+            assert!(other.get().unwrap().unwrap(&CONTEXT, &wrapped).is_err());
         }
     }
 

@@ -6,7 +6,11 @@
 //! 2. The file's size changes only under `growth`. `len` is raised after the file has grown, so
 //!    a byte below `len` can always be read, and a failed growth can be undone without touching
 //!    what another thread wrote.
-//! 3. `growth.reserved` is space that this handle allocated and has not discarded since.
+//! 3. The lock ends with the device, also where a forked child still has the file open: it is taken
+//!    back by the process that took it, and by no other.
+//! 4. `growth.reserved` is space that this handle allocated and has not discarded since.
+
+mod create;
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -18,7 +22,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
 
+use create::Found;
+
+use super::writeback::Writeback;
 use super::{Device, end_of};
 use crate::error::{Error, Object, Result};
 use crate::limits::UNIT;
@@ -32,10 +40,6 @@ const GROWTH_FRACTION: u64 = 16;
 /// Most growth beyond what was asked, bytes.
 const GROWTH_MAX: u64 = 64 << 20;
 
-/// Bytes at the start of a block device that must be zero before a store is created there: every
-/// common partition table and file system has its mark in them.
-const BLANK_PROBE: usize = 1 << 20;
-
 /// A [`Device`] on a regular file or a block device.
 ///
 /// The file is locked while the device is open (`flock`), so a second writer, in this process or
@@ -46,8 +50,13 @@ pub struct FileDevice {
     file: File,
     kind: Kind,
     read_only: bool,
+    /// What a creation found, for undoing it.
+    found: Found,
+    /// The process that locked the file.
+    owner: Pid,
     len: AtomicU64,
     growth: Mutex<Growth>,
+    writeback: Writeback,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,31 +71,6 @@ struct Growth {
 }
 
 impl FileDevice {
-    /// Creates an empty file of mode 0600 to hold a store, or takes over an empty file or a blank
-    /// block device, and makes its directory entry durable.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exists`] for a file that is not empty, or a block device whose first MiB is not
-    /// zero: nothing is ever overwritten. [`Error::IsDirectory`], [`Error::InvalidArgument`] for
-    /// other types. [`Error::InUse`] when it is locked or mounted. [`Error::NotFound`] without a
-    /// parent directory, else [`Error::Io`].
-    pub fn create(path: impl AsRef<Path>) -> Result<FileDevice> {
-        let path = path.as_ref();
-        let known = match fs::metadata(path) {
-            Ok(found) => Some(found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed("look up", error)),
-        };
-        let device = FileDevice::open_locked(path, known.as_ref(), false, true)?;
-        match device.kind {
-            Kind::File if device.known_len() != 0 => return Err(Error::Exists),
-            Kind::File => sync_parent(path).map_err(|e| failed("flush the directory", e))?,
-            Kind::Block => device.check_blank()?,
-        }
-        Ok(device)
-    }
-
     /// Opens a file or block device that holds a store.
     ///
     /// # Errors
@@ -97,17 +81,13 @@ impl FileDevice {
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> Result<FileDevice> {
         let path = path.as_ref();
         let known = fs::metadata(path).map_err(|error| failed("look up", error))?;
-        FileDevice::open_locked(path, Some(&known), read_only, false)
+        FileDevice::lock(FileDevice::open_file(path, Some(&known), read_only)?, read_only)
     }
 
-    /// Opens and locks. The type is looked at before the open, since opening a pipe or a terminal
-    /// has effects of its own, and again afterwards, since the path may have changed.
-    fn open_locked(
-        path: &Path,
-        known: Option<&Metadata>,
-        read_only: bool,
-        create: bool,
-    ) -> Result<FileDevice> {
+    /// Opens what is known to be there, or makes what is not. The type is looked at before the
+    /// open, since opening a pipe or a terminal has effects of its own, and by [`FileDevice::lock`]
+    /// again, since the path may have changed.
+    fn open_file(path: &Path, known: Option<&Metadata>, read_only: bool) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(!read_only).mode(0o600);
         match known.map(kind_of).transpose()? {
@@ -117,10 +97,14 @@ impl FileDevice {
             }
             Some(_) => {}
             None => {
-                options.create(create);
+                options.create_new(true);
             }
         }
-        let file = options.open(path).map_err(|error| failed("open", error))?;
+        options.open(path).map_err(|error| failed("open", error))
+    }
+
+    /// Locks an open file, and looks at what it is.
+    fn lock(file: File, read_only: bool) -> Result<FileDevice> {
         let locked = if read_only { file.try_lock_shared() } else { file.try_lock() };
         locked.map_err(|error| match error {
             TryLockError::WouldBlock => Error::InUse,
@@ -134,13 +118,9 @@ impl FileDevice {
                 .map_err(|error| failed("measure", error.into()))?,
         };
         let growth = Mutex::new(Growth { reserved: len..len });
-        Ok(FileDevice { file, kind, read_only, len: AtomicU64::new(len), growth })
-    }
-
-    fn check_blank(&self) -> Result<()> {
-        let mut probe = vec![0; BLANK_PROBE.min(self.known_len() as usize)];
-        self.file.read_exact_at(&mut probe, 0).map_err(|error| failed("read", error))?;
-        if probe.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(Error::Exists) }
+        let (found, owner) = (Found::Store, getpid());
+        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
+        Ok(FileDevice { file, kind, read_only, found, owner, len, growth, writeback })
     }
 
     fn known_len(&self) -> u64 {
@@ -201,6 +181,16 @@ impl FileDevice {
     }
 }
 
+impl Drop for FileDevice {
+    /// Closing alone would leave the lock to a forked child that has the file open too.
+    fn drop(&mut self) {
+        if getpid() == self.owner {
+            // What holds a lock that cannot be given up is closed with the file.
+            let _ = self.file.unlock();
+        }
+    }
+}
+
 impl Device for FileDevice {
     fn len(&self) -> io::Result<u64> {
         Ok(self.known_len())
@@ -208,6 +198,14 @@ impl Device for FileDevice {
 
     fn capacity(&self) -> io::Result<Option<u64>> {
         Ok((self.kind == Kind::Block).then(|| self.known_len()))
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        if self.kind == Kind::Block {
+            return Ok(Some(0));
+        }
+        let host = rustix::fs::fstatvfs(&self.file)?;
+        Ok(Some(host.f_bavail.saturating_mul(host.f_frsize)))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -228,7 +226,9 @@ impl Device for FileDevice {
             write_all_vectored(&self.file, bufs, offset, |batch, at| {
                 Ok(rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, batch, at))?)
             })
-        })
+        })?;
+        self.writeback.wrote(&self.file, offset..end);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -331,16 +331,6 @@ fn kind_of(found: &Metadata) -> Result<Kind> {
     }
 }
 
-/// Makes the file's directory entry durable: without it, a flushed file can be gone after a
-/// power cut. The path is resolved first, so that the entry is the file's own, not a link's.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let resolved = fs::canonicalize(path)?;
-    match resolved.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 fn is<T>(result: &io::Result<T>, errno: Errno) -> bool {
     matches!(result, Err(error) if error.raw_os_error() == Some(errno.raw_os_error()))
 }
@@ -349,6 +339,7 @@ fn is<T>(result: &io::Result<T>, errno: Errno) -> bool {
 fn failed(op: &'static str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound,
+        io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::IsADirectory => Error::IsDirectory,
         io::ErrorKind::ResourceBusy => Error::InUse,
         _ => Error::io(op, Object::Store, error),

@@ -34,6 +34,14 @@ impl Limit {
     pub(super) fn capacity(self, len: u64) -> Option<u64> {
         (self == Limit::Fixed).then_some(len)
     }
+
+    pub(super) fn room(self, len: u64) -> Option<u64> {
+        match self {
+            Limit::None => None,
+            Limit::Host(max) => Some(max.saturating_sub(len)),
+            Limit::Fixed => Some(0),
+        }
+    }
 }
 
 /// A [`Device`] in memory: sparse, for tests and small uses. Nothing survives the process, so
@@ -116,6 +124,10 @@ impl Device for MemoryDevice {
 
     fn capacity(&self) -> io::Result<Option<u64>> {
         Ok(self.limit.capacity(self.image.read().len()))
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        Ok(self.limit.room(self.image.read().len()))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -203,6 +215,11 @@ mod tests {
         }
         assert_eq!(MemoryDevice::fixed(8192).capacity().unwrap(), Some(8192));
         assert_eq!(MemoryDevice::limited(8192).capacity().unwrap(), None);
+        let limited = MemoryDevice::limited(8192);
+        limited.allocate(0, 5000).unwrap();
+        assert_eq!(limited.room().unwrap(), Some(3192));
+        assert_eq!(MemoryDevice::fixed(8192).room().unwrap(), Some(0));
+        assert_eq!(MemoryDevice::new().room().unwrap(), None);
     }
 
     #[test]

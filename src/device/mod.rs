@@ -8,13 +8,12 @@
 //! - [`MemoryDevice`]: bytes in memory, for tests and small uses.
 //! - `sim` (feature `sim`): a device that loses power, lies and fails on demand.
 
-#![forbid(unsafe_code)]
-
 mod file;
 mod image;
 mod memory;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod writeback;
 
 use std::io;
 use std::sync::Arc;
@@ -32,6 +31,12 @@ pub trait Device: Send + Sync {
 
     /// Bytes that the device can ever hold, or `None` where it grows with its host file system.
     fn capacity(&self) -> io::Result<Option<u64>>;
+
+    /// Bytes that the device may still grow by, as its host has them free just now; `None` where
+    /// that is not known. Others may take them: [`Device::allocate`] decides.
+    fn room(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 
     /// Fills `buf` from `offset`. Beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
@@ -62,6 +67,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn capacity(&self) -> io::Result<Option<u64>> {
         (**self).capacity()
+    }
+
+    fn room(&self) -> io::Result<Option<u64>> {
+        (**self).room()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -4,7 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::error::{efscrypt_error, efscrypt_status as Status};
+use super::store::efscrypt_store;
 use crate::error::{Error, Result};
+use crate::fs::FileSystem;
+use crate::store::Store;
 
 #[cfg(all(panic = "abort", not(test)))]
 compile_error!("the C ABI turns panics into a status, which needs panic = \"unwind\"");
@@ -12,17 +15,64 @@ compile_error!("the C ABI turns panics into a status, which needs panic = \"unwi
 /// Runs the body of a function. A panic ends here: the message stays on standard error, and says
 /// nothing of the store's contents.
 pub(super) fn guard(error: *mut efscrypt_error, body: impl FnOnce() -> Result<()>) -> Status {
-    let result = catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or(Err(Error::Internal("a panic reached the C boundary")));
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        // Dropping what was thrown could throw again.
+        std::mem::forget(payload);
+        Err(Error::Internal("a panic reached the C boundary"))
+    });
     match result {
         Ok(()) => Status::Ok,
         Err(failure) => {
-            // SAFETY: the caller passes NULL or a valid `efscrypt_error`, as the header demands.
-            if let Some(out) = unsafe { error.as_mut() } {
-                out.fill(&failure);
+            if let Some(error) = NonNull::new(error) {
+                // SAFETY: the caller passes NULL or room for an `efscrypt_error`, as the header
+                // demands.
+                unsafe { put(error, efscrypt_error::of(&failure)) };
             }
             Status::from(&failure)
         }
+    }
+}
+
+/// Runs the body of a function on a store: not in a forked child, and not after a panic, which
+/// poisons the store.
+///
+/// # Safety
+/// `store` is NULL or valid; `error` is NULL or valid for a write.
+pub(super) unsafe fn with_store(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+    body: impl FnOnce(&Store) -> Result<()>,
+) -> Status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let store = unsafe { object(store, "store is NULL")? };
+        store.check()?;
+        let unfinished = Unfinished(store);
+        let result = body(&store.store);
+        std::mem::forget(unfinished);
+        result
+    })
+}
+
+/// As [`with_store`], for a function on its file system.
+///
+/// # Safety
+/// As for [`with_store`].
+pub(super) unsafe fn with_fs(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+    body: impl FnOnce(&FileSystem) -> Result<()>,
+) -> Status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, |store| body(store.file_system())) }
+}
+
+/// A function under way; dropped, it ended by a panic.
+struct Unfinished<'a>(&'a efscrypt_store);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.ruin();
     }
 }
 
@@ -47,6 +97,17 @@ pub(super) fn out<T>(pointer: *mut T) -> Result<NonNull<T>> {
 pub(super) unsafe fn put<T>(pointer: NonNull<T>, value: T) {
     // SAFETY: as the caller promises; the old bytes may be uninitialized, so nothing is dropped.
     unsafe { pointer.write(value) }
+}
+
+/// Writes a result that the caller need not want.
+///
+/// # Safety
+/// The pointer is NULL or valid for a write of `T`.
+pub(super) unsafe fn put_wanted<T>(pointer: *mut T, value: impl Into<T>) {
+    if let Some(pointer) = NonNull::new(pointer) {
+        // SAFETY: as the caller promises.
+        unsafe { put(pointer, value.into()) }
+    }
 }
 
 /// Gives an object to C.

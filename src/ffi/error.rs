@@ -80,11 +80,13 @@ pub enum efscrypt_status {
     KeyUnavailable = 76,
     /// The store was opened before a fork.
     Forked = 77,
-    /// A bug in the engine.
+    /// A bug in the engine. Where it was a panic in a function on a store, all others on that store
+    /// but the one that closes it answer `EFSCRYPT_STATUS_POISONED` from then on.
     Internal = 99,
 }
 
-/// Details of a failure. The caller owns it; a function that fails fills it in.
+/// Details of a failure. The caller owns it; a function that fails fills it in, and one that
+/// succeeds leaves it alone. It never grows.
 #[repr(C)]
 #[allow(non_camel_case_types, reason = "the name is C's")]
 pub struct efscrypt_error {
@@ -95,6 +97,8 @@ pub struct efscrypt_error {
     /// What was wrong, with which object, and what to do: UTF-8 with a final NUL, cut short where
     /// it is too long. It holds no key, name or content of the store.
     pub message: [c_char; EFSCRYPT_MESSAGE_LEN],
+    /// Zero; for later versions.
+    pub reserved: [u64; 4],
 }
 
 impl From<&Error> for efscrypt_status {
@@ -140,18 +144,18 @@ impl From<&Error> for efscrypt_status {
 }
 
 impl efscrypt_error {
-    pub(super) fn fill(&mut self, error: &Error) {
-        self.status = error.kind() as u32;
-        self.os_error = error.errno();
+    pub(super) fn of(error: &Error) -> efscrypt_error {
         let text = error.to_string();
         let mut len = text.len().min(EFSCRYPT_MESSAGE_LEN - 1);
         while !text.is_char_boundary(len) {
             len -= 1;
         }
-        self.message = [0; EFSCRYPT_MESSAGE_LEN];
-        for (to, from) in self.message.iter_mut().zip(&text.as_bytes()[..len]) {
+        let mut message = [0; EFSCRYPT_MESSAGE_LEN];
+        for (to, from) in message.iter_mut().zip(&text.as_bytes()[..len]) {
             *to = *from as c_char;
         }
+        let (status, os_error) = (error.kind() as u32, error.errno());
+        efscrypt_error { status, os_error, message, reserved: [0; 4] }
     }
 }
 
@@ -182,8 +186,7 @@ mod tests {
 
     #[test]
     fn messages_are_cut_at_characters_and_terminated() {
-        let mut out = efscrypt_error { status: 0, os_error: 0, message: [1; _] };
-        out.fill(&Error::KeyNotFound("\u{e9}".repeat(300)));
+        let out = efscrypt_error::of(&Error::KeyNotFound("\u{e9}".repeat(300)));
         let text: Vec<u8> = out.message.iter().map(|byte| *byte as u8).collect();
         let end = text.iter().position(|byte| *byte == 0).unwrap();
         assert!(std::str::from_utf8(&text[..end]).is_ok());

@@ -10,16 +10,38 @@
 //! - Outputs are written on success only. Inputs are not kept, unless said so.
 //! - Every function may be called from any thread, many at a time on one object, but for the one
 //!   that ends it.
-//! - A panic never crosses the boundary: it becomes `EFSCRYPT_STATUS_INTERNAL`.
+//! - In a forked child every function on an object of the parent answers `EFSCRYPT_STATUS_FORKED`,
+//!   before it takes any lock: another thread may have held that at the fork.
+//! - A panic never crosses the boundary: it becomes `EFSCRYPT_STATUS_INTERNAL`. Nobody knows then
+//!   what it left half done: the store is poisoned, and from now on every function on it but the
+//!   one that closes it answers `EFSCRYPT_STATUS_POISONED`.
 //! - A NULL where an object or a buffer is needed becomes `EFSCRYPT_STATUS_INVALID_ARGUMENT`.
+//! - A struct that C fills in begins with its own size and may grow at its end ([`sized`]). A
+//!   struct that C receives never grows, but for one that it only sees through a pointer in a
+//!   callback.
 #![allow(unsafe_code, reason = "C passes raw pointers")]
 
+mod audit;
 mod boundary;
 mod bytes;
+mod callbacks;
 mod error;
 mod fs;
+#[cfg(feature = "local-kms")]
+mod kms;
+mod options;
 mod provider;
+mod sized;
 mod store;
 mod version;
 
-pub use error::{efscrypt_error, efscrypt_status};
+pub use audit::*;
+pub use callbacks::*;
+pub use error::*;
+pub use fs::*;
+#[cfg(feature = "local-kms")]
+pub use kms::*;
+pub use options::*;
+pub use provider::*;
+pub use store::*;
+pub use version::*;

@@ -1,67 +1,62 @@
-//! Stores for C: create, open, sync, close.
+//! Stores for C: create, open, commit, maintain, rewrap, close.
 
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::boundary::{give, guard, object, out, take};
+use super::boundary::{give, guard, out, put, put_wanted, take, with_store};
 use super::bytes::{path, text};
 use super::error::{efscrypt_error, efscrypt_status};
-use super::provider::efscrypt_provider;
-use crate::device::FileDevice;
+use super::options::{efscrypt_options, options};
+use super::provider::{efscrypt_provider, provider};
 use crate::error::{Error, Result};
-use crate::store::{DataAccess, Providers, Store, StoreOptions};
+use crate::keys::KeyProvider;
+use crate::store::{Providers, Store};
 
 /// An open store.
 #[allow(non_camel_case_types, reason = "the name is C's")]
-pub struct efscrypt_store(pub(super) Store);
-
-/// Options of a store. Set it to zero but for `size`; zero fields mean the default.
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types, reason = "the name is C's")]
-pub struct efscrypt_options {
-    /// `sizeof(efscrypt_options)`: later versions only add at the end.
-    pub size: usize,
-    /// Bytes of memory for metadata; 64 MiB by default.
-    pub cache_bytes: usize,
-    /// Bytes of the log of a new store, 512 KiB to 1 GiB; 32 MiB by default.
-    pub log_bytes: u64,
-    /// Not 0: open for reading only.
-    pub read_only: u8,
-    /// Not 0: open without the contents key where it cannot be unlocked.
-    pub data_optional: u8,
-    /// Not 0: fail where key memory cannot be locked into RAM.
-    pub strict_memory: u8,
+pub struct efscrypt_store {
+    pub(super) store: Store,
+    /// Set once a function ended by a panic: nobody knows what it left half done.
+    ruined: AtomicBool,
 }
 
-/// The options of the caller's, or the default for NULL.
+impl From<Store> for efscrypt_store {
+    fn from(store: Store) -> efscrypt_store {
+        efscrypt_store { store, ruined: AtomicBool::new(false) }
+    }
+}
+
+impl AsRef<Store> for efscrypt_store {
+    fn as_ref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl efscrypt_store {
+    /// Fails in a forked child and after a panic.
+    pub(super) fn check(&self) -> Result<()> {
+        self.store.check_process()?;
+        match self.ruined.load(Ordering::Acquire) {
+            true => Err(Error::Poisoned("a panic in an earlier call".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses everything from now on, and lets nobody wait for what will not come.
+    pub(super) fn ruin(&self) {
+        self.ruined.store(true, Ordering::Release);
+        self.store.poison("a panic in a call");
+    }
+}
+
+/// Makes a store in a new or empty file or on a blank block device, and opens it. `metadata` and
+/// `data` may be the same provider, and `metadata_key` and `data_key` the same key. The store is
+/// durable when this returns. A new file is only for its owner to read. Each provider is called
+/// twice for its domain: to wrap a new key, and to unwrap it again.
 ///
-/// # Safety
-/// The pointer is NULL or points to `size` bytes.
-unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOptions> {
-    let mut options = StoreOptions::default();
-    // SAFETY: as the caller promises.
-    let Some(given) = (unsafe { pointer.as_ref() }) else { return Ok(options) };
-    if given.size < size_of::<efscrypt_options>() {
-        return Err(Error::InvalidArgument("options has not the size of this version"));
-    }
-    if given.cache_bytes != 0 {
-        options.engine.cache_bytes = given.cache_bytes;
-    }
-    if given.log_bytes != 0 {
-        options.engine.log_bytes = given.log_bytes;
-    }
-    options.engine.read_only = given.read_only != 0;
-    options.strict_memory = given.strict_memory != 0;
-    if given.data_optional != 0 {
-        options.data_access = DataAccess::IfAvailable;
-    }
-    Ok(options)
-}
-
-/// Makes a store in a new file and opens it. `metadata` and `data` may be the same provider, and
-/// `metadata_key` and `data_key` the same key. The store is durable when this returns. It is only
-/// for the owner to read.
+/// A failure leaves what was there before: no file, an empty file, or a blank device. It never
+/// removes or empties what this call did not make.
 ///
 /// # Safety
 /// Strings are NUL-terminated; objects are valid; `opts` is NULL or valid; `store` is valid for
@@ -89,19 +84,15 @@ pub unsafe extern "C" fn efscrypt_store_create(
         let data_key = unsafe { text(data_key)? };
         // SAFETY: as the caller promises.
         let providers = unsafe { providers(metadata, data)? };
-        let device = Arc::new(FileDevice::create(file)?);
-        let made = Store::create(device, providers, metadata_key, data_key, opts);
-        if made.is_err() {
-            // Nothing was in the file: a failed creation leaves nothing behind.
-            let _left_behind = std::fs::remove_file(file);
-        }
+        let made = Store::create_file(file, providers, metadata_key, data_key, opts)?;
         // SAFETY: `store` is valid for a write.
-        unsafe { give(store, efscrypt_store(made?)) };
+        unsafe { give(store, made.into()) };
         Ok(())
     })
 }
 
-/// Opens a store. Fails with `EFSCRYPT_STATUS_IN_USE` while another program has it open.
+/// Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
+/// program, or this one, has it open.
 ///
 /// # Safety
 /// As for `efscrypt_store_create`.
@@ -122,10 +113,9 @@ pub unsafe extern "C" fn efscrypt_store_open(
         let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.
         let providers = unsafe { providers(metadata, data)? };
-        let device = Arc::new(FileDevice::open(file, opts.engine.read_only)?);
-        let opened = Store::open(device, providers, opts)?;
+        let opened = Store::open_file(file, providers, opts)?;
         // SAFETY: `store` is valid for a write.
-        unsafe { give(store, efscrypt_store(opened)) };
+        unsafe { give(store, opened.into()) };
         Ok(())
     })
 }
@@ -139,15 +129,86 @@ pub unsafe extern "C" fn efscrypt_store_commit(
     store: *const efscrypt_store,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    guard(error, || {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::sync) }
+}
+
+/// Does work that was put off, a bounded amount: frees what large removed files still hold, up to
+/// about a GiB, and makes the next open fast. Sets `*done`, which may be NULL, to whether nothing
+/// is left to free. For a timer, after opening, and in idle moments, on a thread of the caller's.
+/// Writers that run short of space, and closing, do some of it too.
+///
+/// # Safety
+/// `store` is valid; `done` is NULL or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_maintain(
+    store: *const efscrypt_store,
+    done: *mut bool,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        let finished = store.file_system().maintain()?;
         // SAFETY: as the caller promises.
-        let store = unsafe { object(store, "store is NULL")? };
-        store.0.sync()
-    })
+        unsafe { put_wanted(done, finished) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
+}
+
+/// Sets `*verifier` to a number that is another one whenever changes that were not committed may be
+/// lost: since the store was opened again. It is what an NFS server answers to WRITE and COMMIT.
+///
+/// # Safety
+/// `store` is valid; `verifier` is valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_write_verifier(
+    store: *const efscrypt_store,
+    verifier: *mut u64,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        let epoch = store.file_system().engine().epoch();
+        // SAFETY: as the caller promises.
+        unsafe { put(out(verifier)?, epoch) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
+}
+
+/// Wraps the keys of one or both domains under other provider keys; a NULL provider leaves its
+/// domain as it is. Each domain takes one call of its old provider and two of the new one, which
+/// wraps the key and has to unwrap it again before the old wrap goes. When this returns, the old
+/// provider keys open nothing in the store's current bytes; they still open copies that were made
+/// before.
+///
+/// # Safety
+/// `store` is valid; each provider is NULL or valid, and its key then a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_rewrap(
+    store: *const efscrypt_store,
+    metadata: *const efscrypt_provider,
+    metadata_key: *const c_char,
+    data: *const efscrypt_provider,
+    data_key: *const c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { target(metadata, metadata_key)? };
+        // SAFETY: as the caller promises.
+        let data = unsafe { target(data, data_key)? };
+        store.rewrap(data, metadata)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
 }
 
 /// Closes a store with everything durable. The store is gone whatever the answer; an error says
-/// that changes since the last commit may be lost. NULL is fine.
+/// that changes since the last commit may be lost. Frees first what removed files still hold, up to
+/// 100 GiB. NULL is fine. In a forked child it answers `EFSCRYPT_STATUS_FORKED`, and the parent's
+/// store stays open.
 ///
 /// # Safety
 /// `store` came from this library, was not closed before, and nobody uses it any more.
@@ -156,11 +217,16 @@ pub unsafe extern "C" fn efscrypt_store_close(
     store: *mut efscrypt_store,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    // SAFETY: as the caller promises.
-    let store = unsafe { take(store) };
-    guard(error, || match store {
-        Some(store) => store.0.close(),
-        None => Ok(()),
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let Some(store) = (unsafe { take(store) }) else { return Ok(()) };
+        if let Err(forked) = store.store.check_process() {
+            // Dropping it takes locks that another thread may have held at the fork.
+            std::mem::forget(store);
+            return Err(forked);
+        }
+        store.check()?;
+        store.store.close()
     })
 }
 
@@ -173,8 +239,25 @@ unsafe fn providers(
     data: *const efscrypt_provider,
 ) -> Result<Providers> {
     // SAFETY: as the caller promises.
-    let metadata = unsafe { object(metadata, "the metadata provider is NULL")? };
+    let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
     // SAFETY: as the caller promises.
-    let data = unsafe { object(data, "the data provider is NULL")? };
-    Ok(Providers { metadata: Arc::clone(&metadata.0), data: Arc::clone(&data.0) })
+    let data = unsafe { provider(data, "the data provider is NULL")? };
+    Ok(Providers { metadata, data })
+}
+
+/// A provider key that a domain goes to; `None` for NULL.
+///
+/// # Safety
+/// The provider is NULL or valid, and the key then a NUL-terminated string.
+unsafe fn target<'a>(
+    to: *const efscrypt_provider,
+    key: *const c_char,
+) -> Result<Option<(Arc<dyn KeyProvider>, &'a str)>> {
+    if to.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller promises.
+    let to = unsafe { provider(to, "the provider is NULL")? };
+    // SAFETY: as the caller promises.
+    Ok(Some((to, unsafe { text(key)? })))
 }

@@ -1,10 +1,5 @@
 //! Directory entry: the row of class 2 of a file-system tree.
 //!
-//! ```text
-//! key   2 | directory u64 | cookie u64          big-endian
-//! value inode u64 | type u8 | name length u8 | name
-//! ```
-//!
 //! A cookie is 55 bits of the name's keyed hash and 8 bits that tell names with equal hashes
 //! apart. It never changes while the entry exists: readdir hands it out.
 

@@ -3,14 +3,6 @@
 //! A transaction is encoded once, when it is made; the same bytes are applied, appended to the
 //! log and replayed. Row edits carry final values, space edits final addresses: replay needs no
 //! file-system code and no contents key.
-//!
-//! ```text
-//! transaction: length u32 | count u16 | edits
-//! put:  1 | tree u32 | key length u8 | value length u16 | key | value
-//! del:  2 | tree u32 | key length u8 | key
-//! take: 3 | unit u64 | units u32 | check u32
-//! give: 4 | unit u64 | units u32
-//! ```
 
 use super::TreeId;
 use crate::error::{Error, Object, Result};
@@ -89,15 +81,19 @@ impl Edits {
         Edits { bytes, count: 0 }
     }
 
-    /// Copies decoded edits, checking every one.
+    /// Copies decoded edits, checking every one and that there are as many as they say.
     pub fn collect(edits: EditReader<'_>) -> Result<Edits> {
         let mut out = Edits { bytes: vec![0; HEADER], count: 0 };
         out.bytes.extend_from_slice(edits.rest);
+        let count = edits.count;
         for edit in edits {
             edit?;
             out.count += 1;
         }
-        Ok(out)
+        match out.count == count && out.is_bounded() {
+            true => Ok(out),
+            false => Err(bad("number of edits")),
+        }
     }
 
     /// Puts a row.
@@ -189,13 +185,15 @@ impl Edits {
 
     /// The edits in order.
     pub fn iter(&self) -> EditReader<'_> {
-        EditReader { rest: &self.bytes[HEADER..] }
+        EditReader { rest: &self.bytes[HEADER..], count: self.count }
     }
 }
 
 /// Decodes edits; hostile bytes end in an error.
 pub struct EditReader<'a> {
     rest: &'a [u8],
+    /// How many there should be.
+    count: usize,
 }
 
 impl<'a> EditReader<'a> {
@@ -203,13 +201,13 @@ impl<'a> EditReader<'a> {
     pub fn transaction(bytes: &mut &'a [u8]) -> Result<EditReader<'a>> {
         let mut rest = *bytes;
         let len = u32::from_le_bytes(take(&mut rest)?) as usize;
-        let _count: [u8; 2] = take(&mut rest)?;
+        let count = usize::from(u16::from_le_bytes(take(&mut rest)?));
         if len > MAX_EDIT_BYTES || len > rest.len() {
             return Err(bad("transaction length"));
         }
         let (edits, after) = rest.split_at(len);
         *bytes = after;
-        Ok(EditReader { rest: edits })
+        Ok(EditReader { rest: edits, count })
     }
 
     fn decode(&mut self) -> Result<Edit<'a>> {
@@ -318,12 +316,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_wrong_number_of_edits_is_refused() {
+        let mut edits = Edits::new();
+        edits.give(77, 3);
+        let mut bytes = edits.encode().to_vec();
+        let collect = |bytes: &[u8]| Edits::collect(EditReader::transaction(&mut &bytes[..])?);
+        assert_eq!(collect(&bytes).unwrap().len(), 1);
+        bytes[4] = 2;
+        assert!(collect(&bytes).is_err());
+        let mut many = Edits::new();
+        (0..=MAX_EDITS).for_each(|_| many.give(77, 3));
+        assert!(collect(many.encode()).is_err());
+    }
+
     proptest::proptest! {
         #[test]
         fn hostile_bytes_never_panic(
             bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)
         ) {
-            let mut reader = EditReader { rest: &bytes };
+            let mut reader = EditReader { rest: &bytes, count: 0 };
             let mut steps = 0;
             while reader.next().is_some() { steps += 1; }
             proptest::prop_assert!(steps <= bytes.len());

@@ -1,12 +1,5 @@
 //! Contents: the value of a DATA row, `4 | ino | unit`: an extent of sealed units, or inline bytes.
 //!
-//! ```text
-//! extent:  kind 1 | suite | codec | 0 | logical u16 | stored u16 | key id u64 | unit u64 |
-//!          birth u64 | first tweak 16 | one tag of 20 bytes for each stored unit
-//! inline:  kind 2 | suite | codec | 0 | length u16 | 0 u16 | key id u64 | nonce 12 | tag 16 |
-//!          ciphertext
-//! ```
-//!
 //! An extent stands for `logical` units of the file from the row's unit on. Unit `i` of it was
 //! sealed under the tweak `first tweak + i` and stands at `unit + i` of the device, so any part of
 //! an extent is an extent. Inline bytes stand for unit 0 of the file; what they lack is zeros.
@@ -138,7 +131,7 @@ impl Extent {
             return Err("extent tags");
         }
         let unit = raw.unit.get();
-        if unit == 0 || (unit + u64::from(units)) >> UNIT_BITS != 0 || unit >> UNIT_BITS != 0 {
+        if unit == 0 || unit >> UNIT_BITS != 0 || (unit + u64::from(units)) >> UNIT_BITS != 0 {
             return Err("extent address");
         }
         if raw.key_id == U64::ZERO {
@@ -302,6 +295,9 @@ mod tests {
         assert!(DataRow::parse(1, MAX_FILE_UNITS - 64, &good).is_ok());
         assert!(DataRow::parse(1, MAX_FILE_UNITS - 63, &good).is_err());
         assert!(DataRow::parse(1, u64::MAX, &good).is_err());
+        let mut far = good.clone();
+        far[16..24].fill(0xff);
+        assert!(DataRow::parse(1, 0, &far).is_err());
         // Kind, suite, codec, reserved, units, stored units, key, address.
         for (at, value) in [(0, 3), (1, 0), (2, 1), (3, 1), (4, 0), (6, 1), (8, 0), (23, 1)] {
             let mut bad = good.clone();

@@ -1,9 +1,5 @@
 //! File handle: the bytes by which a server's clients name an inode, for ever.
 //!
-//! ```text
-//! version u8 | 0 0 0 | tree u32 | store id, first 8 bytes | inode u64 | generation u64 | MAC 16
-//! ```
-//!
 //! The MAC keeps clients from making handles of inodes that they were never shown.
 
 use zerocopy::little_endian::{U32, U64};

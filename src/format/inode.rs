@@ -4,7 +4,7 @@ use zerocopy::little_endian::{I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Error, Object, Result};
-use crate::limits::{MAX_FILE_SIZE, MAX_LINKS};
+use crate::limits::{MAX_FILE_SIZE, MAX_LINKS, UNIT};
 
 /// Key of a row of a file-system tree. The class comes first, so that inodes stand densely;
 /// integers are big-endian, so that rows stand in order.
@@ -79,6 +79,9 @@ impl FsKey {
             return Err(bad());
         }
         let ino = number(1)?;
+        if !(1..=MAX_INO).contains(&ino) {
+            return Err(Error::corrupt(Object::Row { class }, "inode number of a key"));
+        }
         Ok(match class {
             1 => FsKey::Inode(ino),
             2 => FsKey::Entry(ino, number(9)?),
@@ -155,6 +158,12 @@ pub struct InodeRow {
     pub reserved: [u8; 32],
 }
 
+/// Highest number of an inode.
+pub const MAX_INO: u64 = i64::MAX as u64;
+
+const _: () = assert!(MAX_FILE_SIZE.div_ceil(UNIT as u64) <= InodeRow::MAX_UNITS);
+const _: () = assert!(MAX_LINKS <= InodeRow::MAX_NLINK);
+
 /// Bytes of the fixed part.
 pub const INODE_LEN: usize = size_of::<InodeRow>();
 
@@ -165,6 +174,12 @@ impl InodeRow {
     pub const TRIMMING: u32 = 1;
     /// Flag: created exclusively, and no attribute was set since; `verifier` says by whom.
     pub const EXCLUSIVE: u32 = 2;
+    /// Most names of an inode: a directory has one for each subdirectory.
+    pub const MAX_NLINK: u32 = 1 << 30;
+    /// Most entries of a directory.
+    pub const MAX_ENTRIES: u64 = 1 << 48;
+    /// Most units that the contents of an inode take: those of the largest file.
+    pub const MAX_UNITS: u64 = 1 << 48;
 
     /// Reads an inode row. The tail is for later fields: a store that has any says so by a
     /// feature bit that keeps this version from writing, so dropping it here loses nothing.
@@ -179,8 +194,17 @@ impl InodeRow {
         if times.iter().any(|time| time.nanoseconds.get() >= 1_000_000_000) {
             return Err(bad("inode times"));
         }
-        if row.size.get() > MAX_FILE_SIZE || row.nlink.get() > MAX_LINKS.max(1 << 30) {
+        if !(1..=MAX_INO).contains(&ino) {
+            return Err(bad("inode number"));
+        }
+        if row.size.get() > MAX_FILE_SIZE || row.nlink.get() > Self::MAX_NLINK {
             return Err(bad("inode size"));
+        }
+        if row.entries.get() > Self::MAX_ENTRIES || row.units.get() > Self::MAX_UNITS {
+            return Err(bad("inode counts"));
+        }
+        if row.flags.get() & !(Self::TRIMMING | Self::EXCLUSIVE) != 0 || row.reserved != [0; 32] {
+            return Err(bad("inode flags"));
         }
         row.tail_len = U32::ZERO;
         Ok(row)

@@ -1,9 +1,11 @@
 //! L2: the on-disk format: bytes only, no I/O and no keys.
 //!
-//! `FORMAT.md` in this folder is the specification. One file per on-disk noun. Every structure is
-//! little-endian, fixed in size, and checked against its container: bytes that come from a device
-//! are hostile, also after they authenticated, so decoding never panics, loops or allocates by an
-//! unchecked length.
+//! One file per on-disk noun. Every structure is little-endian, fixed in size, and checked against
+//! its container: bytes that come from a device are hostile, also after they authenticated, so
+//! decoding never panics, loops or allocates by an unchecked length. What follows is the
+//! specification.
+//!
+#![doc = include_str!("FORMAT.md")]
 
 mod dirent;
 mod edit;
@@ -23,7 +25,7 @@ pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
 pub use edit::{Edit, EditReader, Edits, units_check};
 pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
 pub use handle::{HANDLE_LEN, HandleRow};
-pub use inode::{FsKey, FsKeyBytes, InodeRow, TimeRow};
+pub use inode::{FsKey, FsKeyBytes, InodeRow, MAX_INO, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 pub use node::{NODE_HEADER_LEN, NodeHeader};
 pub use page::{Page, PutOutcome};

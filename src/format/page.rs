@@ -1,19 +1,15 @@
 //! Page: the rows of one node, in the block that is sealed and written.
 //!
-//! ```text
-//! 0        80          88                          heap                    16384
-//! | header | page head | slot 0 | slot 1 | ... free | cells, newest lowest ... |
-//! ```
-//!
-//! A slot is 8 bytes: `head` (4), `offset` of the cell (2), value length (2). A cell is key length
-//! (1), key, value. Slots stand in key order. Invariants of a parsed or edited page:
+//! A slot says where its cell is; a cell is key length, key and value. Slots stand in key order.
+//! Invariants of a parsed or edited page:
 //!
 //! 1. Keys ascend strictly; a key has 1 to `MAX_KEY_LEN` bytes.
 //! 2. Every cell lies between the end of the slots and the end of the block.
 //! 3. The first `prefix` bytes are the same in all keys; a slot's head is the 4 key bytes behind
 //!    them, zero-padded. So a search compares heads, which stand together, and touches a cell
 //!    only where heads tie.
-//! 4. `garbage` is the number of bytes below the end of the block, from `heap`, in no cell; they
+//! 4. A page above the leaves has a row.
+//! 5. `garbage` is the number of bytes below the end of the block, from `heap`, in no cell; they
 //!    are zero, so a deleted row does not linger in a live node.
 
 use std::cmp::Ordering;
@@ -84,11 +80,22 @@ impl Page {
         Ok(page)
     }
 
+    /// A page with a change that nobody checked, to be sealed and never used.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn forged(page: &Page, change: impl FnOnce(&mut Block)) -> Page {
+        let mut page = page.clone();
+        change(&mut page.0);
+        page
+    }
+
     fn check(&mut self, level: u8) -> Result<(), &'static str> {
         if self.0[LEVEL] != level {
             return Err("level");
         }
         let (count, heap) = (self.len(), self.u16(HEAP));
+        if level > 0 && count == 0 {
+            return Err("interior node without rows");
+        }
         let slots_end = SLOTS + count * SLOT;
         if slots_end > heap || heap > NODE_SIZE {
             return Err("slot count");
@@ -546,6 +553,14 @@ mod tests {
                 page.put(b"another", &[1; 300]);
                 while !page.is_empty() { page.remove(page.len() / 2); }
             }
+        }
+    }
+
+    #[test]
+    fn an_interior_page_without_rows_is_refused() {
+        for level in [0, 1, 7] {
+            let empty = Page::parse(Page::new(level).0, level, 1);
+            assert_eq!(empty.is_ok(), level == 0, "level {level}");
         }
     }
 

@@ -1,10 +1,7 @@
 //! Space pages: allocation bitmaps and the index over them.
 //!
-//! A page of level 0 is the bitmap of one region: a set bit is a unit in use. A page of level 1
-//! holds one entry for each of 126 regions, one of level 2 an entry for each of 126 pages of
-//! level 1; the superblock holds the entries of level 2. Each page has two fixed homes, and its
-//! entry says which one is current and carries its nonce and tag. Homes stand at the start of the
-//! first region that the page covers: bitmap, then level 1, then level 2, two units each.
+//! Each page has two fixed homes, at the start of the first region that it covers: bitmap, then
+//! level 1, then level 2, two units each. Its entry, one level up, says which one is current.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

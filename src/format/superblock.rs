@@ -1,10 +1,5 @@
 //! Superblock: the root of trust of a store, in a ring of slots kept in two places.
 //!
-//! ```text
-//! 0        128                 8576          9216                      16384
-//! | header | 4 key slots       | zero        | sealed body             |
-//! ```
-//!
 //! The header and the key slots are in the clear, because they are needed before any key is known;
 //! they are the associated data of the body, so a change to them does not authenticate. Only the
 //! body's tag makes a slot valid; the crc just tells a torn slot from a foreign key.
@@ -15,6 +10,7 @@ use zeroize::Zeroize;
 
 use super::{FORMAT_VERSION, NodePointer, SUITE, SpaceEntry, StoreId};
 use crate::error::{Error, Result};
+use crate::limits::MAX_WRAPPED_KEK;
 
 /// Bytes of one slot.
 pub const SLOT_SIZE: usize = 16 * 1024;
@@ -22,8 +18,6 @@ pub const SLOT_SIZE: usize = 16 * 1024;
 pub const RING_SLOTS: u64 = 8;
 /// Key slots: two domains, each with the current version and one on its way in or out.
 pub const KEY_SLOTS: usize = 4;
-/// Longest wrapped KEK of a provider, bytes.
-pub const MAX_WRAPPED_KEK: usize = 2048;
 /// Entries of the highest level of the space map: 126 * 126 * 64 MiB each, 121 TiB in all.
 pub const SPACE_ROOTS: usize = 128;
 
@@ -118,8 +112,10 @@ pub struct SuperblockBody {
     pub created: U64,
     /// Transactions of the first record of the log that the checkpoint holds already.
     pub log_applied: U64,
+    /// No inode number at or above this was ever given out.
+    pub next_ino: U64,
     /// Zero; later features.
-    pub reserved: [u8; 496],
+    pub reserved: [u8; 488],
     /// Highest level of the space map.
     pub space: [SpaceEntry; SPACE_ROOTS],
 }

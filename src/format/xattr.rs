@@ -1,11 +1,6 @@
 //! Extended attribute: rows of class 3 of a file-system tree.
 //!
-//! ```text
-//! key     3 | inode u64 | cookie u64 | chunk u8       big-endian; cookies as in directories
-//! chunk 0 value length u32 | name length u8 | 0 0 0 | name | first bytes of the value
-//! others  the next bytes of the value
-//! ```
-//!
+//! The first chunk has the name and the value's first bytes, the others the bytes that follow.
 //! Every chunk but the last is full, so the value's length says how many there are.
 
 use zerocopy::little_endian::U32;

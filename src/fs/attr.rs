@@ -1,15 +1,19 @@
 //! Attributes of an inode: given out, and set.
 
 use super::FileSystem;
+use super::file::check_regular;
+use super::privileged::{SetIds, without_set_ids};
 use crate::error::{Error, Result};
 use crate::format::{InodeRow, TimeRow};
-use crate::limits::UNIT;
+use crate::limits::{MAX_INLINE_LEN, UNIT};
 use crate::txn::Class;
 
 /// Bits of a mode that name the type.
 const TYPE_BITS: u32 = 0o170_000;
 /// Bits of a mode that `chmod` sets.
 pub(super) const PERMISSION_BITS: u32 = 0o7777;
+/// Bytes of the blocks in which `stat` counts.
+const SECTOR: u64 = 512;
 
 /// What an inode is. The numbers are those of `d_type` and of the upper bits of `st_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,11 +70,29 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+const SECOND: u32 = 1_000_000_000;
+
 impl Time {
     /// The system's clock.
     pub fn now() -> Time {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
+    }
+
+    /// Fails for nanoseconds of a second or more: a row with such a time would not be read again.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.nanoseconds < SECOND {
+            true => Ok(()),
+            false => Err(Error::InvalidArgument("nanoseconds of a second or more")),
+        }
+    }
+
+    /// The same moment with nanoseconds below one second: for what an embedder's clock says.
+    pub(super) fn carried(self) -> Time {
+        Time {
+            seconds: self.seconds.saturating_add(i64::from(self.nanoseconds / SECOND)),
+            nanoseconds: self.nanoseconds % SECOND,
+        }
     }
 }
 
@@ -105,7 +127,9 @@ pub struct Attr {
     pub gid: u32,
     /// Bytes of contents or of a link target; for a directory the bytes of its names.
     pub size: u64,
-    /// Bytes of the store that the contents take, without metadata.
+    /// Bytes of the store that the contents take, without metadata. Contents that stand in the tree
+    /// count with up to 2 KiB, in steps of 512 bytes: only a file without contents takes none, so
+    /// who skips holes finds all that is there.
     pub space: u64,
     /// Device number of a device node.
     pub rdev: u64,
@@ -136,7 +160,7 @@ impl Attr {
             uid: row.uid.get(),
             gid: row.gid.get(),
             size: row.size.get(),
-            space: row.units.get() * UNIT as u64,
+            space: space(row),
             rdev: row.rdev.get(),
             entries: row.entries.get(),
             atime: row.atime.into(),
@@ -145,6 +169,17 @@ impl Attr {
             btime: row.btime.into(),
             change: row.change.get(),
         }
+    }
+}
+
+/// Bytes that the contents of an inode take.
+fn space(row: &InodeRow) -> u64 {
+    match row.units.get() {
+        // Perhaps bytes in the tree: at most so many, of a file that was ever written.
+        0 if row.key_id.get() != 0 => {
+            row.size.get().min(MAX_INLINE_LEN as u64).next_multiple_of(SECTOR)
+        }
+        units => units * UNIT as u64,
     }
 }
 
@@ -196,12 +231,14 @@ pub enum SetTime {
 pub struct SetAttr {
     /// Permission bits; others are ignored.
     pub mode: Option<u32>,
-    /// Owner. Changing owner or group of anything but a directory clears its set-user-ID and
-    /// set-group-ID bits, unless the mode is set too.
+    /// Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
+    /// and its set-group-ID bit where the group may execute it, unless the mode is set too: then
+    /// it is what the caller says.
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Size of a regular file.
+    /// Size of a regular file. Setting it takes set-ID bits away as setting the owner does, unless
+    /// the mode is set too, or the caller is [privileged](FileSystem::privileged).
     pub size: Option<u64>,
     /// Last access.
     pub atime: Option<SetTime>,
@@ -210,9 +247,6 @@ pub struct SetAttr {
     /// Do nothing unless this is the ctime.
     pub guard: Option<Time>,
 }
-
-/// Set-user-ID and set-group-ID.
-const SET_IDS: u32 = 0o6000;
 
 impl FileSystem {
     /// The attributes of an inode.
@@ -227,13 +261,21 @@ impl FileSystem {
     /// Sets attributes, all or none. Setting nothing changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotSync`] as the guard says; [`Error::IsDirectory`] or [`Error::NotSupported`] for
-    /// the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
+    /// [`Error::NotSync`] as the guard says; [`Error::IsDirectory`] or [`Error::InvalidArgument`]
+    /// for the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
     /// second or more; [`Error::Stale`]; for a size those of truncating.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
+        self.setattr_as(SetIds::Clear, ino, set)
+    }
+
+    pub(in crate::fs) fn setattr_as(&self, ids: SetIds, ino: u64, set: &SetAttr) -> Result<Wcc> {
         set.check()?;
+        self.changing(|| self.try_setattr(ids, ino, set))
+    }
+
+    fn try_setattr(&self, ids: SetIds, ino: u64, set: &SetAttr) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
-        let mut draft = self.draft(&[&inode])?;
+        let mut draft = self.draft_to_grow(&inode, |_| set.size.unwrap_or(0))?;
         let before = *draft.row(ino)?;
         if set.guard.is_some_and(|guard| guard != before.ctime.into()) {
             return Err(Error::NotSync);
@@ -241,7 +283,7 @@ impl FileSystem {
         let stamp = draft.stamp;
         let now = stamp.now;
         let apply = |row: &mut InodeRow| {
-            set.apply(row, now);
+            set.apply(row, now, ids);
             stamp.touch(row);
         };
         let Some(size) = set.size else {
@@ -254,39 +296,35 @@ impl FileSystem {
             draft.commit(Class::Normal)?;
             return Ok(Wcc::of(ino, &before, &after));
         };
-        match FileType::of_mode(before.mode.get()) {
-            Some(FileType::Regular) => {}
-            Some(FileType::Directory) => return Err(Error::IsDirectory),
-            _ => return Err(Error::NotSupported),
-        }
+        check_regular(&before)?;
         let truncate = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
             self.data.truncate(ino, row, size, finish)
         };
+        draft.will_last();
         let (_, after) = draft.contents(ino, truncate, apply)?;
+        if after.flags.get() & InodeRow::TRIMMING != 0 {
+            self.orphans.wait();
+        }
         Ok(Wcc::of(ino, &before, &after))
     }
 }
 
 impl SetAttr {
     fn check(&self) -> Result<()> {
-        let times = [self.atime, self.mtime];
-        let late = |time: &Time| time.nanoseconds >= 1_000_000_000;
-        let bad = |time: &Option<SetTime>| match time {
-            Some(SetTime::At(time)) => late(time),
-            _ => false,
-        };
-        if times.iter().any(bad) {
-            return Err(Error::InvalidArgument("nanoseconds of a second or more"));
-        }
-        Ok(())
+        [self.atime, self.mtime].iter().try_for_each(|time| match time {
+            Some(SetTime::At(time)) => time.check(),
+            _ => Ok(()),
+        })
     }
 
     /// Sets everything but the size, whose change moves mtime.
-    fn apply(&self, row: &mut InodeRow, now: TimeRow) {
+    fn apply(&self, row: &mut InodeRow, now: TimeRow, ids: SetIds) {
         let mut mode = row.mode.get();
         let directory = FileType::of_mode(mode) == Some(FileType::Directory);
-        if (self.uid.is_some() || self.gid.is_some()) && !directory {
-            mode &= !SET_IDS;
+        let owner = self.uid.is_some() || self.gid.is_some();
+        let contents = self.size.is_some() && ids == SetIds::Clear;
+        if (owner || contents) && !directory {
+            mode = without_set_ids(mode);
         }
         if let Some(new) = self.mode {
             mode = (mode & !PERMISSION_BITS) | (new & PERMISSION_BITS);

@@ -6,6 +6,7 @@ use super::FileSystem;
 use super::attr::{Attr, FileType, PERMISSION_BITS, Time, Wcc};
 use super::dir::{Place, check_new_name, live_directory};
 use super::draft::Draft;
+use super::link::retry_stale;
 use super::names::Target;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
@@ -13,8 +14,6 @@ use crate::limits::{MAX_INLINE_LEN, MAX_SYMLINK_LEN};
 use crate::txn::Class;
 
 const SET_GID: u32 = 0o2000;
-/// Most links of a directory: its subdirectories and 2.
-const MAX_DIR_LINKS: u32 = 1 << 30;
 
 /// Attributes of a new inode. In a directory with the set-group-ID bit the group is the
 /// directory's, and a new directory has the bit too.
@@ -65,13 +64,18 @@ struct Node<'n> {
     contents: &'n [u8],
 }
 
+/// What an attempt to make an inode came to: `Err` where the name led to one that was removed
+/// before it was looked at.
+type Made = std::result::Result<Created, Target>;
+
 impl FileSystem {
     /// Makes a regular file.
     ///
     /// # Errors
     /// [`Error::Exists`] as the mode says; [`Error::NotDirectory`], [`Error::NotFound`] where the
-    /// directory was removed, [`Error::NameTooLong`], [`Error::InvalidArgument`],
-    /// [`Error::Stale`], [`Error::NoSpace`], [`Error::ReadOnly`].
+    /// directory was removed, [`Error::NameTooLong`], [`Error::InvalidArgument`] for a name that
+    /// no entry may have and for nanoseconds of a second or more, [`Error::Stale`],
+    /// [`Error::NoSpace`], [`Error::ReadOnly`].
     pub fn create(
         &self,
         dir: u64,
@@ -175,6 +179,27 @@ impl FileSystem {
         accept: impl Fn(&InodeRow) -> bool,
     ) -> Result<Created> {
         check_new_name(name)?;
+        let times = [node.new.atime, node.new.mtime];
+        times.iter().flatten().try_for_each(Time::check)?;
+        self.changing(|| {
+            let mut stale = None;
+            loop {
+                match self.try_make(dir, name, node, &accept)? {
+                    Ok(created) => return Ok(created),
+                    Err(target) => retry_stale(&mut stale, target, target.ino)?,
+                }
+            }
+        })
+    }
+
+    /// One attempt.
+    fn try_make(
+        &self,
+        dir: u64,
+        name: &[u8],
+        node: &Node<'_>,
+        accept: impl Fn(&InodeRow) -> bool,
+    ) -> Result<Made> {
         #[expect(clippy::needless_late_init, reason = "declared before the draft that borrows it")]
         let inode;
         let parent = self.inodes.get(dir);
@@ -185,19 +210,19 @@ impl FileSystem {
             Place::Free(cookie) => cookie,
             Place::Taken(target) => {
                 drop(draft);
-                return self.existing(&before, dir, target.ino, accept);
+                return match self.existing(&before, dir, target.ino, accept) {
+                    Err(Error::Stale) => Ok(Err(target)),
+                    found => found.map(Ok),
+                };
             }
         };
-        inode = self.new_inode();
+        inode = self.new_inode()?;
         let ino = inode.ino();
         let row = new_row(&draft, dir, &before, node);
         draft.add(&inode, row)?;
         draft.add_entry(dir, name, Target { ino, kind: node.kind as u8, cookie })?;
         if node.kind == FileType::Directory {
-            if before.nlink.get() >= MAX_DIR_LINKS {
-                return Err(Error::TooManyLinks);
-            }
-            draft.change_row(dir)?.nlink += 1;
+            draft.add_links(dir, 1)?;
         }
         let after = *draft.row(dir)?;
         let row = if node.contents.is_empty() {
@@ -207,7 +232,7 @@ impl FileSystem {
             draft.commit_with(ino, node.contents)?
         };
         let dir = Wcc::of(dir, &before, &after);
-        Ok(Created { attr: Attr::of(ino, &row), created: true, dir })
+        Ok(Ok(Created { attr: Attr::of(ino, &row), created: true, dir }))
     }
 
     fn existing(

@@ -3,6 +3,10 @@
 //! An operation locks the inodes it touches, changes copies of their rows, adds its other edits,
 //! and commits all of it as one transaction. Only then do the copies become what others see. A
 //! draft that is dropped changed nothing.
+//!
+//! The locks are not fair by themselves: a thread that changes an inode again and again could keep
+//! others waiting for ever. So one in [`TURN`] drafts, and each that kept its locks for long, hands
+//! them to those who wait.
 
 use std::sync::Arc;
 
@@ -10,26 +14,36 @@ use parking_lot::RwLockWriteGuard;
 use zerocopy::IntoBytes;
 
 use super::FileSystem;
+use super::data::{Finish, Freed};
 use super::inode::{Inode, WriteGuard};
 use super::names::Target;
-use crate::error::{Error, Result};
-use crate::format::{EntryRow, FsKey, InodeRow, TimeRow};
+use crate::error::{Error, Object, Result};
+use crate::format::{EntryRow, FsKey, InodeRow, MAX_INO, TimeRow, TreeId};
+use crate::limits::MAX_FILE_SIZE;
 use crate::txn::{Class, Edits, Lsn};
 
 /// Most inodes of one operation: rename has two directories and two children.
 const MOST: usize = 4;
 /// Most names of one operation.
 const NAMES: usize = 2;
+/// One in so many drafts hands its locks on.
+const TURN: u64 = 64;
 
 /// One operation's change. The names that it changes live as long as it.
 pub(in crate::fs) struct Draft<'a> {
     fs: &'a FileSystem,
     held: [Option<Held<'a>>; MOST],
     names: [Option<NameChange<'a>>; NAMES],
+    /// What the operation frees beside the rows of an inode, once it is committed.
+    freed: Option<(u64, Freed)>,
     /// The edits beside those of inode rows.
     pub edits: Edits,
     /// When and as what the operation happens.
     pub stamp: Stamp,
+    /// Whether it keeps its locks for long.
+    long: bool,
+    /// How often changes had waited for a checkpoint when it began.
+    waits: u64,
 }
 
 /// The moment of an operation and its change number: for the times and change attributes of all
@@ -42,7 +56,8 @@ pub(in crate::fs) struct Stamp {
 
 struct Held<'a> {
     inode: &'a Inode,
-    _order: RwLockWriteGuard<'a, ()>,
+    /// Taken out when the draft is dropped.
+    order: Option<RwLockWriteGuard<'a, ()>>,
     row: InodeRow,
     fate: Fate,
 }
@@ -106,23 +121,39 @@ impl FileSystem {
 
 impl<'a> Held<'a> {
     fn new(inode: &'a Inode, (order, row): WriteGuard<'a>) -> Held<'a> {
-        Held { inode, _order: order, row, fate: Fate::Same }
+        Held { inode, order: Some(order), row, fate: Fate::Same }
     }
 }
 
 impl<'a> Draft<'a> {
     fn new(fs: &'a FileSystem, held: [Option<Held<'a>>; MOST]) -> Result<Draft<'a>> {
-        let stamp = Stamp { now: (fs.options.clock)().into(), change: fs.next_change()? };
-        Ok(Draft { fs, held, names: [const { None }; NAMES], edits: Edits::new(), stamp })
+        let now = (fs.options.clock)().carried().into();
+        let stamp = Stamp { now, change: fs.next_change()? };
+        let (names, edits, waits) = ([const { None }; NAMES], Edits::new(), fs.engine.waits());
+        Ok(Draft { fs, held, names, freed: None, edits, stamp, long: false, waits })
+    }
+
+    /// Says that the operation keeps its locks for long.
+    pub fn will_last(&mut self) {
+        self.long = true;
     }
 
     /// Adds a new inode, which nobody can know of yet. Its number is above all others, so its
     /// lock comes last.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where an inode has the last number already.
     pub fn add(&mut self, inode: &'a Inode, row: InodeRow) -> Result<()> {
+        if inode.ino() > MAX_INO {
+            return Err(Error::corrupt(
+                Object::Inode { ino: inode.ino() },
+                "beyond the last number",
+            ));
+        }
         let order = inode.write_new();
         let place = self.held.iter_mut().find(|place| place.is_none());
         let place = place.ok_or(Error::Internal("an operation holds too many inodes"))?;
-        *place = Some(Held { inode, _order: order, row, fate: Fate::Put });
+        *place = Some(Held { inode, order: Some(order), row, fate: Fate::Put });
         Ok(())
     }
 
@@ -168,6 +199,22 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Moves the number of names of an inode.
+    ///
+    /// # Errors
+    /// [`Error::TooManyLinks`]; [`Error::Corrupt`] where there are not so many to take away.
+    pub fn add_links(&mut self, ino: u64, step: i32) -> Result<()> {
+        let row = self.change_row(ino)?;
+        let Some(links) = row.nlink.get().checked_add_signed(step) else {
+            return Err(Error::corrupt(Object::Inode { ino }, "link count"));
+        };
+        if links > InodeRow::MAX_NLINK {
+            return Err(Error::TooManyLinks);
+        }
+        row.nlink = links.into();
+        Ok(())
+    }
+
     /// How many times the inode is open.
     pub fn opens(&self, ino: u64) -> Result<u32> {
         Ok(self.held(ino)?.inode.opens())
@@ -176,8 +223,11 @@ impl<'a> Draft<'a> {
     /// Adds an entry to a directory, and counts it there.
     pub fn add_entry(&mut self, dir: u64, name: &'a [u8], target: Target) -> Result<()> {
         let row = self.touch_contents(dir)?;
-        row.entries += 1;
-        row.size += name.len() as u64;
+        let (entries, size) = (row.entries.get() + 1, row.size.get() + name.len() as u64);
+        if entries > InodeRow::MAX_ENTRIES || size > MAX_FILE_SIZE {
+            return Err(Error::corrupt(Object::Inode { ino: dir }, "number of entries"));
+        }
+        (row.entries, row.size) = (entries.into(), size.into());
         self.put_entry(dir, name, target)
     }
 
@@ -192,7 +242,9 @@ impl<'a> Draft<'a> {
     /// Takes an entry out of a directory.
     pub fn remove_entry(&mut self, dir: u64, name: &'a [u8], target: Target) -> Result<()> {
         let row = self.touch_contents(dir)?;
-        row.entries -= 1;
+        let entries = row.entries.get().checked_sub(1);
+        row.entries =
+            entries.ok_or(Error::corrupt(Object::Inode { ino: dir }, "number of entries"))?.into();
         row.size = row.size.get().saturating_sub(name.len() as u64).into();
         self.edits.del(self.fs.tree, &FsKey::Entry(dir, target.cookie).encode());
         self.name(dir, name, None)
@@ -212,9 +264,31 @@ impl<'a> Draft<'a> {
     pub fn commit(mut self, class: Class) -> Result<Lsn> {
         let mut edits = std::mem::take(&mut self.edits);
         self.put_rows(&mut edits);
-        let lsn = self.fs.engine.commit(&mut edits, class)?;
+        let fs = self.fs;
+        let lsn = match fs.engine.commit(&mut edits, class) {
+            Err(Error::NoSpace) if fs.data.rest_all() => fs.engine.commit(&mut edits, class)?,
+            lsn => lsn?,
+        };
         self.publish();
         Ok(lsn)
+    }
+
+    /// Frees all that an inode holds with the transaction, where that is little, and the inode.
+    /// Returns whether it did; else nothing changed. The caller saw that nobody can reach it.
+    pub fn free_with(&mut self, ino: u64) -> Result<bool> {
+        let row = *self.row(ino)?;
+        if row.xattrs.get() > 0 {
+            return Ok(false);
+        }
+        // What cannot be read is left to be freed later: the name goes nevertheless.
+        let freed = self.fs.data.free_few(ino, &row, &mut self.edits);
+        let Ok(Some(freed)) = freed else { return Ok(false) };
+        if row.flags.get() & InodeRow::TRIMMING != 0 {
+            self.edits.del(self.fs.tree, &FsKey::Orphan(ino).encode());
+        }
+        self.freed = Some((ino, freed));
+        self.delete(ino)?;
+        Ok(true)
     }
 
     /// Commits everything together with the first contents of an inode, of a size that fits in
@@ -242,14 +316,14 @@ impl<'a> Draft<'a> {
     pub fn contents<T>(
         mut self,
         ino: u64,
-        work: impl FnOnce(&mut InodeRow, &mut super::data::Finish<'_>) -> Result<T>,
+        work: impl FnOnce(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
         change: impl Fn(&mut InodeRow),
     ) -> Result<(T, InodeRow)> {
-        let (tree, key) = (self.fs.tree, FsKey::Inode(ino).encode());
+        let tree = self.fs.tree;
         let own = self.change_row(ino)?;
         let finish = &mut |row: &mut InodeRow, edits: &mut Edits| {
             change(row);
-            edits.put(tree, &key, row.as_bytes());
+            put_row(edits, tree, ino, row);
         };
         let result = work(own, finish);
         let row = *own;
@@ -257,13 +331,48 @@ impl<'a> Draft<'a> {
         result.map(|answer| (answer, row))
     }
 
+    /// Frees what stood between the size of a file and `end` before the file grows, in at most
+    /// `steps` transactions, which change nothing else. Returns whether nothing is left there.
+    pub fn settle(&mut self, ino: u64, end: u64, steps: usize) -> Result<bool> {
+        let fs = self.fs;
+        let held = self.held_mut(ino)?;
+        if held.row.flags.get() & InodeRow::TRIMMING == 0 {
+            return Ok(true);
+        }
+        let finish = &mut |row: &mut InodeRow, edits: &mut Edits| {
+            put_row(edits, fs.tree, ino, row);
+        };
+        let settled = fs.data.settle(ino, &mut held.row, end, steps, finish);
+        held.inode.set_row(Some(held.row));
+        settled
+    }
+
+    /// One step of freeing the contents of an inode that nobody can reach; the last frees the
+    /// inode too. Returns whether that is done.
+    pub fn free_contents(mut self, ino: u64) -> Result<bool> {
+        let fs = self.fs;
+        self.will_last();
+        let finish = &mut |row: &mut InodeRow, edits: &mut Edits| match row.key_id.get() {
+            0 => {
+                edits.del(fs.tree, &FsKey::Inode(ino).encode());
+                edits.del(fs.tree, &FsKey::Orphan(ino).encode());
+            }
+            _ => put_row(edits, fs.tree, ino, row),
+        };
+        let held = self.held_mut(ino)?;
+        let done = fs.data.free_step(ino, &mut held.row, finish)?;
+        held.fate = if done { Fate::Del } else { Fate::Put };
+        self.publish();
+        Ok(done)
+    }
+
     fn put_rows(&self, edits: &mut Edits) {
         for held in self.held.iter().flatten() {
-            let key = FsKey::Inode(held.inode.ino()).encode();
+            let ino = held.inode.ino();
             match held.fate {
                 Fate::Same => {}
-                Fate::Put => edits.put(self.fs.tree, &key, held.row.as_bytes()),
-                Fate::Del => edits.del(self.fs.tree, &key),
+                Fate::Put => put_row(edits, self.fs.tree, ino, &held.row),
+                Fate::Del => edits.del(self.fs.tree, &FsKey::Inode(ino).encode()),
             }
         }
     }
@@ -281,7 +390,24 @@ impl<'a> Draft<'a> {
                 Fate::Del => held.inode.set_row(None),
             }
         }
+        if let Some((ino, freed)) = &self.freed {
+            self.fs.data.forget(*ino, freed);
+        }
     }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        let waited = self.fs.engine.waits() != self.waits;
+        if waited || self.long || self.stamp.change.is_multiple_of(TURN) {
+            let orders = self.held.iter_mut().flatten().filter_map(|held| held.order.take());
+            orders.for_each(RwLockWriteGuard::unlock_fair);
+        }
+    }
+}
+
+fn put_row(edits: &mut Edits, tree: TreeId, ino: u64, row: &InodeRow) {
+    edits.put(tree, &FsKey::Inode(ino).encode(), row.as_bytes());
 }
 
 const NOT_HELD: Error = Error::Internal("an operation changes an inode that it does not hold");

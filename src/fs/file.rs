@@ -1,11 +1,20 @@
 //! Contents of files, by inode.
 
+use std::sync::Arc;
+
 use super::FileSystem;
 use super::attr::{Attr, FileType, Wcc};
 use super::data::Finish;
+use super::draft::Draft;
 use super::inode::{Inode, RowRef};
+use super::link::FREE_STEPS;
+use super::privileged::SetIds;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
+use crate::limits::MAX_FILE_SIZE;
+
+/// Bytes of a change that keeps its lock for long.
+const LONG: u64 = 64 << 10;
 
 /// Answer to a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +23,8 @@ pub struct Read {
     pub len: usize,
     /// Whether the last of them is the last of the file.
     pub eof: bool,
+    /// The file as it was when they were read.
+    pub attr: Attr,
 }
 
 /// Answer to a write.
@@ -31,27 +42,42 @@ impl FileSystem {
     /// read as zeros. Moves no time.
     ///
     /// # Errors
-    /// [`Error::IsDirectory`] or [`Error::NotSupported`] for what is not a regular file,
+    /// [`Error::IsDirectory`] or [`Error::InvalidArgument`] for what is not a regular file,
     /// [`Error::Stale`], [`Error::KeyUnavailable`]; [`Error::Corrupt`] for contents that do not
     /// authenticate, nothing of which is given out; those of the device.
     pub fn read(&self, ino: u64, offset: u64, buf: &mut [u8]) -> Result<Read> {
         let inode = self.inodes.get(ino);
         let row = self.regular(&inode)?;
         let len = self.data.read(ino, &row, offset, buf)?;
-        Ok(Read { len, eof: offset.saturating_add(len as u64) >= row.size.get() })
+        let eof = offset.saturating_add(len as u64) >= row.size.get();
+        Ok(Read { len, eof, attr: Attr::of(ino, &row) })
     }
 
-    /// Writes bytes to a regular file from `offset` on, which grows as needed. In one transaction
-    /// up to 1 MiB, in several beyond; durable after [`FileSystem::fsync`].
+    /// Writes bytes to a regular file from `offset` on, which grows as needed, and takes its set-ID
+    /// bits away unless the caller is [privileged](FileSystem::privileged). A write of up to 4 KiB
+    /// inside one unit of 4 KiB is one transaction; larger ones may be several, of up to 1 MiB
+    /// each and fewer bytes where space is fragmented or the old contents were. Durable after
+    /// [`FileSystem::fsync`].
     ///
     /// # Errors
     /// As [`FileSystem::read`], and [`Error::FileTooLarge`], [`Error::NoSpace`],
     /// [`Error::ReadOnly`]: nothing was written then.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        self.write_as(SetIds::Clear, ino, offset, bytes)
+    }
+
+    pub(in crate::fs) fn write_as(
+        &self,
+        ids: SetIds,
+        ino: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Write> {
+        let end = |_: &InodeRow| offset.saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, offset, bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.change_contents(ids, ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -60,10 +86,15 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
+        self.append_as(SetIds::Clear, ino, bytes)
+    }
+
+    pub(in crate::fs) fn append_as(&self, ids: SetIds, ino: u64, bytes: &[u8]) -> Result<Write> {
+        let end = |row: &InodeRow| row.size.get().saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, row.size.get(), bytes, finish)
         };
-        let (written, file) = self.change_contents(ino, work)?;
+        let (written, file) = self.change_contents(ids, ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -89,10 +120,20 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`]; bytes before those that failed may be zeros by then.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
+        self.punch_hole_as(SetIds::Clear, ino, offset, len)
+    }
+
+    pub(in crate::fs) fn punch_hole_as(
+        &self,
+        ids: SetIds,
+        ino: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<Wcc> {
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.punch_hole(ino, row, offset, len, finish)
         };
-        Ok(self.change_contents(ino, work)?.1)
+        Ok(self.change_contents(ids, ino, len, |_| 0, work)?.1)
     }
 
     /// The first byte at or after `offset` that is not in a hole; `None` where only a hole, or
@@ -151,26 +192,60 @@ impl FileSystem {
         Ok(row)
     }
 
-    /// Changes the contents of a regular file, with its times and change attribute.
+    /// Changes `len` bytes of the contents of a regular file, with its times and change attribute.
+    /// It grows to `end` at most.
     fn change_contents<T>(
         &self,
+        ids: SetIds,
         ino: u64,
-        work: impl FnOnce(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
+        len: u64,
+        end: impl Fn(&InodeRow) -> u64,
+        work: impl Fn(&mut InodeRow, &mut Finish<'_>) -> Result<T>,
     ) -> Result<(T, Wcc)> {
-        let inode = self.inodes.get(ino);
-        let draft = self.draft(&[&inode])?;
-        let before = *draft.row(ino)?;
-        check_regular(&before)?;
-        let stamp = draft.stamp;
-        let (answer, after) = draft.contents(ino, work, |row| stamp.touch_contents(row))?;
-        Ok((answer, Wcc::of(ino, &before, &after)))
+        self.changing(|| {
+            let inode = self.inodes.get(ino);
+            let mut draft = self.draft_to_grow(&inode, &end)?;
+            if len >= LONG {
+                draft.will_last();
+            }
+            let before = *draft.row(ino)?;
+            check_regular(&before)?;
+            let stamp = draft.stamp;
+            let change = |row: &mut InodeRow| {
+                ids.apply(row);
+                stamp.touch_contents(row);
+            };
+            let (answer, after) = draft.contents(ino, &work, change)?;
+            Ok((answer, Wcc::of(ino, &before, &after)))
+        })
+    }
+
+    /// Locks a file for a change after which it ends at `end` at most, and sees that nothing is
+    /// left up to there of what it once held: a truncation may have left much, so others may have
+    /// the lock in between.
+    pub(in crate::fs) fn draft_to_grow<'a>(
+        &'a self,
+        inode: &'a Arc<Inode>,
+        end: impl Fn(&InodeRow) -> u64,
+    ) -> Result<Draft<'a>> {
+        loop {
+            let mut draft = self.draft(&[inode])?;
+            let end = end(draft.row(inode.ino())?).min(MAX_FILE_SIZE);
+            if draft.settle(inode.ino(), end, FREE_STEPS)? {
+                return Ok(draft);
+            }
+            draft.will_last();
+            drop(draft);
+            self.engine.relieve();
+        }
     }
 }
 
-fn check_regular(row: &InodeRow) -> Result<()> {
+/// Fails for what has no contents of bytes.
+pub(in crate::fs) fn check_regular(row: &InodeRow) -> Result<()> {
     match FileType::of_mode(row.mode.get()) {
         Some(FileType::Regular) => Ok(()),
         Some(FileType::Directory) => Err(Error::IsDirectory),
-        _ => Err(Error::NotSupported),
+        _ => Err(Error::InvalidArgument("not a regular file")),
     }
 }

@@ -7,7 +7,8 @@
 //!    lock.
 //! 2. `row` is `None` before it was read and after the inode was freed; reading it again finds the
 //!    truth in the engine. It is set under `order`: exclusive to change it, shared to load it.
-//! 3. `opens` changes under `order`, exclusive, and an open inode is not evicted.
+//! 3. `opens` changes under `order`, exclusive, and an open inode is not evicted: it may be out of
+//!    the ring that the eviction goes round, until its last close puts it back.
 //!
 //! `order` may be held across I/O; the lock of `row` never is, so attributes are read without
 //! waiting for a write under way.
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use zerocopy::IntoBytes;
 
 use super::attr::FileType;
 use crate::error::{Error, Object, Result};
@@ -117,6 +119,8 @@ impl Inode {
 
     /// Sets the row after it changed in the engine; the caller holds the exclusive lock.
     pub fn set_row(&self, row: Option<InodeRow>) {
+        // Whatever an operation was given, what it wrote can be read again.
+        debug_assert!(row.is_none_or(|row| InodeRow::parse(row.as_bytes(), self.ino).is_ok()));
         *self.row.lock() = row;
     }
 
@@ -132,19 +136,19 @@ impl Inode {
         if FileType::of_mode(row.mode.get()).is_none() {
             return Err(Error::corrupt(Object::Inode { ino: self.ino }, "inode type"));
         }
-        self.set_row(Some(row));
+        *self.row.lock() = Some(row);
         Ok(row)
     }
 
     fn live(&self, row: &InodeRow) -> Result<()> {
         if row.nlink.get() == 0 && self.opens() == 0 { Err(Error::Stale) } else { Ok(()) }
     }
+}
 
-    /// Whether anybody but the table holds it; asked under the shard's lock, where nobody can
-    /// take another hold.
-    fn is_used(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) > 1 || self.opens() > 0
-    }
+/// Whether anybody but the table holds an inode; asked under the shard's lock, where nobody can
+/// take another hold.
+fn is_held(inode: &Arc<Inode>) -> bool {
+    Arc::strong_count(inode) > 1
 }
 
 /// The exclusive lock, and the row as it is.
@@ -165,7 +169,7 @@ impl std::ops::Deref for RowRef<'_> {
     }
 }
 
-/// All inodes in memory, a bounded number.
+/// All inodes in memory: a bounded number beside those that are in use.
 pub(in crate::fs) struct InodeTable {
     shards: [Mutex<Shard>; SHARDS],
     /// Most inodes of one shard, beside those that are in use.
@@ -174,10 +178,16 @@ pub(in crate::fs) struct InodeTable {
 
 #[derive(Default)]
 struct Shard {
-    inodes: HashMap<u64, Arc<Inode>, BuildHasherDefault<NumberHasher>>,
+    inodes: HashMap<u64, Place, BuildHasherDefault<NumberHasher>>,
     /// The numbers in the order in which the eviction visits them.
     ring: Vec<u64>,
     hand: usize,
+}
+
+struct Place {
+    inode: Arc<Inode>,
+    /// Whether the number stands in the ring; open inodes that the eviction met do not.
+    in_ring: bool,
 }
 
 impl InodeTable {
@@ -188,23 +198,37 @@ impl InodeTable {
     /// The inode of a number, whether there is a row for it or not.
     pub fn get(&self, ino: u64) -> Arc<Inode> {
         let mut shard = self.shards[ino as usize % SHARDS].lock();
-        if let Some(inode) = shard.inodes.get(&ino) {
-            inode.used.store(true, Ordering::Relaxed);
-            return Arc::clone(inode);
+        if let Some(place) = shard.inodes.get(&ino) {
+            place.inode.used.store(true, Ordering::Relaxed);
+            return Arc::clone(&place.inode);
         }
         shard.evict(self.cap);
         let inode = Arc::new(Inode::new(ino));
-        shard.inodes.insert(ino, Arc::clone(&inode));
+        shard.inodes.insert(ino, Place { inode: Arc::clone(&inode), in_ring: true });
         shard.ring.push(ino);
         inode
+    }
+
+    /// Says that an inode is open no more, after [`Inode::set_opens`] said so.
+    pub fn closed(&self, inode: &Inode) {
+        let shard = &mut *self.shards[inode.ino() as usize % SHARDS].lock();
+        if let Some(place) = shard.inodes.get_mut(&inode.ino())
+            && !std::mem::replace(&mut place.in_ring, true)
+        {
+            shard.ring.push(inode.ino());
+        }
     }
 
     /// Forgets all inodes that nobody uses.
     pub fn clear(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.inodes.retain(|_, inode| inode.is_used());
-            shard.ring = shard.inodes.keys().copied().collect();
+            let shard = &mut *shard.lock();
+            shard.inodes.retain(|_, place| is_held(&place.inode) || place.inode.opens() > 0);
+            shard.ring.clear();
+            for (ino, place) in &mut shard.inodes {
+                place.in_ring = true;
+                shard.ring.push(*ino);
+            }
             shard.hand = 0;
         }
     }
@@ -217,15 +241,19 @@ impl InodeTable {
 
 impl Shard {
     /// Makes room for one more: a clock goes round and takes out what was not used since it last
-    /// came by. Gives up after two rounds: everything is in use then.
+    /// came by. Open inodes leave the ring, so each is met once. Gives up after two rounds: what
+    /// is left is held by operations then, which are few.
     fn evict(&mut self, cap: usize) {
         let mut steps = 2 * self.ring.len();
-        while self.inodes.len() >= cap && steps > 0 {
+        while self.ring.len() >= cap && steps > 0 {
             steps -= 1;
             self.hand = if self.hand < self.ring.len() { self.hand } else { 0 };
             let ino = self.ring[self.hand];
-            let Some(inode) = self.inodes.get(&ino) else { return };
-            if inode.is_used() || inode.used.swap(false, Ordering::Relaxed) {
+            let Some(place) = self.inodes.get_mut(&ino) else { return };
+            if place.inode.opens() > 0 {
+                place.in_ring = false;
+                self.ring.swap_remove(self.hand);
+            } else if is_held(&place.inode) || place.inode.used.swap(false, Ordering::Relaxed) {
                 self.hand += 1;
             } else {
                 self.inodes.remove(&ino);
@@ -285,5 +313,28 @@ mod tests {
         drop(inode);
         (100..1000).for_each(|ino| drop(table.get(ino)));
         assert_eq!(address, Arc::as_ptr(&table.get(7)));
+    }
+
+    #[test]
+    fn open_inodes_cost_the_eviction_nothing() {
+        let table = InodeTable::new(64);
+        for ino in 0..1_000 {
+            table.get(ino).set_opens(1);
+        }
+        (1_000..2_000).for_each(|ino| drop(table.get(ino)));
+        let ring = |table: &InodeTable| -> usize {
+            table.shards.iter().map(|shard| shard.lock().ring.len()).sum()
+        };
+        assert!(ring(&table) <= 64, "{}", ring(&table));
+        assert!((1_000..=1_064).contains(&table.len()), "{}", table.len());
+        for ino in 0..1_000 {
+            let inode = table.get(ino);
+            inode.set_opens(0);
+            table.closed(&inode);
+            table.closed(&inode);
+        }
+        assert!((1_000..=1_064).contains(&ring(&table)), "each once: {}", ring(&table));
+        (2_000..3_000).for_each(|ino| drop(table.get(ino)));
+        assert!(table.len() <= 64, "{}", table.len());
     }
 }

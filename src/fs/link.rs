@@ -10,8 +10,8 @@ use crate::format::FsKey;
 use crate::limits::MAX_LINKS;
 use crate::txn::Class;
 
-/// Steps that the last unlink or close of an inode spends on freeing it; the rest is left to
-/// [`FileSystem::maintain`].
+/// Steps that the last unlink or close of an inode spends on freeing it, and that a file which is
+/// to grow spends on what is in its way before others may have its lock.
 pub(in crate::fs) const FREE_STEPS: usize = 16;
 
 /// Answer to a new name.
@@ -31,6 +31,10 @@ impl FileSystem {
     /// [`Error::Exists`], and those of [`FileSystem::create`].
     pub fn link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Linked> {
         check_new_name(name)?;
+        self.changing(|| self.try_link(ino, dir, name))
+    }
+
+    fn try_link(&self, ino: u64, dir: u64, name: &[u8]) -> Result<Linked> {
         let (inode, parent) = (self.inodes.get(ino), self.inodes.get(dir));
         let mut draft = self.draft(&[&inode, &parent])?;
         let (old, before) = (*draft.row(ino)?, *draft.row(dir)?);
@@ -47,7 +51,8 @@ impl FileSystem {
         }
         let Place::Free(cookie) = self.place(dir, name)? else { return Err(Error::Exists) };
         draft.add_entry(dir, name, Target { ino, kind, cookie })?;
-        draft.touch(ino)?.nlink += 1;
+        draft.touch(ino)?;
+        draft.add_links(ino, 1)?;
         let (new, after) = (*draft.row(ino)?, *draft.row(dir)?);
         draft.commit(Class::Normal)?;
         Ok(Linked { inode: Wcc::of(ino, &old, &new), dir: Wcc::of(dir, &before, &after) })
@@ -87,6 +92,21 @@ impl FileSystem {
 
     fn remove(&self, dir: u64, name: &[u8], accept: impl Fn(&Target) -> Result<()>) -> Result<Wcc> {
         check_name(name)?;
+        let (wcc, left) = self.changing(|| self.try_remove(dir, name, &accept))?;
+        if let Some(ino) = left {
+            self.free_unused(ino);
+        }
+        self.reap_few();
+        Ok(wcc)
+    }
+
+    /// Takes a name away; returns the inode too where it is left to be freed.
+    fn try_remove(
+        &self,
+        dir: u64,
+        name: &[u8],
+        accept: impl Fn(&Target) -> Result<()>,
+    ) -> Result<(Wcc, Option<u64>)> {
         let parent = self.inodes.get(dir);
         let mut stale = None;
         loop {
@@ -105,43 +125,41 @@ impl FileSystem {
             }
             let before = *draft.row(dir)?;
             draft.remove_entry(dir, name, target)?;
-            self.drop_name(&mut draft, dir, target)?;
+            let left = self.drop_name(&mut draft, dir, target)?;
             let after = *draft.row(dir)?;
             draft.commit(Class::Freeing)?;
-            self.free_unused(target.ino);
-            return Ok(Wcc::of(dir, &before, &after));
+            return Ok((Wcc::of(dir, &before, &after), left.then_some(target.ino)));
         }
     }
 
     /// Takes a name off an inode that the draft holds, after or before its entry goes from `dir`.
+    /// With its last name goes an inode that is not open and holds little. Returns whether it is
+    /// left to be freed, once the draft is committed.
     pub(in crate::fs) fn drop_name(
         &self,
         draft: &mut Draft<'_>,
         dir: u64,
         target: Target,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let ino = target.ino;
-        let opens = draft.opens(ino)?;
         let row = draft.touch(ino)?;
         let directory = FileType::of_mode(row.mode.get()) == Some(FileType::Directory);
         if directory && row.entries.get() > 0 {
             return Err(Error::NotEmpty);
         }
-        let gone = if directory { 2 } else { 1 };
-        let left = row.nlink.get().checked_sub(gone);
-        row.nlink = left.ok_or(Error::corrupt(Object::Inode { ino }, "link count"))?.into();
-        let bare = row.key_id.get() == 0 && row.xattrs.get() == 0;
-        if left == Some(0) {
-            if opens == 0 && bare {
-                draft.delete(ino)?;
-            } else {
-                draft.edits.put(self.tree, &FsKey::Orphan(ino).encode(), &[]);
-            }
-        }
+        draft.add_links(ino, if directory { -2 } else { -1 })?;
         if directory {
-            draft.change_row(dir)?.nlink -= 1;
+            draft.add_links(dir, -1)?;
         }
-        Ok(())
+        if draft.row(ino)?.nlink.get() > 0 {
+            return Ok(false);
+        }
+        let open = draft.opens(ino)? > 0;
+        if !open && draft.free_with(ino)? {
+            return Ok(false);
+        }
+        draft.edits.put(self.tree, &FsKey::Orphan(ino).encode(), &[]);
+        Ok(!open)
     }
 }
 

@@ -1,10 +1,12 @@
 //! L7: the file system: operations by inode handle, with the semantics that NFS needs.
 //!
 //! A [`FileSystem`] is one tree of an engine, mounted. All operations take `&self`, from any
-//! thread; names are bytes, inodes are numbers. An operation is one transaction: all of it happens
-//! or nothing, also through a crash. It is durable after a later [`FileSystem::sync`] or `fsync`.
-//! Long work (freeing a large file) is done in bounded transactions, each of which leaves a
-//! consistent file system.
+//! thread; names are bytes, inodes are numbers. What an operation does to names and attributes is
+//! one transaction: all of it happens or nothing, also through a crash. Contents may take several:
+//! a large write, a hole, and a file that is made with more than 2 KiB can be left half-way by a
+//! failure or a crash, and freeing what a large file held goes on after the operation that made
+//! it superfluous. Each transaction leaves a consistent file system. All are durable after a later
+//! [`FileSystem::sync`] or `fsync`, in their order.
 //!
 //! Invariants:
 //!
@@ -16,8 +18,10 @@
 //!    directory's write lock.
 //! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.
 //!    It is freed when nobody has it open: nothing else may bring it back.
-//! 5. Change attributes and generations are `epoch << 40 | n` with `n` counting up: none is
-//!    issued twice, also after a crash, because the epoch rises at each open for writing.
+//! 5. Change attributes and generations are numbers of the engine, `epoch << 40 | n` with `n`
+//!    counting up: none is issued twice, also after a crash, because the epoch rises at each open
+//!    for writing. Inode numbers are not either: what was ever given out stays below what the
+//!    superblock promises.
 
 mod attr;
 mod create;
@@ -33,8 +37,10 @@ mod mount;
 mod names;
 mod orphan;
 mod path;
+mod privileged;
 mod readdir;
 mod rename;
+mod upkeep;
 mod whole;
 mod xattr;
 
@@ -44,6 +50,7 @@ pub use file::{Read, Write};
 pub use handle::HANDLE_BYTES;
 pub use link::Linked;
 pub use mount::{Clock, FileSystem, MountOptions, ROOT_INO};
+pub use privileged::Privileged;
 pub use readdir::{COOKIE_DOT, COOKIE_DOT_DOT, DirEntry};
 pub use rename::{RenameMode, Renamed};
 pub use whole::StatFs;

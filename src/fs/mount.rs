@@ -10,6 +10,7 @@ use super::attr::{FileType, Time};
 use super::data::Contents;
 use super::inode::InodeTable;
 use super::names::NameCache;
+use super::orphan::Orphans;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -70,9 +71,9 @@ pub struct FileSystem {
     /// Held by a rename that moves a directory to another one: nobody else changes what is above
     /// what.
     pub(in crate::fs) moves: Mutex<()>,
-    /// The next inode number.
-    next_ino: AtomicU64,
-    /// Change numbers issued in this epoch.
+    /// What waits to be freed.
+    pub(in crate::fs) orphans: Orphans,
+    /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
 
@@ -102,6 +103,7 @@ impl FileSystem {
             Some(_) => return Err(NO_ROOT),
             None => 0,
         };
+        engine.raise_ino(last);
         let fs = FileSystem {
             inodes: InodeTable::new(options.inode_cache),
             names: NameCache::new(options.name_cache),
@@ -109,7 +111,7 @@ impl FileSystem {
             hasher,
             handle_mac,
             moves: Mutex::new(()),
-            next_ino: AtomicU64::new(last + 1),
+            orphans: Orphans::new(),
             changes: AtomicU64::new(0),
             engine,
             tree,
@@ -134,7 +136,7 @@ impl FileSystem {
         if rows {
             return Err(NO_ROOT);
         }
-        let root = self.new_inode();
+        let root = self.inodes.get(ROOT_INO);
         let mut draft = self.draft(&[])?;
         let mut row = InodeRow::new_zeroed();
         let mode = FileType::Directory.mode_bits() | (self.options.root_mode & 0o7777);
@@ -152,9 +154,9 @@ impl FileSystem {
         Ok(())
     }
 
-    /// An inode of a number that was never used in this epoch.
-    pub(in crate::fs) fn new_inode(&self) -> Arc<super::inode::Inode> {
-        self.inodes.get(self.next_ino.fetch_add(1, Ordering::Relaxed))
+    /// An inode of a number that was never used before.
+    pub(in crate::fs) fn new_inode(&self) -> Result<Arc<super::inode::Inode>> {
+        Ok(self.inodes.get(self.engine.new_ino()?))
     }
 
     /// A number that no change or generation had before.
@@ -162,11 +164,7 @@ impl FileSystem {
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);
         }
-        let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        if n >= 1 << 40 {
-            return Err(Error::Internal("2^40 changes since the store was opened: open it again"));
-        }
-        Ok(self.engine.epoch() << 40 | n)
+        self.engine.number(self.changes.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The engine below.

@@ -66,8 +66,7 @@ impl NameCache {
         }
         set.rotate_right(1);
         let way = &mut set[0];
-        way.name.clear();
-        way.name.extend_from_slice(name);
+        way.set(name);
         (way.dir, way.bucket, way.target) = (dir, bucket, target);
     }
 
@@ -79,11 +78,12 @@ impl NameCache {
     }
 
     fn place(&self, dir: u64, bucket: u64) -> (&Mutex<Vec<Name>>, usize) {
-        // The bucket is a keyed hash of the name; the directory is mixed in.
+        // The bucket is a keyed hash of the name, 55 bits above 8 that are zero; the directory is
+        // mixed in. The upper half of the product depends on all bits of both.
         let mixed = (bucket >> 8) ^ dir.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let shard = (mixed >> 59) as usize % SHARDS;
-        let set = (mixed ^ (mixed >> 32)) as usize & (self.sets - 1);
-        (&self.shards[shard], set * WAYS)
+        let mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let (shard, set) = ((mixed >> 60) as usize % SHARDS, (mixed >> 28) as usize);
+        (&self.shards[shard], (set & (self.sets - 1)) * WAYS)
     }
 }
 
@@ -96,6 +96,17 @@ impl Drop for NameCache {
 impl Name {
     fn is(&self, dir: u64, bucket: u64, name: &[u8]) -> bool {
         self.bucket == bucket && self.dir == dir && self.name == name
+    }
+
+    /// Puts another name into the place of the old one.
+    fn set(&mut self, name: &[u8]) {
+        if self.name.capacity() < name.len() {
+            // Not grown in place: that would give memory back with the old name in it.
+            self.name.zeroize();
+            self.name = Vec::with_capacity(name.len());
+        }
+        self.name.clear();
+        self.name.extend_from_slice(name);
     }
 
     fn wipe(&mut self) {
@@ -125,6 +136,20 @@ mod tests {
         assert_eq!(cache.get(2, 256, b"b"), None);
         cache.clear();
         assert_eq!(cache.get(1, 256, b"b"), None);
+    }
+
+    #[test]
+    fn the_names_of_one_directory_are_in_all_shards() {
+        let cache = NameCache::new(4096);
+        for name in 0..4096u64 {
+            // As the upper bits of a hash are.
+            let bucket = name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 9 << 8;
+            cache.put(7, bucket, &name.to_le_bytes(), target(name));
+        }
+        for shard in &cache.shards {
+            let names = shard.lock().iter().filter(|name| name.dir == 7).count();
+            assert!((100..=256).contains(&names), "{names} of 4096");
+        }
     }
 
     #[test]

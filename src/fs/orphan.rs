@@ -2,9 +2,13 @@
 //!
 //! Freeing is done in transactions of bounded size, each of which leaves a consistent store; the
 //! ORPHAN row goes with the last. A crash in between leaves the row, so that what is left is freed
-//! after the next mount, by [`FileSystem::maintain`].
+//! after the next mount. Whoever makes an orphan spends a few steps on it; later unlinks, closes
+//! and syncs each spend a few more, and so do changes that find no space.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 use super::FileSystem;
 use super::inode::Inode;
@@ -17,14 +21,70 @@ use crate::txn::Class;
 const BATCH: usize = 64;
 /// Rows of extended attributes that one step deletes.
 const XATTR_ROWS: usize = 48;
+/// Steps that an operation spends on orphans that others left.
+const FEW_STEPS: usize = 2;
 
-/// What a step left.
+/// What is known of orphans without looking at their rows.
+pub(in crate::fs) struct Orphans {
+    /// Whether there may be one that can be freed now.
+    waiting: AtomicBool,
+    /// Where the next look starts; held by the one who looks.
+    next: Mutex<u64>,
+}
+
+impl Orphans {
+    /// Nothing is known yet.
+    pub fn new() -> Orphans {
+        Orphans { waiting: AtomicBool::new(true), next: Mutex::new(0) }
+    }
+
+    /// Whether there may be one that can be freed now.
+    pub fn may_wait(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Says that there is one.
+    pub fn wait(&self) {
+        self.waiting.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Left {
-    /// More to free.
+enum Step {
+    /// Freed something; there is more.
     More,
-    /// Nothing, or the inode is open: it is freed when it is closed.
-    Nothing,
+    /// Freed the last of it.
+    Last,
+    /// Nothing: there is nothing to free, or the inode is open and is freed when it is closed.
+    Idle,
+}
+
+/// Freeing orphans, as far as some steps go.
+pub(in crate::fs) struct Reaping {
+    /// Steps that are left.
+    left: usize,
+    /// Steps that freed something.
+    pub done: usize,
+    /// The first that failed.
+    failure: Option<Error>,
+    /// Whether orphans are left that were not looked at.
+    cut: bool,
+}
+
+impl Reaping {
+    fn new(left: usize) -> Reaping {
+        Reaping { left, done: 0, failure: None, cut: false }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Whether another attempt may free more. What is damaged stays so.
+    fn may_go_on(&self) -> bool {
+        self.cut || !matches!(self.failure, None | Some(Error::Corrupt { .. }))
+    }
 }
 
 impl FileSystem {
@@ -41,7 +101,8 @@ impl FileSystem {
     }
 
     /// Closes an inode as often as it was opened. The last close of one without a name frees it,
-    /// up to a bound; what is left, and what fails, is left to [`FileSystem::maintain`].
+    /// up to a bound; what is left, and what fails, is done by later operations and by
+    /// [`FileSystem::maintain`].
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an inode that is not open.
@@ -54,11 +115,17 @@ impl FileSystem {
             };
             let opens = inode.opens().checked_sub(1).ok_or(NOT_OPEN)?;
             inode.set_opens(opens);
-            opens == 0 && row.nlink.get() == 0
+            (opens == 0).then_some(row)
         };
+        let Some(row) = last else { return Ok(()) };
+        self.inodes.closed(&inode);
         drop(inode);
-        if last && !self.engine.is_read_only() {
-            self.free_unused(ino);
+        if !self.engine.is_read_only() {
+            self.data.rest(ino);
+            if row.nlink.get() == 0 {
+                self.free_unused(ino);
+            }
+            self.reap_few();
         }
         Ok(())
     }
@@ -69,9 +136,34 @@ impl FileSystem {
         let inode = self.inodes.get(ino);
         for _ in 0..FREE_STEPS {
             match self.free_step(&inode) {
-                Ok(Left::More) => {}
-                Ok(Left::Nothing) | Err(_) => break,
+                Ok(Step::More) => self.engine.relieve(),
+                Ok(Step::Last | Step::Idle) | Err(Error::Corrupt { .. }) => return,
+                Err(_) => break,
             }
+        }
+        self.orphans.wait();
+    }
+
+    /// Spends a few steps on orphans that others left, unless somebody does just now.
+    pub(in crate::fs) fn reap_few(&self) {
+        if self.orphans.may_wait() && !self.engine.is_read_only() {
+            self.reap_next();
+        }
+    }
+
+    #[cold]
+    fn reap_next(&self) {
+        let Some(mut next) = self.orphans.next.try_lock() else { return };
+        if *next == 0 {
+            // Before looking: whoever makes an orphan from now on says so again.
+            self.orphans.waiting.store(false, Ordering::Relaxed);
+        }
+        let mut reaping = Reaping::new(FEW_STEPS);
+        let end = self.reap_batch(*next, &mut reaping);
+        reaping.cut = end.is_some();
+        *next = end.unwrap_or(0);
+        if reaping.may_go_on() {
+            self.orphans.wait();
         }
     }
 
@@ -79,90 +171,120 @@ impl FileSystem {
     /// that can be freed now.
     ///
     /// # Errors
-    /// Those of reading rows and of the device.
-    pub fn reap(&self, mut steps: usize) -> Result<bool> {
-        let mut next = 0;
-        loop {
-            let orphans = self.orphans(next)?;
-            for &ino in &orphans {
-                let inode = self.inodes.get(ino);
-                loop {
-                    if steps == 0 {
-                        return Ok(false);
-                    }
-                    steps -= 1;
-                    if self.free_step(&inode)? == Left::Nothing {
+    /// Those of reading rows and of the device: the first of them, after all other orphans were
+    /// freed.
+    pub fn reap(&self, steps: usize) -> Result<bool> {
+        let reaping = self.reap_steps(steps);
+        reaping.failure.map_or(Ok(!reaping.cut), Err)
+    }
+
+    /// As [`FileSystem::reap`], with all that is known of it.
+    pub(in crate::fs) fn reap_steps(&self, steps: usize) -> Reaping {
+        self.orphans.waiting.store(false, Ordering::Relaxed);
+        let (mut reaping, mut next) = (Reaping::new(steps), Some(0));
+        while let Some(from) = next {
+            if reaping.left == 0 {
+                reaping.cut = true;
+                break;
+            }
+            next = self.reap_batch(from, &mut reaping);
+        }
+        if reaping.may_go_on() {
+            self.orphans.wait();
+        }
+        reaping
+    }
+
+    /// Frees what the orphans of one batch hold, whose numbers are `from` or above, as far as the
+    /// steps go. One that fails is left. Returns where to go on: `None` after the last orphan.
+    fn reap_batch(&self, from: u64, reaping: &mut Reaping) -> Option<u64> {
+        let (orphans, next) = self.orphans_from(from, reaping);
+        for ino in orphans {
+            let inode = self.inodes.get(ino);
+            loop {
+                if reaping.left == 0 {
+                    return Some(ino);
+                }
+                let step = self.free_step(&inode);
+                if !matches!(step, Ok(Step::Idle)) {
+                    reaping.left -= 1;
+                    self.engine.relieve();
+                }
+                reaping.done += usize::from(matches!(step, Ok(Step::More | Step::Last)));
+                match step {
+                    Ok(Step::More) => {}
+                    Ok(Step::Last | Step::Idle) => break,
+                    Err(error) => {
+                        reaping.fail(error);
                         break;
                     }
                 }
-                next = ino + 1;
-            }
-            if orphans.len() < BATCH {
-                return Ok(true);
             }
         }
+        next
     }
 
-    /// The first orphans from a number on.
-    fn orphans(&self, from: u64) -> Result<Vec<u64>> {
-        let (mut found, mut failure) = (Vec::new(), None);
-        let from = FsKey::Orphan(from).encode();
-        self.engine.scan(self.tree, &from, &[6], |key, _| {
+    /// The first orphans from a number on, and where the next start.
+    fn orphans_from(&self, from: u64, reaping: &mut Reaping) -> (Vec<u64>, Option<u64>) {
+        let mut found = Vec::new();
+        let start = FsKey::Orphan(from).encode();
+        let read = self.engine.scan(self.tree, &start, &[6], |key, _| {
             match FsKey::parse(key) {
                 Ok(FsKey::Orphan(ino)) => found.push(ino),
                 Ok(_) => {}
-                Err(error) => failure = Some(error),
+                Err(error) => reaping.fail(error),
             }
-            failure.is_none() && found.len() < BATCH
-        })?;
-        failure.map_or(Ok(found), Err)
+            found.len() < BATCH
+        });
+        let last = found.last().copied().filter(|_| found.len() == BATCH);
+        if let Err(error) = read {
+            reaping.fail(error);
+        }
+        (found, last.and_then(|last| last.checked_add(1)))
     }
 
     /// One step of freeing an inode that lost its last name and is not open, or the contents
     /// beyond its size.
-    fn free_step(&self, inode: &Arc<Inode>) -> Result<Left> {
+    fn free_step(&self, inode: &Arc<Inode>) -> Result<Step> {
         let ino = inode.ino();
         let mut draft = match self.draft_any(inode) {
-            Err(Error::Stale) => return Ok(Left::Nothing),
+            Err(Error::Stale) => return Ok(Step::Idle),
             draft => draft?,
         };
         let row = *draft.row(ino)?;
         if row.nlink.get() > 0 {
             if row.flags.get() & InodeRow::TRIMMING == 0 {
-                return Ok(Left::Nothing);
+                return Ok(Step::Idle);
             }
             let trim = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
                 self.data.trim_step(ino, row, finish)
             };
             let (_, row) = draft.contents(ino, trim, |_| ())?;
             let done = row.flags.get() & InodeRow::TRIMMING == 0;
-            return Ok(if done { Left::Nothing } else { Left::More });
+            return Ok(if done { Step::Last } else { Step::More });
         }
         if inode.opens() > 0 {
-            return Ok(Left::Nothing);
+            return Ok(Step::Idle);
         }
-        if row.xattrs.get() > 0 {
-            let rows = self.xattr_rows(ino, XATTR_ROWS)?;
-            for key in &rows {
-                draft.edits.del(self.tree, &key.encode());
-            }
-            if rows.len() < XATTR_ROWS {
-                draft.change_row(ino)?.xattrs = 0.into();
-            }
-            draft.commit(Class::Freeing)?;
-            return Ok(Left::More);
+        if row.xattrs.get() == 0 && row.key_id.get() != 0 {
+            let done = draft.free_contents(ino)?;
+            return Ok(if done { Step::Last } else { Step::More });
         }
-        if row.key_id.get() != 0 {
-            let free = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
-                self.data.free_step(ino, row, finish)
-            };
-            draft.contents(ino, free, |_| ())?;
-            return Ok(Left::More);
+        let rows =
+            if row.xattrs.get() > 0 { self.xattr_rows(ino, XATTR_ROWS)? } else { Vec::new() };
+        for key in &rows {
+            draft.edits.del(self.tree, &key.encode());
         }
-        draft.delete(ino)?;
-        draft.edits.del(self.tree, &FsKey::Orphan(ino).encode());
+        let more = rows.len() == XATTR_ROWS;
+        let last = !more && row.key_id.get() == 0;
+        if last {
+            draft.delete(ino)?;
+            draft.edits.del(self.tree, &FsKey::Orphan(ino).encode());
+        } else if !more {
+            draft.change_row(ino)?.xattrs = 0.into();
+        }
         draft.commit(Class::Freeing)?;
-        Ok(Left::Nothing)
+        Ok(if last { Step::Last } else { Step::More })
     }
 }
 

@@ -55,7 +55,7 @@ impl FileSystem {
         let dir = self.at(&path[..end - name.len()])?;
         let file = self.create(dir.ino, name, new, CreateMode::Unchecked)?.attr;
         if file.kind != FileType::Regular {
-            return Err(Error::NotSupported);
+            return Err(Error::InvalidArgument("not a regular file"));
         }
         self.setattr(file.ino, &SetAttr { size: Some(0), ..SetAttr::default() })?;
         let mut at = 0;

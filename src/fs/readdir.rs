@@ -11,6 +11,9 @@ pub const COOKIE_DOT: u64 = 1;
 /// Cookie of "..": resuming there leaves both out, as NFSv4 wants.
 pub const COOKIE_DOT_DOT: u64 = 2;
 
+/// Cookies are below this one.
+const COOKIES_END: u64 = 1 << 63;
+
 /// Entries that are gathered at a time.
 const BATCH: usize = 128;
 
@@ -34,6 +37,19 @@ struct Batch {
     names: Vec<u8>,
     /// End of the name, inode, type, cookie.
     entries: Vec<(usize, u64, FileType, u64)>,
+    /// The first failure, and how many entries stand before it.
+    failure: Option<(usize, Error)>,
+}
+
+impl Batch {
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert((self.entries.len(), error));
+    }
+
+    /// The failure, if it stands before an entry.
+    fn failure_before(&mut self, entry: usize) -> Option<Error> {
+        self.failure.take_if(|(at, _)| *at <= entry).map(|(_, error)| error)
+    }
 }
 
 impl FileSystem {
@@ -44,7 +60,9 @@ impl FileSystem {
     /// read is resumed after a restart. `visit` may call the file system. Reading moves no time.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`], [`Error::Stale`], and those of reading rows.
+    /// [`Error::NotDirectory`], [`Error::Stale`]; [`Error::Corrupt`] or [`Error::Io`] where a part
+    /// of the directory cannot be read. Then what can be read behind that part was visited too, as
+    /// far as `visit` wanted it: resume behind the last entry that was.
     pub fn read_dir(
         &self,
         dir: u64,
@@ -67,26 +85,27 @@ impl FileSystem {
                 return Ok(false);
             }
         }
-        let mut next = cookie.max(COOKIE_DOT_DOT).saturating_add(1);
-        let mut batch = Batch::default();
-        loop {
-            self.gather(dir, next, &mut batch)?;
+        let mut next = Some(cookie.max(COOKIE_DOT_DOT).saturating_add(1));
+        let (mut batch, mut failure) = (Batch::default(), None);
+        while let Some(from) = next {
+            next = self.gather(dir, from, &mut batch)?;
             let mut start = 0;
-            for &(end, ino, kind, cookie) in &batch.entries {
+            for at in 0..batch.entries.len() {
+                let (end, ino, kind, cookie) = batch.entries[at];
                 let name = &batch.names[start..end];
                 if !visit(&DirEntry { name, ino, kind, cookie }) {
-                    return Ok(false);
+                    return failure.map_or(Ok(false), Err);
                 }
-                (start, next) = (end, cookie + 1);
+                start = end;
+                failure = failure.or(batch.failure_before(at));
             }
-            if batch.entries.len() < BATCH {
-                return Ok(true);
-            }
+            failure = failure.or(batch.failure_before(usize::MAX));
         }
+        failure.map_or(Ok(true), Err)
     }
 
     /// As [`FileSystem::read_dir`], with the attributes of each entry; `None` for one that was
-    /// removed meanwhile.
+    /// removed meanwhile, or whose inode cannot be read.
     ///
     /// # Errors
     /// As there.
@@ -99,7 +118,7 @@ impl FileSystem {
         let mut failure = None;
         let end = self.read_dir(dir, cookie, |entry| match self.getattr(entry.ino) {
             Ok(attr) => visit(entry, Some(&attr)),
-            Err(Error::Stale) => visit(entry, None),
+            Err(Error::Stale | Error::Corrupt { .. } | Error::Io { .. }) => visit(entry, None),
             Err(error) => {
                 failure = Some(error);
                 false
@@ -108,23 +127,45 @@ impl FileSystem {
         failure.map_or(Ok(end), Err)
     }
 
-    /// Copies the next entries out of the tree.
-    fn gather(&self, dir: u64, cookie: u64, batch: &mut Batch) -> Result<()> {
+    /// Copies the next entries out of the tree, from a cookie on, and returns the cookie where to
+    /// go on: `None` at the end. Passes over what cannot be read.
+    fn gather(&self, dir: u64, from: u64, batch: &mut Batch) -> Result<Option<u64>> {
         batch.names.clear();
         batch.entries.clear();
-        let mut failure = None;
-        let (from, to) = (FsKey::Entry(dir, cookie).encode(), FsKey::Entry(dir, 1 << 63).encode());
-        self.engine.scan(self.tree, &from, &to, |key, value| {
+        let (start, end) =
+            (FsKey::Entry(dir, from).encode(), FsKey::Entry(dir, COOKIES_END).encode());
+        let read = self.engine.scan(self.tree, &start, &end, |key, value| {
             match parse_entry(key, value) {
                 Ok((cookie, entry)) => {
                     batch.names.extend_from_slice(entry.name);
                     let kind = FileType::from_code(entry.kind).unwrap_or(FileType::Regular);
                     batch.entries.push((batch.names.len(), entry.ino, kind, cookie));
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => batch.fail(error),
             }
-            failure.is_none() && batch.entries.len() < BATCH
-        })?;
-        failure.map_or(Ok(()), Err)
+            batch.entries.len() < BATCH
+        });
+        let next = batch.entries.last().map_or(from, |(.., cookie)| cookie + 1);
+        match read {
+            Ok(()) if batch.entries.len() == BATCH => Ok(Some(next)),
+            Ok(()) => Ok(None),
+            Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => {
+                batch.fail(error);
+                self.entry_behind(dir, next)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first cookie behind what cannot be read at one, or behind the leaf where it stands.
+    fn entry_behind(&self, dir: u64, cookie: u64) -> Result<Option<u64>> {
+        let key = FsKey::Entry(dir, cookie).encode();
+        let behind = self.engine.behind(self.tree, &key)?;
+        Ok(match behind.as_deref().map(FsKey::parse) {
+            Some(Ok(FsKey::Entry(other, next))) if other == dir && next > cookie => {
+                Some(next).filter(|next| *next < COOKIES_END)
+            }
+            _ => None,
+        })
     }
 }

@@ -64,22 +64,30 @@ impl FileSystem {
             return Err(Error::InvalidArgument("\".\" and \"..\" are not renamed"));
         }
         let (old, new) = (End { dir: from, name }, End { dir: to, name: new_name });
-        let mut stale = None;
-        loop {
-            if let Some(done) = self.try_rename(old, new, mode, &mut stale)? {
-                return Ok(done);
+        let (renamed, left) = self.changing(|| {
+            let mut stale = None;
+            loop {
+                if let Some(done) = self.try_rename(old, new, mode, &mut stale)? {
+                    return Ok(done);
+                }
             }
+        })?;
+        if let Some(ino) = left {
+            self.free_unused(ino);
+            self.reap_few();
         }
+        Ok(renamed)
     }
 
-    /// One attempt; `None` where a name changed between the look and the locks.
+    /// One attempt; `None` where a name changed between the look and the locks. Returns too which
+    /// inode is left to be freed.
     fn try_rename(
         &self,
         from: End<'_>,
         to: End<'_>,
         mode: RenameMode,
         stale: &mut Option<(Target, Option<Target>)>,
-    ) -> Result<Option<Renamed>> {
+    ) -> Result<Option<(Renamed, Option<u64>)>> {
         let (from_dir, to_dir) = (self.inodes.get(from.dir), self.inodes.get(to.dir));
         let source = self.peek(&from_dir, from.name)?.ok_or(Error::NotFound)?;
         let target = self.peek(&to_dir, to.name)?;
@@ -108,6 +116,7 @@ impl FileSystem {
         let before = (*draft.row(from.dir)?, *draft.row(to.dir)?);
         live_directory(&before.0)?;
         live_directory(&before.1)?;
+        let mut left = None;
         let changed = match (target, mode) {
             (Some(_), RenameMode::NoReplace) => return Err(Error::Exists),
             (None, RenameMode::Exchange) => return Err(Error::NotFound),
@@ -117,7 +126,7 @@ impl FileSystem {
                 true
             }
             (target, _) => {
-                self.replace(&mut draft, (from, source), to, target)?;
+                left = self.replace(&mut draft, (from, source), to, target)?;
                 true
             }
         };
@@ -125,22 +134,22 @@ impl FileSystem {
         if changed {
             draft.commit(Class::Normal)?;
         }
-        if let Some(target) = target.filter(|_| changed && !swaps) {
-            self.free_unused(target.ino);
-        }
         let (from, to) =
             (Wcc::of(from.dir, &before.0, &after.0), Wcc::of(to.dir, &before.1, &after.1));
-        Ok(Some(Renamed { from, to }))
+        Ok(Some((Renamed { from, to }, left)))
     }
 
+    /// Moves an entry to where none is, or another that it replaces. Returns the inode of that one
+    /// where it is left to be freed.
     fn replace<'a>(
         &self,
         draft: &mut Draft<'a>,
         (from, source): (End<'a>, Target),
         to: End<'a>,
         target: Option<Target>,
-    ) -> Result<()> {
+    ) -> Result<Option<u64>> {
         let entry = |cookie| Target { cookie, ..source };
+        let mut left = None;
         match target {
             Some(target) => {
                 match (is_dir(source), is_dir(target)) {
@@ -148,7 +157,7 @@ impl FileSystem {
                     (false, true) => return Err(Error::IsDirectory),
                     _ => {}
                 }
-                self.drop_name(draft, to.dir, target)?;
+                left = self.drop_name(draft, to.dir, target)?.then_some(target.ino);
                 draft.touch_contents(to.dir)?;
                 draft.put_entry(to.dir, to.name, entry(target.cookie))?;
             }
@@ -158,7 +167,8 @@ impl FileSystem {
             },
         }
         draft.remove_entry(from.dir, from.name, source)?;
-        moved(draft, source, from.dir, to.dir)
+        moved(draft, source, from.dir, to.dir)?;
+        Ok(left)
     }
 
     /// Fails where `dir` is `ino` or below it. The caller holds the lock of directory moves, so
@@ -194,8 +204,8 @@ fn exchange<'a>(
 fn moved(draft: &mut Draft<'_>, entry: Target, from: u64, to: u64) -> Result<()> {
     draft.touch(entry.ino)?.parent = to.into();
     if is_dir(entry) {
-        draft.change_row(from)?.nlink -= 1;
-        draft.change_row(to)?.nlink += 1;
+        draft.add_links(from, -1)?;
+        draft.add_links(to, 1)?;
     }
     Ok(())
 }

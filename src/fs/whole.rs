@@ -1,18 +1,15 @@
-//! The file system as a whole: durability, space, upkeep, caches.
+//! The file system as a whole: durability, space, caches.
 
 use super::FileSystem;
 use crate::error::Result;
 use crate::limits::{MAX_FILE_SIZE, MAX_LINKS, MAX_NAME_LEN, UNIT};
-
-/// Transactions that one call of [`FileSystem::maintain`] spends on orphans.
-const REAP_STEPS: usize = 256;
 
 /// Space and limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatFs {
     /// Bytes of the grain in which space is given out.
     pub block_size: u32,
-    /// Bytes in all; for a device that grows, the most it may have.
+    /// Bytes in all; of a device that grows those that it has, and those that its host has free.
     pub total: u64,
     /// Bytes that are free.
     pub free: u64,
@@ -38,26 +35,23 @@ impl FileSystem {
         }
     }
 
+    /// The verifier that a server answers to writes which are not durable yet, and to commits: it
+    /// is another one for each opening of the store for writing, so a client sees that what it
+    /// wrote before may be lost. Within one opening nothing is lost: a store that failed to make
+    /// something durable takes no change any more until it is opened again.
+    pub fn write_verifier(&self) -> [u8; 8] {
+        let id = u128::from_le_bytes(*self.engine.store_id());
+        ((id >> 64) as u64 ^ id as u64).wrapping_add(self.engine.epoch()).to_le_bytes()
+    }
+
     /// Makes everything so far durable.
     ///
     /// # Errors
     /// Those of the device, which poison the store.
     pub fn sync(&self) -> Result<()> {
-        self.engine.sync(self.engine.last())
-    }
-
-    /// Does work that was put off, a bounded amount: frees orphans and writes a checkpoint.
-    /// Returns whether nothing is left to free. For an embedder's timer, and after mounting.
-    ///
-    /// # Errors
-    /// Those of reading rows and of the device.
-    pub fn maintain(&self) -> Result<bool> {
-        if self.engine.is_read_only() {
-            return Ok(true);
-        }
-        let done = self.reap(REAP_STEPS)?;
-        self.engine.checkpoint()?;
-        Ok(done)
+        self.engine.sync(self.engine.last())?;
+        self.reap_few();
+        Ok(())
     }
 
     /// Forgets names and inodes that nobody uses; names are wiped. They are read again when they

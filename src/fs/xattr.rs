@@ -6,8 +6,8 @@
 use super::FileSystem;
 use super::attr::Wcc;
 use crate::error::{Error, Object, Result};
-use crate::format::{COOKIE_COUNTER_BITS, FsKey, XattrRow};
-use crate::limits::{MAX_NAME_LEN, MAX_VALUE_LEN, MAX_XATTR_LEN};
+use crate::format::{COOKIE_COUNTER_BITS, FsKey, InodeRow, XattrRow};
+use crate::limits::{MAX_NAME_LEN, MAX_VALUE_LEN, MAX_XATTR_LEN, MAX_XATTR_LIST_LEN};
 use crate::txn::{Class, Edits};
 
 /// Whether an attribute must or must not exist when it is set.
@@ -73,12 +73,17 @@ impl FileSystem {
     /// # Errors
     /// As the mode says; [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64
     /// KiB, [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
-    /// [`Error::NoSpace`].
+    /// [`Error::NoSpace`], also where the names of all attributes of the inode would be longer than
+    /// a client can list: 64 KiB, with one byte for each beside its own.
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         check_xattr_name(name)?;
         if value.len() > MAX_XATTR_LEN {
             return Err(Error::FileTooLarge);
         }
+        self.changing(|| self.try_set_xattr(ino, name, value, mode))
+    }
+
+    fn try_set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;
@@ -90,7 +95,10 @@ impl FileSystem {
         }
         let (cookie, old) = match found {
             Some(found) => (found.cookie, found.chunks),
-            None => (free.ok_or(Error::NoSpace)?, 0),
+            None => {
+                self.check_list(ino, &before, name)?;
+                (free.ok_or(Error::NoSpace)?, 0)
+            }
         };
         let chunks = XattrRow::encode(name, value);
         for (chunk, bytes) in (0..).zip(&chunks) {
@@ -98,7 +106,8 @@ impl FileSystem {
         }
         self.delete_chunks(&mut draft.edits, ino, cookie, chunks.len() as u8..old);
         let row = draft.touch(ino)?;
-        row.xattrs += u32::from(old == 0);
+        let count = row.xattrs.get().checked_add(u32::from(old == 0));
+        row.xattrs = count.ok_or(bad_count(ino))?.into();
         let after = *row;
         draft.commit(Class::Normal)?;
         Ok(Wcc::of(ino, &before, &after))
@@ -110,13 +119,17 @@ impl FileSystem {
     /// [`Error::NoAttribute`], [`Error::Stale`], and those of reading rows.
     pub fn remove_xattr(&self, ino: u64, name: &[u8]) -> Result<Wcc> {
         check_xattr_name(name)?;
+        self.changing(|| self.try_remove_xattr(ino, name))
+    }
+
+    fn try_remove_xattr(&self, ino: u64, name: &[u8]) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;
         let found = self.find_xattr(ino, name)?.0.ok_or(Error::NoAttribute)?;
         self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
         let row = draft.touch(ino)?;
-        row.xattrs -= 1;
+        row.xattrs = row.xattrs.get().checked_sub(1).ok_or(bad_count(ino))?.into();
         let after = *row;
         draft.commit(Class::Freeing)?;
         Ok(Wcc::of(ino, &before, &after))
@@ -125,24 +138,44 @@ impl FileSystem {
     /// The names of all extended attributes of an inode, in no order that means anything.
     ///
     /// # Errors
-    /// [`Error::Stale`], and those of reading rows.
+    /// [`Error::Stale`], and those of reading rows; [`Error::Corrupt`] where there are more names
+    /// than [`FileSystem::set_xattr`] takes.
     pub fn list_xattrs(&self, ino: u64) -> Result<Vec<Vec<u8>>> {
         let inode = self.inodes.get(ino);
         let row = inode.read(&self.engine, self.tree)?;
-        let mut names = Vec::new();
+        let (mut names, mut len) = (Vec::new(), 0);
         if row.xattrs.get() > 0 {
-            let (from, to) =
-                (FsKey::Xattr(ino, 0, 0).encode(), FsKey::Xattr(ino, u64::MAX, u8::MAX).encode());
-            self.visit_xattrs(&from, &to, |_, row| names.push(row.name.to_vec()))?;
+            let (from, to) = all(ino);
+            self.visit_xattrs(&from, &to, |_, row| {
+                len += listed(row.name);
+                names.push(row.name.to_vec());
+                len <= MAX_XATTR_LIST_LEN
+            })?;
         }
-        Ok(names)
+        match len <= MAX_XATTR_LIST_LEN {
+            true => Ok(names),
+            false => Err(bad_count(ino)),
+        }
+    }
+
+    /// Fails where another attribute would make the list of names too long.
+    fn check_list(&self, ino: u64, row: &InodeRow, name: &[u8]) -> Result<()> {
+        let longest = (row.xattrs.get() as usize).saturating_mul(MAX_NAME_LEN + 1);
+        if longest.saturating_add(listed(name)) <= MAX_XATTR_LIST_LEN {
+            return Ok(());
+        }
+        let (mut len, (from, to)) = (listed(name), all(ino));
+        self.visit_xattrs(&from, &to, |_, row| {
+            len += listed(row.name);
+            len <= MAX_XATTR_LIST_LEN
+        })?;
+        if len <= MAX_XATTR_LIST_LEN { Ok(()) } else { Err(Error::NoSpace) }
     }
 
     /// Keys of the first rows of extended attributes of an inode.
     pub(in crate::fs) fn xattr_rows(&self, ino: u64, most: usize) -> Result<Vec<FsKey>> {
         let (mut keys, mut failure) = (Vec::new(), None);
-        let from = FsKey::Xattr(ino, 0, 0).encode();
-        let to = FsKey::Xattr(ino, u64::MAX, u8::MAX).encode();
+        let (from, to) = all(ino);
         self.engine.scan(self.tree, &from, &to, |key, _| {
             match FsKey::parse(key) {
                 Ok(key) => keys.push(key),
@@ -164,28 +197,30 @@ impl FileSystem {
             if row.name == name {
                 found = Some(Found { cookie, chunks: row.chunks() });
             }
+            true
         })?;
         Ok((found, (free < bucket + (1 << COOKIE_COUNTER_BITS)).then_some(free)))
     }
 
-    /// Calls `visit` with the cookie and the first chunk of each attribute of a range.
+    /// Calls `visit` with the cookie and the first chunk of each attribute of a range, until it
+    /// returns `false`.
     fn visit_xattrs(
         &self,
         from: &[u8],
         to: &[u8],
-        mut visit: impl FnMut(u64, &XattrRow<'_>),
+        mut visit: impl FnMut(u64, &XattrRow<'_>) -> bool,
     ) -> Result<()> {
-        let mut failure = None;
+        let (mut failure, mut wanted) = (None, true);
         self.engine.scan(self.tree, from, to, |key, value| {
             match FsKey::parse(key) {
                 Ok(FsKey::Xattr(_, cookie, 0)) => match XattrRow::parse(value) {
-                    Ok(row) => visit(cookie, &row),
+                    Ok(row) => wanted = visit(cookie, &row),
                     Err(error) => failure = Some(error),
                 },
                 Ok(_) => {}
                 Err(error) => failure = Some(error),
             }
-            failure.is_none()
+            wanted && failure.is_none()
         })?;
         failure.map_or(Ok(()), Err)
     }
@@ -195,6 +230,16 @@ impl FileSystem {
             edits.del(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode());
         }
     }
+}
+
+/// The keys of all rows of an inode's attributes: the first, and the last there may be.
+fn all(ino: u64) -> (crate::format::FsKeyBytes, crate::format::FsKeyBytes) {
+    (FsKey::Xattr(ino, 0, 0).encode(), FsKey::Xattr(ino, u64::MAX, u8::MAX).encode())
+}
+
+/// Bytes of a name in the list of all.
+fn listed(name: &[u8]) -> usize {
+    name.len() + 1
 }
 
 /// The keys of a bucket's rows: the first, and the first behind.
@@ -209,6 +254,10 @@ fn chunk(key: &[u8]) -> Result<u8> {
         FsKey::Xattr(_, _, chunk) => Ok(chunk),
         _ => Err(Error::corrupt(Object::Row { class: 3 }, "class of an attribute")),
     }
+}
+
+fn bad_count(ino: u64) -> Error {
+    Error::corrupt(Object::Inode { ino }, "number of attributes")
 }
 
 fn check_xattr_name(name: &[u8]) -> Result<()> {

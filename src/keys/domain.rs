@@ -18,7 +18,11 @@ pub struct Kek {
 }
 
 impl Kek {
-    /// Has a provider make the first KEK of a domain under `key`. One provider call.
+    /// Has a provider make the first KEK of a domain under `key`, and unwrap it again. Two provider
+    /// calls.
+    ///
+    /// # Errors
+    /// Those of the provider; [`Error::WrongKey`] where it unwraps to another key.
     pub fn generate(
         provider: &dyn KeyProvider,
         key: &str,
@@ -31,6 +35,7 @@ impl Kek {
         let version = 1;
         let committed = commitment(&secret, store_id, domain, version);
         let slot = KeySlot::new(domain as u8, version, committed, &wrapped.encode())?;
+        Kek::prove(provider, &slot, &context, store_id)?;
         Ok(Kek { secret, version, slot })
     }
 
@@ -55,7 +60,11 @@ impl Kek {
         Ok(Kek { secret, version, slot: *slot })
     }
 
-    /// The slot of the same KEK under another provider key. One provider call.
+    /// The slot of the same KEK under another provider key, which was seen to unwrap it. Two
+    /// provider calls.
+    ///
+    /// # Errors
+    /// Those of the provider; [`Error::WrongKey`] where it unwraps to another key.
     pub fn rewrap(
         &self,
         provider: &dyn KeyProvider,
@@ -64,8 +73,28 @@ impl Kek {
         store_id: &StoreId,
     ) -> Result<KeySlot> {
         let domain = domain_of(&self.slot)?;
-        let wrapped = provider.wrap(key, &context.for_store(store_id, domain), &self.secret)?;
-        KeySlot::new(domain as u8, self.version, self.slot.commitment, &wrapped.encode())
+        let context = context.for_store(store_id, domain);
+        let wrapped = provider.wrap(key, &context, &self.secret)?;
+        let version = self.version;
+        let slot = KeySlot::new(domain as u8, version, self.slot.commitment, &wrapped.encode())?;
+        Kek::prove(provider, &slot, &context, store_id)?;
+        Ok(slot)
+    }
+
+    /// Has the provider unwrap what it just wrapped: a wrap that does not open would lose the
+    /// store, and is refused while another one, or nothing, is at stake.
+    fn prove(
+        provider: &dyn KeyProvider,
+        slot: &KeySlot,
+        context: &EncryptionContext,
+        store_id: &StoreId,
+    ) -> Result<()> {
+        let domain = domain_of(slot)?;
+        let secret = provider.unwrap(&WrappedKey::decode(slot.wrapped())?, context)?;
+        match commits_to(&slot.commitment, &secret, store_id, domain, slot.version.get()) {
+            true => Ok(()),
+            false => Err(Error::WrongKey(Object::WrappedKey)),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use super::{EncryptionContext, KeyDescription, WrappedKey};
 ///
 /// # Calling
 /// A store calls a provider once per key domain when it opens or when a lease of its keys ends,
-/// and for rewraps and rotations: never per file. Calls come from the thread that needs the key,
+/// and for rewraps and rotations: never per file. What is wrapped for a store is unwrapped again
+/// at once, to see that it can be. Calls come from the thread that needs the key,
 /// from many threads at once, and may block for as long as the service takes; the engine holds
 /// no lock across them. An implementation must not call back into the store that called it.
 ///

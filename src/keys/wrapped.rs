@@ -6,7 +6,7 @@
 //! p bytes      provider's name, characters a-z 0-9 and '-'
 //! 2 bytes      k: bytes of the key id, 1 to 512, little-endian
 //! k bytes      key id, UTF-8 without control characters
-//! 2 bytes      b: bytes of the blob, 1 to 4,096, little-endian
+//! 2 bytes      b: bytes of the blob, 1 to 1,024, little-endian
 //! b bytes      blob: the provider's own
 //! ```
 //!
@@ -30,7 +30,7 @@ pub struct WrappedKey {
 
 impl WrappedKey {
     /// Of a provider's name (1 to 64 of a-z, 0-9, `-`), the id of the wrapping key (1 to 512
-    /// bytes without control characters) and the provider's blob (1 to 4,096 bytes).
+    /// bytes without control characters) and the provider's blob (1 to 1,024 bytes).
     ///
     /// # Errors
     /// `InvalidArgument` outside these limits.
@@ -42,7 +42,7 @@ impl WrappedKey {
             return Err(Error::InvalidArgument("a key id has 1 to 512 bytes, none a control"));
         }
         if blob.is_empty() || blob.len() > MAX_WRAPPED_BLOB_LEN {
-            return Err(Error::InvalidArgument("a wrapped key's blob has 1 to 4,096 bytes"));
+            return Err(Error::InvalidArgument("a wrapped key's blob has 1 to 1,024 bytes"));
         }
         Ok(WrappedKey {
             provider: provider.to_owned(),
@@ -68,7 +68,7 @@ impl WrappedKey {
 
     /// The encoding in the module's picture; at most [`WrappedKey::MAX_ENCODED_LEN`] bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::MAX_ENCODED_LEN.min(6 + 1024 + self.blob.len()));
+        let mut out = Vec::with_capacity(Self::MAX_ENCODED_LEN);
         // The casts cannot cut: `new` and `decode` hold every length below its limit.
         out.extend_from_slice(&[ENCODING, self.provider.len() as u8]);
         out.extend_from_slice(self.provider.as_bytes());
@@ -145,7 +145,7 @@ mod tests {
     fn the_encoding_is_frozen() {
         let key = WrappedKey::new("local", "k1", &[7, 8, 9]).unwrap();
         assert_eq!(key.encode(), b"\x01\x05local\x02\0k1\x03\0\x07\x08\x09");
-        let largest = WrappedKey::new(&"a".repeat(64), &"i".repeat(512), &[1; 4096]).unwrap();
+        let largest = WrappedKey::new(&"a".repeat(64), &"i".repeat(512), &[1; 1024]).unwrap();
         assert_eq!(largest.encode().len(), WrappedKey::MAX_ENCODED_LEN);
         assert_eq!(WrappedKey::decode(&largest.encode()).unwrap(), largest);
     }
@@ -161,7 +161,7 @@ mod tests {
             ("local", "k\n", &[1]),
             ("local", long.as_str(), &[1]),
             ("local", "k", &[]),
-            ("local", "k", &[1; 4097]),
+            ("local", "k", &[1; 1025]),
         ] {
             assert!(WrappedKey::new(provider, id, blob).is_err());
         }

@@ -4,24 +4,22 @@ use std::sync::Arc;
 
 use super::{Providers, Store, StoreOptions};
 use crate::block::MetaKeys;
-use crate::crypto::{Domain, KeyArena, Rng, WrapKey};
+use crate::crypto::{Domain, Rng, WrapKey};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{KeySlot, StoreId};
 use crate::keys::Kek;
-use crate::limits::MAX_NAME_LEN;
 use crate::txn::{Class, Edits, Engine, Keys, STORE_TREE, StoreKey};
-
-/// Longest key and value of a tag, bytes.
-const TAG_MAX: (usize, usize) = (60, 1024);
 
 impl Store {
     /// Makes a store on an empty device and opens it, under two provider keys, which may be the
-    /// same. Two provider calls. Durable when it returns.
+    /// same. Four provider calls: each domain's KEK is made, and unwrapped again to see that it can
+    /// be. Durable when it returns. What a failure leaves on the device is no store.
     ///
     /// # Errors
-    /// Those of the providers, [`Error::NoSpace`] where the device is too small, and those of the
-    /// device.
+    /// [`Error::InvalidArgument`] for options; those of the providers, and [`Error::WrongKey`]
+    /// where one does not unwrap what it wrapped; [`Error::NoSpace`] where the device is too small;
+    /// those of the device.
     pub fn create(
         device: Arc<dyn Device>,
         providers: Providers,
@@ -29,7 +27,7 @@ impl Store {
         data_key: &str,
         options: StoreOptions,
     ) -> Result<Store> {
-        check_tags(&options)?;
+        options.check()?;
         let arena = options.arena()?;
         let rng = Arc::new(Rng::new(&arena)?);
         let mut store_id = StoreId::default();
@@ -51,27 +49,6 @@ impl Store {
         let wrap = WrapKey::derive(&arena, &data.secret, &store_id, data.version)?;
         Store::assemble(engine, arena, providers, options, Some((data.version, wrap)))
     }
-}
-
-impl StoreOptions {
-    pub(super) fn arena(&self) -> Result<Arc<KeyArena>> {
-        if self.strict_memory { KeyArena::strict() } else { KeyArena::new() }
-    }
-}
-
-fn check_tags(options: &StoreOptions) -> Result<()> {
-    if options.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_LEN) {
-        return Err(Error::InvalidArgument("a store's name has at most 255 bytes"));
-    }
-    let long = |(key, value): &(String, String)| {
-        key.is_empty() || key.len() > TAG_MAX.0 || value.len() > TAG_MAX.1
-    };
-    if options.tags.len() > 50 || options.tags.iter().any(long) {
-        return Err(Error::InvalidArgument(
-            "a store has at most 50 tags, with keys of 1 to 60 bytes and values of up to 1,024",
-        ));
-    }
-    Ok(())
 }
 
 fn write_properties(engine: &Engine, options: &StoreOptions) -> Result<()> {

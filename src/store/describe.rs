@@ -53,6 +53,7 @@ impl Store {
     /// # Errors
     /// Those of reading the store.
     pub fn describe(&self) -> Result<StoreDescription> {
+        self.check_process()?;
         let superblock = self.engine.superblock();
         let header = &superblock.header;
         let (mut name, mut tags) = (None, Vec::new());

@@ -5,6 +5,7 @@
 
 mod create;
 mod describe;
+mod file;
 mod open;
 mod options;
 mod rewrap;
@@ -16,16 +17,22 @@ use parking_lot::Mutex;
 pub use describe::{DomainDescription, StoreDescription};
 pub use options::{DataAccess, Providers, StoreOptions};
 
+use crate::crypto::KeyArena;
 use crate::error::Result;
 use crate::fs::FileSystem;
 use crate::keys::KeyProvider;
 use crate::txn::{Engine, Recovery};
+
+/// Transactions that closing spends on what removed files still hold: each frees up to 7 MiB, and
+/// all of them take a second or two.
+const CLOSE_STEPS: usize = 16_384;
 
 /// An open store. Thread-safe: share it by reference or in an `Arc`.
 ///
 /// Dropping it forgets what was not made durable; [`Store::close`] makes everything durable first.
 pub struct Store {
     engine: Arc<Engine>,
+    arena: Arc<KeyArena>,
     options: StoreOptions,
     metadata: Mutex<Arc<dyn KeyProvider>>,
     data: Mutex<Arc<dyn KeyProvider>>,
@@ -45,11 +52,28 @@ impl Store {
         self.engine.recovery()
     }
 
+    /// Fails in a child that was forked after the store was opened. The child has none of its keys,
+    /// and must use nothing of it: locks that another thread held at the fork are never released
+    /// there.
+    ///
+    /// # Errors
+    /// [`Error::Forked`](crate::Error::Forked).
+    pub fn check_process(&self) -> Result<()> {
+        self.arena.check()
+    }
+
+    /// Refuses changes from now on, until the store is opened again; `cause` becomes part of the
+    /// error. For an embedder that can no longer vouch for what its threads left half done.
+    pub fn poison(&self, cause: &str) {
+        self.engine.poison(cause);
+    }
+
     /// Makes all changes so far durable: they survive a crash of the process and a power cut.
     ///
     /// # Errors
     /// Those of the device, which poison the store.
     pub fn sync(&self) -> Result<()> {
+        self.check_process()?;
         self.engine.sync(self.engine.last())
     }
 
@@ -58,14 +82,25 @@ impl Store {
     /// # Errors
     /// Those of the device, which poison the store.
     pub fn checkpoint(&self) -> Result<()> {
+        self.check_process()?;
         self.engine.checkpoint()
     }
 
-    /// Closes the store with everything durable.
+    /// Closes the store with everything durable. Frees what removed files still hold, up to 100 GiB
+    /// and more; what is left is freed by [`FileSystem::maintain`] after the next open.
     ///
     /// # Errors
     /// Those of the device: what was not acknowledged as durable may be lost.
     pub fn close(self) -> Result<()> {
-        self.engine.checkpoint()
+        if let Err(forked) = self.check_process() {
+            // Dropping it takes locks that another thread may have held at the fork.
+            std::mem::forget(self);
+            return Err(forked);
+        }
+        if !self.engine.is_read_only() {
+            // What cannot be freed now waits, as it would after a crash.
+            let _left = self.fs.reap(CLOSE_STEPS);
+        }
+        self.engine.finish()
     }
 }

@@ -10,8 +10,8 @@ use crate::crypto::{Domain, KeyArena, Rng, Slot, WrapKey};
 use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::UnverifiedSuperblock;
+use crate::fs::FileSystem;
 use crate::fs::data::{Contents, DataKeys};
-use crate::fs::{FileSystem, MountOptions};
 use crate::keys::{Kek, newest};
 use crate::txn::{Engine, FIRST_FS_TREE};
 
@@ -20,13 +20,15 @@ impl Store {
     /// the log holds. Reads a bounded number of blocks, whatever the store's size.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Truncated`], [`Error::Unsupported`], [`Error::Corrupt`];
-    /// [`Error::WrongKey`] and those of the providers; those of the device.
+    /// [`Error::InvalidArgument`] for options; [`Error::NotAStore`], [`Error::Truncated`],
+    /// [`Error::Unsupported`], [`Error::Corrupt`]; [`Error::WrongKey`] and those of the providers;
+    /// those of the device.
     pub fn open(
         device: Arc<dyn Device>,
         providers: Providers,
         options: StoreOptions,
     ) -> Result<Store> {
+        options.check()?;
         let arena = options.arena()?;
         let context = &options.context;
         let mut data = None;
@@ -59,10 +61,11 @@ impl Store {
             keys.unlock(version, key);
         }
         let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, keys);
-        let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, MountOptions::default())?;
+        let mount = options.mount.clone();
+        let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, mount)?;
         let Providers { metadata, data } = providers;
         let (metadata, data) = (Mutex::new(metadata), Mutex::new(data));
-        Ok(Store { engine, options, metadata, data, rewrapping: Mutex::new(()), fs })
+        Ok(Store { engine, arena, options, metadata, data, rewrapping: Mutex::new(()), fs })
     }
 }
 

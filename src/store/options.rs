@@ -2,8 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::crypto::KeyArena;
+use crate::error::{Error, Result};
+use crate::fs::MountOptions;
 use crate::keys::{EncryptionContext, KeyProvider};
+use crate::limits::MAX_NAME_LEN;
 use crate::txn::EngineOptions;
+
+/// Longest key and value of a tag, bytes.
+const TAG_MAX: (usize, usize) = (60, 1024);
+/// Most names and inodes in memory: beyond it, tables that are made at once take GiB.
+const CACHE_MAX: usize = 1 << 24;
 
 /// Who holds the provider keys of the two domains. Wrap a provider in
 /// [`Audited`](crate::keys::Audited) to record each call.
@@ -37,6 +46,9 @@ pub enum DataAccess {
 pub struct StoreOptions {
     /// Memory and log of the engine.
     pub engine: EngineOptions,
+    /// Names and inodes in memory, at most 2^24 of each; the clock; owner, group and permission
+    /// bits of the root directory of a new store.
+    pub mount: MountOptions,
     /// Pairs of the caller's that are bound to every wrap of the store's keys: the same are
     /// needed whenever the store is opened.
     pub context: EncryptionContext,
@@ -48,4 +60,28 @@ pub struct StoreOptions {
     pub name: Option<String>,
     /// Tags of a new store: keys up to 60 bytes, values up to 1,024.
     pub tags: Vec<(String, String)>,
+}
+
+impl StoreOptions {
+    pub(super) fn arena(&self) -> Result<Arc<KeyArena>> {
+        if self.strict_memory { KeyArena::strict() } else { KeyArena::new() }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.mount.inode_cache > CACHE_MAX || self.mount.name_cache > CACHE_MAX {
+            return Err(Error::InvalidArgument("a cache has at most 2^24 names or inodes"));
+        }
+        if self.name.as_ref().is_some_and(|name| name.len() > MAX_NAME_LEN) {
+            return Err(Error::InvalidArgument("a store's name has at most 255 bytes"));
+        }
+        let long = |(key, value): &(String, String)| {
+            key.is_empty() || key.len() > TAG_MAX.0 || value.len() > TAG_MAX.1
+        };
+        if self.tags.len() > 50 || self.tags.iter().any(long) {
+            return Err(Error::InvalidArgument(
+                "a store has at most 50 tags, with keys of 1 to 60 bytes and values of up to 1,024",
+            ));
+        }
+        Ok(())
+    }
 }

@@ -15,16 +15,19 @@ impl Store {
     /// copies of the store that were made before, and what the medium itself keeps of overwritten
     /// blocks; only destroying the provider key closes those.
     ///
-    /// The old provider keys must be enabled: each domain takes one call of the old and one of the
-    /// new provider. `None` leaves a domain as it is.
+    /// The old provider keys must be enabled: each domain takes one call of the old provider and
+    /// two of the new, which wraps the KEK and has to unwrap it again before the old wrap goes.
+    /// `None` leaves a domain as it is.
     ///
     /// # Errors
-    /// Those of the providers, with nothing changed; those of the device, which poison the store.
+    /// Those of the providers, and [`Error::WrongKey`] where the new one does not unwrap what it
+    /// wrapped: nothing changed then. Those of the device, which poison the store.
     pub fn rewrap(
         &self,
         data: Option<(Arc<dyn KeyProvider>, &str)>,
         metadata: Option<(Arc<dyn KeyProvider>, &str)>,
     ) -> Result<()> {
+        self.check_process()?;
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);
         }

@@ -49,7 +49,7 @@ struct Fences {
 /// Where a walk ended.
 enum Walk<'a> {
     Leaf(Hold<'a>, Fences),
-    Missing(NodePointer),
+    Missing(NodePointer, Fences),
     Empty,
 }
 
@@ -113,7 +113,7 @@ impl Forest {
                         None => return Ok(None),
                     }
                 }
-                Walk::Missing(pointer) => {
+                Walk::Missing(pointer, _) => {
                     drop(state);
                     // The tree may have changed: start anew.
                     before = None;
@@ -152,7 +152,7 @@ impl Forest {
                         None => return Ok(()),
                     }
                 }
-                Walk::Missing(pointer) => {
+                Walk::Missing(pointer, _) => {
                     drop(state);
                     self.fetch_pinned(&mut pin, &pointer)?;
                 }
@@ -160,6 +160,25 @@ impl Forest {
             }
         }
         Ok(())
+    }
+
+    /// The first key behind the leaf of `key`, or behind the node on the way there that cannot be
+    /// read: where a scan that failed may go on. `None` where nothing follows.
+    pub fn behind(&self, tree: TreeId, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut pin = None;
+        loop {
+            let state = self.state.read();
+            match self.walk(&state, tree, Target::At(key))? {
+                Walk::Leaf(_, fences) => return Ok(fences.high),
+                Walk::Missing(pointer, fences) => {
+                    drop(state);
+                    if self.fetch_pinned(&mut pin, &pointer).is_err() {
+                        return Ok(fences.high);
+                    }
+                }
+                Walk::Empty => return Ok(None),
+            }
+        }
     }
 
     /// Fetches a node under a pin. The first miss only takes the pin: the pointer was seen before
@@ -203,7 +222,7 @@ impl Forest {
         let mut hold = match self.root(state, tree)? {
             None => return Ok(Walk::Empty),
             Some(Ok(hold)) => hold,
-            Some(Err(pointer)) => return Ok(Walk::Missing(pointer)),
+            Some(Err(pointer)) => return Ok(Walk::Missing(pointer, Fences::default())),
         };
         let mut fences = Fences::default();
         while hold.page.level() > 0 {
@@ -222,7 +241,7 @@ impl Forest {
             }
             hold = match self.child(&hold, slot)? {
                 Ok(child) => child,
-                Err(pointer) => return Ok(Walk::Missing(pointer)),
+                Err(pointer) => return Ok(Walk::Missing(pointer, fences)),
             };
         }
         Ok(Walk::Leaf(hold, fences))

@@ -1,38 +1,67 @@
-//! Walking whole trees: every node of the durable picture, for checks.
+//! Walking whole trees: every node, as it stands on the device or is about to, for checks.
+
+use std::sync::Arc;
 
 use super::Forest;
-use super::node::Edge;
+use super::node::{Edge, Node, Retired};
 use crate::error::{Error, Object, Result};
 use crate::format::{NodePointer, Page, TreeId};
 
 /// What a walk meets.
 pub enum Visit<'a> {
-    /// A node with its pointer. All its copies were read and verified.
+    /// A node on the device with its pointer. All its copies were read and verified.
     Node(&'a NodePointer, &'a Page),
+    /// A node that only exists in memory.
+    Dirty(&'a Page),
     /// A copy of a node that does not verify, while another may.
     Damaged(Error),
 }
 
+/// The keys of a subtree: from the first on, and below the second.
+type Range<'a> = (&'a [u8], Option<&'a [u8]>);
+
 impl Forest {
-    /// Visits every node of a tree that has no changes since the last checkpoint, parents first,
-    /// reading each copy from the device. Damaged copies are reported and the walk goes on.
+    /// Visits every node of a tree that nobody changes meanwhile, parents first, reading each copy
+    /// from the device. Damaged copies are reported and the walk goes on.
     pub fn walk_nodes(&self, tree: TreeId, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
         let _pin = self.pins.pin();
         let root = match &self.state.read().tree(tree)?.root {
-            Some(Edge::Clean(pointer)) => *pointer,
-            Some(Edge::Dirty(_)) => {
-                return Err(Error::Internal("a walk needs a checkpoint first"));
-            }
+            Some(Edge::Clean(pointer)) => Edge::Clean(*pointer),
+            Some(Edge::Dirty(node)) => Edge::Dirty(Arc::clone(node)),
             None => return Ok(()),
         };
-        self.walk_node(&root, (&[], None), visit)
+        match root {
+            Edge::Clean(pointer) => self.walk_node(&pointer, (&[], None), visit),
+            Edge::Dirty(node) => self.walk_dirty(&node, (&[], None), visit),
+        }
+    }
+
+    /// First units of the node copies that were replaced since the last checkpoint, and are in use
+    /// until the next.
+    pub fn retired_units(&self) -> Vec<u64> {
+        let state = self.state.read();
+        let pointers = state.retired.iter().filter_map(|retired| match retired {
+            Retired::Clean(pointer) => Some(*pointer),
+            Retired::Frozen(node) => node.sealed.get().copied(),
+        });
+        pointers.flat_map(|pointer| pointer.copies().collect::<Vec<_>>()).collect()
+    }
+
+    fn walk_dirty(
+        &self,
+        node: &Node,
+        range: Range<'_>,
+        visit: &mut dyn FnMut(Visit<'_>),
+    ) -> Result<()> {
+        visit(Visit::Dirty(&node.page));
+        self.walk_below(&node.page, range, visit, |slot| node.kid(slot))
     }
 
     /// Visits a subtree whose keys must lie from `range.0` on and below `range.1`.
     fn walk_node(
         &self,
         pointer: &NodePointer,
-        range: (&[u8], Option<&[u8]>),
+        range: Range<'_>,
         visit: &mut dyn FnMut(Visit<'_>),
     ) -> Result<()> {
         let mut sound = None;
@@ -54,12 +83,27 @@ impl Forest {
             visit(Visit::Damaged(Error::corrupt(object, "a key outside of the node's range")));
         }
         visit(Visit::Node(pointer, &page));
-        if pointer.level > 0 {
-            for slot in 0..page.len() {
-                let child = NodePointer::parse(page.value(slot), pointer.level - 1)?;
-                let low = if slot == 0 { range.0 } else { page.key(slot) };
-                let high = if slot + 1 < page.len() { Some(page.key(slot + 1)) } else { range.1 };
-                self.walk_node(&child, (low, high), visit)?;
+        self.walk_below(&page, range, visit, |_| None)
+    }
+
+    /// Visits the children of a page; `dirty` has those that only exist in memory.
+    fn walk_below<'a>(
+        &self,
+        page: &Page,
+        range: Range<'_>,
+        visit: &mut dyn FnMut(Visit<'_>),
+        dirty: impl Fn(usize) -> Option<&'a Arc<Node>>,
+    ) -> Result<()> {
+        let Some(level) = page.level().checked_sub(1) else { return Ok(()) };
+        for slot in 0..page.len() {
+            let low = if slot == 0 { range.0 } else { page.key(slot) };
+            let high = if slot + 1 < page.len() { Some(page.key(slot + 1)) } else { range.1 };
+            match dirty(slot) {
+                Some(kid) => self.walk_dirty(kid, (low, high), visit)?,
+                None => {
+                    let child = NodePointer::parse(page.value(slot), level)?;
+                    self.walk_node(&child, (low, high), visit)?;
+                }
             }
         }
         Ok(())

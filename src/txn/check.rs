@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Engine;
 use crate::block::Bitmap;
 use crate::error::{Error, Object, Result};
-use crate::format::{FIRST_FS_TREE, NodePointer, STORE_TREE, TreeId};
+use crate::format::{FIRST_FS_TREE, NodePointer, Page, STORE_TREE, TreeId};
 use crate::limits::{NODE_UNITS, REGION_UNITS};
 use crate::tree::Visit;
 
@@ -62,8 +62,8 @@ impl Owners {
 
 impl Engine {
     /// Verifies every copy of every node, and compares what nodes and rows own with the space map.
-    /// `row` is called for each row and tells which units it owns. Writes a checkpoint first, and
-    /// expects that nobody changes the store meanwhile.
+    /// `row` is called for each row and tells which units it owns. Expects that nobody changes the
+    /// store meanwhile, and writes a checkpoint first unless the store was opened read-only.
     pub fn check_structure(
         &self,
         mut row: impl FnMut(TreeId, &[u8], &[u8], &mut dyn FnMut(u64, u32)),
@@ -72,21 +72,28 @@ impl Engine {
         let mut report = StructureReport::default();
         let mut owners = Owners { pool_base: self.space.pool_base(), ..Owners::default() };
         for tree in [STORE_TREE, FIRST_FS_TREE] {
+            let mut rows = |page: &Page, owners: &mut Owners| {
+                if page.level() == 0 {
+                    for slot in 0..page.len() {
+                        let mut own = |unit, units: u32| owners.own(unit, u64::from(units));
+                        row(tree, page.key(slot), page.value(slot), &mut own);
+                    }
+                    return page.len() as u64;
+                }
+                0
+            };
             self.forest.walk_nodes(tree, &mut |visit| match visit {
                 Visit::Damaged(error) => report.damaged.push(error),
+                Visit::Dirty(page) => report.rows += rows(page, &mut owners),
                 Visit::Node(pointer, page) => {
                     report.nodes += 1;
                     NodePointer::copies(pointer).for_each(|unit| owners.own(unit, NODE_UNITS));
-                    if pointer.level == 0 {
-                        report.rows += page.len() as u64;
-                        for slot in 0..page.len() {
-                            let mut own = |unit, units: u32| owners.own(unit, u64::from(units));
-                            row(tree, page.key(slot), page.value(slot), &mut own);
-                        }
-                    }
+                    report.rows += rows(page, &mut owners);
                 }
             })?;
         }
+        // Replaced by what was read from the log, and in use until a checkpoint.
+        self.forest.retired_units().into_iter().for_each(|unit| owners.own(unit, NODE_UNITS));
         self.compare(&mut report, owners)?;
         Ok(report)
     }

@@ -26,12 +26,20 @@ use crate::tree::Frozen;
 pub(super) enum Reason {
     /// Only if there is something new.
     Changes,
+    /// Only if much is dirty still.
+    Memory,
     /// A transaction must become durable.
     Durability(Lsn),
     /// A new epoch with its first log position.
     Epoch(u64, LogTail),
+    /// An epoch that no later opening may take.
+    Claim(u64),
     /// Replay goes on behind this many transactions of the record at the tail.
     Replay(u64),
+    /// An inode number is needed that no superblock promises yet.
+    Number(u64),
+    /// Nothing changes any more.
+    Last,
     /// Other key slots.
     Keys(Box<[KeySlot; KEY_SLOTS]>),
 }
@@ -65,6 +73,14 @@ impl Engine {
         self.write_checkpoint(self.checkpointing.lock(), Reason::Durability(lsn))
     }
 
+    /// As [`Engine::checkpoint`], as the last of this open: nothing may change afterwards.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(&self) -> Result<()> {
+        self.checkpoint_with(Reason::Last)
+    }
+
     /// Writes a checkpoint for a reason of its own.
     pub(super) fn checkpoint_with(&self, reason: Reason) -> Result<()> {
         self.write_checkpoint(self.checkpointing.lock(), reason)
@@ -82,7 +98,7 @@ impl Engine {
         Ok(())
     }
 
-    fn write_checkpoint(&self, _only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
+    fn write_checkpoint(&self, only: MutexGuard<'_, ()>, reason: Reason) -> Result<()> {
         if self.options.read_only {
             return Ok(());
         }
@@ -90,14 +106,20 @@ impl Engine {
         let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
         match &reason {
             Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),
-            Reason::Changes if idle() && self.queue.durable() == self.queue.appended() => {
+            Reason::Number(number) if self.inodes.covers(*number) => return Ok(()),
+            Reason::Memory if self.forest.dirty_bytes() <= self.dirty_cap() => return Ok(()),
+            Reason::Changes | Reason::Last
+                if idle() && self.queue.durable() == self.queue.appended() =>
+            {
                 return Ok(());
             }
             _ => {}
         }
-        let result = self.write_picture(self.superblock(), reason);
+        let result = self.whole(|| self.write_picture(self.superblock(), reason));
         let superblock = self.or_poison(result)?;
         *self.committed.write() = superblock;
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(only);
         Ok(())
     }
 
@@ -112,15 +134,25 @@ impl Engine {
 
         next.body.log_applied = U64::ZERO;
         let mut tail = self.queue.hold(picture.last);
+        let promise = match reason {
+            Reason::Last => self.inodes.last_promise(),
+            _ => self.inodes.promise(),
+        };
         match reason {
             Reason::Epoch(epoch, first) => {
                 next.body.epoch = U64::new(epoch);
                 tail = first;
             }
+            Reason::Claim(epoch) => next.body.epoch = U64::new(next.body.epoch.get().max(epoch)),
             Reason::Keys(slots) => next.keys = *slots,
             Reason::Replay(applied) => next.body.log_applied = U64::new(applied),
-            Reason::Changes | Reason::Durability(_) => {}
+            Reason::Changes
+            | Reason::Memory
+            | Reason::Durability(_)
+            | Reason::Number(_)
+            | Reason::Last => {}
         }
+        next.body.next_ino = U64::new(promise);
         next.header.generation = U64::new(picture.trees.generation());
         next.body.root = root;
         next.body.space = space;
@@ -131,6 +163,7 @@ impl Engine {
         next.body.log_tag = tail.tag;
         write_superblock(&*self.device, &self.sealer, &next)?;
         self.flush()?;
+        self.inodes.promised(promise);
         self.publish(picture, &tail)?;
         Ok(next)
     }

@@ -1,5 +1,10 @@
 //! Commit: one transaction, from its edits to its place in the order.
 
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::checkpoint::Reason;
 use super::queue::Lsn;
 use super::{Edits, Engine};
 use crate::error::{Error, Result};
@@ -18,6 +23,8 @@ pub enum Class {
 
 /// Places that are asked for at once, so that nodes written together stand together.
 const BATCH: usize = 64;
+/// Transactions after which the next writer in line has its turn, whoever is faster.
+const TURN: u64 = 64;
 
 impl Engine {
     /// Applies a transaction: readers see all of it from now on. It is durable after
@@ -35,7 +42,7 @@ impl Engine {
         }
         let mut result = self.try_commit(edits, class);
         if matches!(result, Err(Error::NoSpace)) && self.could_reclaim() {
-            self.checkpoint()?;
+            self.reclaim()?;
             result = self.try_commit(edits, class);
         }
         if result.is_ok() {
@@ -44,13 +51,32 @@ impl Engine {
         result
     }
 
+    /// Writes a checkpoint to make space free, while the caller may hold locks of its own.
+    pub(super) fn reclaim(&self) -> Result<()> {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint()
+    }
+
+    /// How often a change waited for a checkpoint. Who holds locks across changes compares this
+    /// before and after: where it grew, others may have waited long, and should go first.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     fn try_commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
         self.healthy()?;
-        let _writer = self.writer.lock();
-        self.prepare(edits, class)?;
-        let applied = self.apply(edits);
-        self.or_poison(applied)?;
-        Ok(self.queue.append(edits.encode()))
+        let writer = self.writer.lock();
+        let lsn = self.whole(|| {
+            self.prepare(edits, class)?;
+            let applied = self.apply(edits);
+            self.or_poison(applied)?;
+            Ok(self.queue.append(edits.encode()))
+        })?;
+        if lsn.is_multiple_of(TURN) {
+            // The lock is not fair by itself, and a busy writer takes it again at once.
+            MutexGuard::unlock_fair(writer);
+        }
+        Ok(lsn)
     }
 
     /// Everything of a transaction that can fail. The caller holds the writer lock.
@@ -113,19 +139,37 @@ impl Engine {
         self.space.has_given() || self.forest.dirty_bytes() > 0
     }
 
-    /// Writes a checkpoint where much is dirty and nobody writes one. Callers of
-    /// [`Engine::commit`] call this after they let their own locks go, so that nobody waits for
-    /// them meanwhile. A failure shows at the next change.
+    /// Writes a checkpoint where much is dirty; waits for the one at work where that is far too
+    /// much. Callers of [`Engine::commit`] call this after they let their own locks go, so that
+    /// nobody waits for them meanwhile. A failure shows at the next change.
+    #[inline]
     pub fn relieve(&self) {
-        if self.forest.dirty_bytes() > self.dirty_cap() {
-            let _poisoned = self.try_checkpoint();
+        if self.crowded.load(Ordering::Relaxed) {
+            self.write_dirty();
         }
     }
 
-    /// Bounds the memory of dirty nodes: far beyond the cap every writer waits for a checkpoint.
+    #[cold]
+    fn write_dirty(&self) {
+        let (dirty, cap) = (self.forest.dirty_bytes(), self.dirty_cap());
+        let _poisoned = if dirty > cap * 3 / 2 {
+            self.checkpoint_with(Reason::Memory)
+        } else if dirty > cap {
+            self.try_checkpoint()
+        } else {
+            self.crowded.store(false, Ordering::Relaxed);
+            Ok(())
+        };
+    }
+
+    /// Bounds the memory of dirty nodes, also where nobody calls [`Engine::relieve`].
     fn hold_back(&self) {
-        if self.forest.dirty_bytes() > self.dirty_cap() * 3 / 2 {
-            let _poisoned = self.checkpoint();
+        let (dirty, cap) = (self.forest.dirty_bytes(), self.dirty_cap());
+        if dirty > cap * 2 {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            let _poisoned = self.checkpoint_with(Reason::Memory);
+        } else if dirty > cap {
+            self.crowded.store(true, Ordering::Relaxed);
         }
     }
 

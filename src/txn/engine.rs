@@ -1,12 +1,14 @@
 //! The engine: rows and space of one store, open.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::inodes::Numbers;
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -58,7 +60,8 @@ pub struct Keys {
 pub struct Usage {
     /// Units in use.
     pub used: u64,
-    /// Units of the pool; for a device that grows, the most it may have.
+    /// Units of the pool; of a device that grows those that it has, and those that it can get
+    /// from its host just now.
     pub total: u64,
 }
 
@@ -79,12 +82,19 @@ pub struct Engine {
     pub(super) committed: RwLock<Superblock>,
     /// Held by a flush until its failure poisoned the engine: no other flush succeeds between.
     flushing: Mutex<()>,
+    /// Whether so much was dirty that a checkpoint is due.
+    pub(super) crowded: AtomicBool,
+    /// How often a change waited for a checkpoint.
+    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
     pub(super) reserve: usize,
+    pub(super) inodes: Numbers,
     recovery: Recovery,
     epoch: u64,
+    /// The last epoch that no later opening takes.
+    pub(super) claimed: AtomicU64,
 }
 
 impl Engine {
@@ -142,12 +152,12 @@ impl Engine {
         let (meta, rng) = unlock(&newest)?;
         // The same generation stands in both places: the second serves where the first is damaged.
         let generation = newest.header.generation;
-        let mut opened = Sealer::open_superblock(&meta, newest);
+        let mut opened = Sealer::open_superblock(meta.get()?, newest);
         if opened.is_err()
             && let Some(twin) = slots.next()
             && twin.header.generation == generation
         {
-            opened = Sealer::open_superblock(&meta, twin);
+            opened = Sealer::open_superblock(meta.get()?, twin);
         }
         let superblock = opened?;
         if superblock.header.ro_compat.get() != 0 && !options.read_only {
@@ -183,6 +193,9 @@ impl Engine {
         let (device_, sealer_) = (Arc::clone(&device), Arc::clone(&sealer));
         let roots: [SpaceEntry; _] = body.space;
         let used = body.used_units.get();
+        if used > layout.pool_units {
+            return Err(Error::corrupt(Object::Store, "more units are in use than there are"));
+        }
         let device_len =
             device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
         let space = Space::new(device_, sealer_, layout, roots, used, device_len);
@@ -198,6 +211,7 @@ impl Engine {
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
         let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
         let epoch = body.epoch.get();
+        let inodes = Numbers::new(body.next_ino.get());
         Ok(Engine {
             device,
             sealer,
@@ -210,19 +224,24 @@ impl Engine {
             checkpointing: Mutex::new(()),
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
+            crowded: AtomicBool::new(false),
+            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
+            inodes,
             recovery,
             epoch,
+            claimed: AtomicU64::new(epoch),
         })
     }
 
     pub(super) fn set_epoch(&mut self, epoch: u64, recovery: Recovery) {
         (self.epoch, self.recovery) = (epoch, recovery);
+        *self.claimed.get_mut() = epoch;
     }
 
-    /// Raised at each open for writing. Numbers that derive from it are never issued twice.
+    /// Raised at each open for writing.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -260,7 +279,14 @@ impl Engine {
 
     /// Units in use and in all.
     pub fn usage(&self) -> Usage {
-        let (used, total) = self.space.usage();
+        let (used, pool) = self.space.usage();
+        let total = match (self.device.len(), self.device.room()) {
+            (Ok(len), Ok(Some(room))) => {
+                let units = len.saturating_add(room) / UNIT as u64;
+                units.saturating_sub(self.space.pool_base()).max(used).min(pool)
+            }
+            _ => pool,
+        };
         Usage { used, total }
     }
 
@@ -296,6 +322,15 @@ impl Engine {
         self.forest.scan(tree, from, to, visit)
     }
 
+    /// Where a scan that failed at `from` may go on: the first key behind what cannot be read
+    /// there, or behind the leaf of `from` where that can. `None` where nothing follows.
+    ///
+    /// # Errors
+    /// Those of reading the way there, beside the node that ends it.
+    pub fn behind(&self, tree: TreeId, from: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.forest.behind(tree, from)
+    }
+
     /// Keeps what is reachable now from being overwritten: taken before rows are read whose units
     /// will be read from the device, and held until they were.
     pub fn pin(&self) -> Pin<'_> {
@@ -307,18 +342,18 @@ impl Engine {
     /// # Errors
     /// Those of the device, which poison the store: the transaction may or may not be durable.
     pub fn sync(&self, lsn: Lsn) -> Result<()> {
+        self.sealer.check_process()?;
         loop {
             match self.queue.turn(lsn, &self.ring, || self.healthy())? {
                 Turn::Done => return Ok(()),
                 Turn::Checkpoint => self.checkpoint_for(lsn)?,
                 Turn::Lead(bytes, last) => {
+                    let mut lead = Lead { engine: self, last, tail: None };
                     let written = self.queue.write(&self.ring, &bytes).and_then(|tail| {
                         self.flush()?;
                         Ok(tail)
                     });
-                    let result = self.or_poison(written);
-                    self.queue.led(last, result.as_ref().ok().copied());
-                    result?;
+                    lead.tail = Some(self.or_poison(written)?);
                 }
             }
         }
@@ -332,14 +367,19 @@ impl Engine {
     /// Makes what was written durable. Once a flush failed none succeeds any more: the device may
     /// have dropped what it could not write.
     pub(super) fn flush(&self) -> Result<()> {
-        let _flushing = self.flushing.lock();
+        let flushing = self.flushing.lock();
         self.healthy()?;
         let flushed = self.device.flush();
-        self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)))
+        let result =
+            self.or_poison(flushed.map_err(|error| Error::io("flush", Object::Store, error)));
+        // Held across I/O: who waits comes next, not who comes again.
+        MutexGuard::unlock_fair(flushing);
+        result
     }
 
-    /// Refuses to go on once the engine is poisoned.
+    /// Refuses to go on once the engine is poisoned, and in a forked child.
     pub(super) fn healthy(&self) -> Result<()> {
+        self.sealer.check_process()?;
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
             None => Ok(()),
@@ -349,10 +389,50 @@ impl Engine {
     /// Poisons the engine if `result` is a failure: what is on the device is no longer known.
     pub(super) fn or_poison<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.poison.get_or_init(|| error.to_string().into());
-            self.queue.wake();
+            self.poison(&error.to_string());
         }
         result
+    }
+
+    /// Refuses changes from now on, for a cause: what is in memory or on the device is not known
+    /// to be whole. The first cause stays.
+    pub fn poison(&self, cause: &str) {
+        self.poison.get_or_init(|| cause.into());
+        self.queue.wake();
+    }
+
+    /// Runs work that must not end halfway: a panic in it poisons the engine.
+    pub(super) fn whole<T>(&self, work: impl FnOnce() -> T) -> T {
+        let unfinished = Unfinished(self);
+        let result = work();
+        std::mem::forget(unfinished);
+        result
+    }
+}
+
+/// Work under way; dropped, it ended by a panic.
+struct Unfinished<'a>(&'a Engine);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.poison("a panic in the middle of a change");
+    }
+}
+
+/// A leader's turn. However it ends, others go on; unless it made its transactions durable, they
+/// find the engine poisoned: the bytes that it took out of the queue are lost.
+struct Lead<'a> {
+    engine: &'a Engine,
+    last: Lsn,
+    tail: Option<LogTail>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if self.tail.is_none() {
+            self.engine.poison("a panic while the log was written");
+        }
+        self.engine.queue.led(self.last, self.tail);
     }
 }
 

@@ -14,9 +14,10 @@
 //! 1. Locks are taken in this order: checkpoint, writer, trees, space, queue. The lock of the
 //!    trees is never held across I/O, so a reader never waits for a writer's or a checkpoint's.
 //! 2. A failed write of log, node, bitmap or superblock, or any failed flush, poisons the engine:
-//!    changes are refused with the first cause until the store is opened again. Reads go on.
+//!    changes are refused with the first cause until the store is opened again. Reads go on. So
+//!    does a panic in a commit, a checkpoint or a leader's turn, and nobody waits for it.
 //! 3. The epoch rises at each open for writing, by a superblock that is durable before any
-//!    transaction; what derives from it is never issued twice.
+//!    transaction; what derives from it ([`Engine::number`]) is never issued twice.
 
 mod check;
 mod checkpoint;
@@ -24,6 +25,10 @@ mod commit;
 mod engine;
 #[cfg(any(test, feature = "sim"))]
 mod fixed;
+#[cfg(any(test, feature = "sim"))]
+mod forge;
+mod inodes;
+mod numbers;
 mod queue;
 mod recovery;
 mod run;
@@ -33,6 +38,8 @@ pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
 pub use fixed::{fixed_keys, fixed_unlock};
+#[cfg(any(test, feature = "sim"))]
+pub use forge::{Forge, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
+use super::numbers::{COUNT_BITS, next_epoch};
 use super::{Class, Edits, Engine, EngineOptions};
 use crate::block::{LogTail, Sealer, write_place};
 use crate::device::Device;
@@ -73,9 +74,8 @@ impl Engine {
         engine.add_tree(FIRST_FS_TREE)?;
         let (tail, recovery) = engine.replay(tail, applied)?;
         if !options.read_only {
-            let next = epoch.checked_add(1).filter(|epoch| *epoch < 1 << 23);
-            let next = next.ok_or(Error::Unsupported("it was opened for writing too often"))?;
-            let first = LogTail { seq: next << 40, ..tail };
+            let next = next_epoch(epoch)?;
+            let first = LogTail { seq: next << COUNT_BITS, ..tail };
             engine.checkpoint_with(Reason::Epoch(next, first))?;
             engine.queue.restart(first);
             engine.set_epoch(next, recovery);

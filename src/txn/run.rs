@@ -82,7 +82,7 @@ impl Engine {
         let mut found = self.space.reserve_run(want);
         if matches!(found, Err(Error::NoSpace)) {
             if self.could_reclaim() {
-                self.checkpoint()?;
+                self.reclaim()?;
             }
             self.space.reclaim(self.pins.oldest());
             found = self.space.reserve_run(want);

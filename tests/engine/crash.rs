@@ -8,7 +8,7 @@ use std::sync::Arc;
 use efscrypt::device::sim::{FaultPlan, Recording, Repeat, SimDevice};
 use efscrypt::device::{Device, MemoryDevice};
 
-use crate::model::{Workload, create, open, verify};
+use crate::model::{Workload, create, open, open_read_only, verify};
 
 const POOL: u64 = 8 << 20;
 
@@ -82,6 +82,17 @@ fn every_crash_leaves_a_prefix() {
             opened += 1;
             let recovered = device.take_recording();
             let count = verify(&engine, &story.work.history, story.acked(step), &what);
+            if step % 4 == 0 {
+                // Without writing anything, the same is found.
+                let device = Arc::new(SimDevice::new(
+                    story.recording.crash_image(step, seed),
+                    FaultPlan::new(seed),
+                ));
+                let engine = open_read_only(device.clone())
+                    .unwrap_or_else(|error| panic!("{what}: {error}"));
+                let read = verify(&engine, &story.work.history, count, &what);
+                assert_eq!((read, device.counters().writes), (count, 0), "{what}: read-only");
+            }
             let again = (step * 31 + seed) % (recovered.steps() + 1);
             let image = recovered.crash_image(again, step);
             let engine = open(image, seed).unwrap_or_else(|error| panic!("{what}: {error}"));

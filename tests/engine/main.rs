@@ -1,8 +1,9 @@
 //! Tests of the engine on rows: against a map, through restarts, crashes, threads and failing
 //! devices.
 
-mod campaigns;
+mod contents;
 mod crash;
+mod full;
 mod hook;
 mod model;
 mod races;

@@ -30,6 +30,11 @@ pub fn open(device: impl Device + 'static, seed: u64) -> Result<Engine> {
     Engine::open(Arc::new(device), |_| fixed_unlock(seed), &options())
 }
 
+pub fn open_read_only(device: impl Device + 'static) -> Result<Engine> {
+    let options = EngineOptions { read_only: true, ..options() };
+    Engine::open(Arc::new(device), |_| fixed_unlock(1), &options)
+}
+
 /// The workload: it knows the rows after each transaction.
 pub struct Workload {
     rng: Rng,

@@ -7,10 +7,10 @@ use efscrypt::Result;
 use efscrypt::check::check;
 use efscrypt::crypto::{KeyArena, WrapKey};
 use efscrypt::device::Device;
-use efscrypt::fs::data::{Contents, DataKeys};
+use efscrypt::fs::data::{Contents, DataKeys, FsKey, InodeRow};
 use efscrypt::fs::{FileSystem, MountOptions, NewAttr, Time};
 use efscrypt::secret::Secret;
-use efscrypt::txn::{Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
+use efscrypt::txn::{Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
 
 /// Attributes of new files, and of new directories.
 pub const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
@@ -35,6 +35,12 @@ pub fn create(device: impl Device + 'static, seed: u64) -> FileSystem {
     mount(engine.unwrap(), mount_options()).unwrap()
 }
 
+/// As [`create`], with the data keys of the file system.
+pub fn create_with_keys(device: impl Device + 'static, seed: u64) -> (FileSystem, Arc<DataKeys>) {
+    let engine = Engine::create(Arc::new(device), fixed_keys(seed).unwrap(), &engine_options());
+    mount_with_keys(engine.unwrap(), mount_options()).unwrap()
+}
+
 pub fn open(device: impl Device + 'static, seed: u64) -> FileSystem {
     open_with(device, seed, mount_options()).unwrap()
 }
@@ -55,13 +61,17 @@ pub fn open_read_only(device: impl Device + 'static, seed: u64) -> FileSystem {
 }
 
 pub fn mount(engine: Engine, options: MountOptions) -> Result<FileSystem> {
+    Ok(mount_with_keys(engine, options)?.0)
+}
+
+fn mount_with_keys(engine: Engine, options: MountOptions) -> Result<(FileSystem, Arc<DataKeys>)> {
     let (engine, arena) = (Arc::new(engine), KeyArena::new()?);
     let id = *engine.store_id();
-    let keys = DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng()));
+    let keys = Arc::new(DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng())));
     let kek = Secret::take(&mut [0x24; 32]);
     keys.unlock(1, WrapKey::derive(&arena, &kek, &id, 1)?);
-    let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::new(keys));
-    FileSystem::mount(engine, &arena, contents, options)
+    let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::clone(&keys));
+    Ok((FileSystem::mount(engine, &arena, contents, options)?, keys))
 }
 
 /// Fails unless everything fits together and nothing waits to be freed.
@@ -69,6 +79,21 @@ pub fn assert_clean(fs: &FileSystem, what: &str) {
     let report = check(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(report.is_clean(), "{what}: {report:?}");
     assert_eq!(report.orphans, 0, "{what}");
+}
+
+/// The row of an inode.
+pub fn row(fs: &FileSystem, ino: u64) -> InodeRow {
+    let key = FsKey::Inode(ino).encode();
+    let row = fs.engine().get(FIRST_FS_TREE, &key, |value| InodeRow::parse(value, ino));
+    row.unwrap().unwrap().unwrap()
+}
+
+/// Puts a row behind the file system's back.
+pub fn put(fs: &FileSystem, key: FsKey, value: &[u8]) {
+    let mut edits = Edits::new();
+    edits.put(FIRST_FS_TREE, &key.encode(), value);
+    fs.engine().commit(&mut edits, Class::Normal).unwrap();
+    fs.drop_caches();
 }
 
 /// Bytes that differ by seed.

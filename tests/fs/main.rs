@@ -2,7 +2,14 @@
 
 mod bed;
 mod collisions;
+mod crashes;
+mod damage;
+mod full;
+mod hostile;
 mod model;
 mod names;
 mod semantics;
 mod threads;
+mod trimming;
+mod waits;
+mod workload;

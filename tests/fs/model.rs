@@ -225,12 +225,14 @@ impl Model {
             assert_eq!(kinds(&fs.setattr(ino, &size)), want);
             if want.is_ok() {
                 node.contents.resize(offset, 0);
+                node.mode = without_set_ids(node.mode);
             }
         } else {
             assert_eq!(kinds(&fs.write(ino, offset as u64, &bytes)), want);
             if want.is_ok() {
                 node.contents.resize(node.contents.len().max(offset + len), 0);
                 node.contents[offset..offset + len].copy_from_slice(&bytes);
+                node.mode = without_set_ids(node.mode);
             }
         }
     }
@@ -335,6 +337,11 @@ impl Model {
             assert_eq!(fs.lookup(ino, name).unwrap().ino, *child);
         }
     }
+}
+
+/// The mode of a file whose contents changed.
+fn without_set_ids(mode: u32) -> u32 {
+    mode & !(if mode & 0o010 != 0 { 0o6000 } else { 0o4000 })
 }
 
 fn kinds<T>(answer: &Result<T>) -> std::result::Result<(), Kind> {

@@ -10,7 +10,9 @@ use efscrypt::fs::{
     XattrMode,
 };
 
-use crate::bed::{DIR, FILE, assert_clean, create, names, open, open_read_only, pattern};
+use crate::bed::{
+    DIR, FILE, assert_clean, create, create_with_keys, names, open, open_read_only, pattern,
+};
 
 fn kind<T>(answer: Result<T>) -> Option<Kind> {
     answer.err().map(|error| error.kind())
@@ -74,7 +76,7 @@ fn every_type_comes_back_after_reopening() {
         let attr = fs.lookup(ROOT_INO, format!("link{len}").as_bytes()).unwrap();
         assert_eq!((attr.kind, attr.size), (FileType::Symlink, len as u64));
         assert!(fs.readlink(attr.ino).unwrap() == target[..len]);
-        assert_eq!(kind(fs.read(attr.ino, 0, &mut [0; 4])), Some(Kind::NotSupported));
+        assert_eq!(kind(fs.read(attr.ino, 0, &mut [0; 4])), Some(Kind::InvalidArgument));
     }
     assert_eq!(kind(fs.readlink(ROOT_INO)), Some(Kind::InvalidArgument));
     assert_clean(&fs, "types");
@@ -157,6 +159,129 @@ fn setattr_is_all_or_nothing() {
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
     assert_eq!(kind(fs.setattr(ROOT_INO, &size)), Some(Kind::IsDirectory));
     assert_clean(&fs, "setattr");
+}
+
+#[test]
+fn set_id_bits_go_with_the_contents_and_the_owner() {
+    let fs = create(MemoryDevice::new(), 1);
+    let ino = make(&fs, ROOT_INO, b"a");
+    fs.write(ino, 0, &pattern(1, 50_000)).unwrap();
+    let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
+    let owner = SetAttr { gid: Some(9), ..SetAttr::default() };
+    type Change<'a> = &'a dyn Fn() -> Result<()>;
+    let privileged = fs.privileged();
+    let changes: [(&str, bool, Change<'_>); 11] = [
+        ("write", true, &|| fs.write(ino, 10, b"x").map(drop)),
+        ("write nothing", false, &|| fs.write(ino, 10, b"").map(drop)),
+        ("append", true, &|| fs.append(ino, b"x").map(drop)),
+        ("punch", true, &|| fs.punch_hole(ino, 0, 4096).map(drop)),
+        ("truncate", true, &|| fs.setattr(ino, &size(40_000)).map(drop)),
+        ("grow", true, &|| fs.setattr(ino, &size(60_000)).map(drop)),
+        ("chown", true, &|| fs.setattr(ino, &owner).map(drop)),
+        ("chown, privileged", true, &|| privileged.setattr(ino, &owner).map(drop)),
+        ("write, privileged", false, &|| privileged.write(ino, 0, &[1; 9_000]).map(drop)),
+        ("append, privileged", false, &|| privileged.append(ino, b"x").map(drop)),
+        ("truncate, privileged", false, &|| {
+            privileged.punch_hole(ino, 0, 5_000)?;
+            privileged.setattr(ino, &size(10_000)).map(drop)
+        }),
+    ];
+    // Set-group-ID without execution by the group means locking.
+    for (old, cleared) in [(0o6755, 0o755), (0o2745, 0o2745), (0o6705, 0o2705), (0o1644, 0o1644)] {
+        for (what, clears, change) in &changes {
+            let mode = Some(old);
+            fs.setattr(ino, &SetAttr { mode, ..SetAttr::default() }).unwrap();
+            change().unwrap();
+            let want = if *clears { cleared } else { old };
+            assert_eq!(fs.getattr(ino).unwrap().mode, want, "{what} of {old:o}");
+        }
+    }
+    let dir = mkdir(&fs, ROOT_INO, b"d");
+    let set = SetAttr { mode: Some(0o6755), uid: Some(3), ..SetAttr::default() };
+    fs.setattr(dir, &SetAttr { uid: None, ..set }).unwrap();
+    fs.setattr(dir, &owner).unwrap();
+    assert_eq!(fs.getattr(dir).unwrap().mode, 0o6755, "a directory keeps them");
+    // Who says the mode means it.
+    fs.setattr(ino, &SetAttr { size: Some(7), ..set }).unwrap();
+    assert_eq!(fs.getattr(ino).unwrap().mode, 0o6755);
+}
+
+#[test]
+fn contents_in_the_tree_take_space_too() {
+    let fs = create(MemoryDevice::new(), 1);
+    let made = |name: &[u8], len| {
+        let bytes = pattern(1, len);
+        fs.create_with(ROOT_INO, name, &FILE, CreateMode::Guarded, &bytes).unwrap().attr
+    };
+    let spaces = [(b"a", 0, 0), (b"b", 1, 512), (b"c", 513, 1024), (b"d", 2048, 2048)];
+    for (name, len, space) in spaces {
+        assert_eq!(made(name, len).space, space, "{len} bytes");
+    }
+    // Who takes a file without blocks for a hole would lose them.
+    let ino = made(b"e", 100).ino;
+    fs.setattr(ino, &SetAttr { size: Some(1 << 30), ..SetAttr::default() }).unwrap();
+    assert!(fs.getattr(ino).unwrap().space > 0);
+    let sparse = make(&fs, ROOT_INO, b"f");
+    fs.setattr(sparse, &SetAttr { size: Some(1 << 30), ..SetAttr::default() }).unwrap();
+    assert_eq!(fs.getattr(sparse).unwrap().space, 0);
+    let link = fs.symlink(ROOT_INO, b"l", b"target", &FILE).unwrap().attr;
+    assert_eq!((link.size, link.space), (6, 512));
+}
+
+#[test]
+fn only_regular_files_have_bytes() {
+    let fs = create(MemoryDevice::new(), 1);
+    let fifo = fs.mknod(ROOT_INO, b"fifo", FileType::Fifo, 0, &FILE).unwrap().attr.ino;
+    let link = fs.symlink(ROOT_INO, b"link", b"target", &FILE).unwrap().attr.ino;
+    let size = SetAttr { size: Some(0), ..SetAttr::default() };
+    for ino in [fifo, link] {
+        assert_eq!(kind(fs.read(ino, 0, &mut [0; 9])), Some(Kind::InvalidArgument));
+        assert_eq!(kind(fs.write(ino, 0, b"x")), Some(Kind::InvalidArgument));
+        assert_eq!(kind(fs.setattr(ino, &size)), Some(Kind::InvalidArgument));
+    }
+    assert_eq!(kind(fs.read(ROOT_INO, 0, &mut [0; 9])), Some(Kind::IsDirectory));
+}
+
+#[test]
+fn an_answer_to_a_read_says_what_the_file_was() {
+    let fs = create(MemoryDevice::new(), 1);
+    let ino = make(&fs, ROOT_INO, b"a");
+    fs.write(ino, 0, &pattern(1, 5_000)).unwrap();
+    let read = fs.read(ino, 4_999, &mut [0; 10]).unwrap();
+    assert_eq!((read.len, read.eof, read.attr), (1, true, fs.getattr(ino).unwrap()));
+}
+
+#[test]
+fn no_two_openings_have_one_write_verifier() {
+    let device = Arc::new(MemoryDevice::new());
+    let fs = create(device.clone(), 1);
+    let mut seen = std::collections::BTreeSet::from([fs.write_verifier()]);
+    assert_eq!(fs.write_verifier(), fs.write_verifier());
+    drop(fs);
+    for seed in 2..20 {
+        assert!(seen.insert(open(device.clone(), seed).write_verifier()));
+    }
+}
+
+#[test]
+fn keys_of_files_that_are_gone_are_forgotten() {
+    let (fs, keys) = create_with_keys(MemoryDevice::new(), 1);
+    let before = keys.expanded();
+    for n in 0..100u8 {
+        let bytes = pattern(1, if n % 2 == 0 { 1_000 } else { 3 << 20 });
+        let name = [b'a', n | 128];
+        let made = fs.create_with(ROOT_INO, &name, &FILE, CreateMode::Guarded, &bytes).unwrap();
+        assert_eq!(keys.expanded(), before + 1);
+        fs.open(made.attr.ino).unwrap();
+        fs.unlink(ROOT_INO, &name).unwrap();
+        fs.close(made.attr.ino).unwrap();
+        assert_eq!(keys.expanded(), before);
+    }
+    make(&fs, ROOT_INO, b"kept");
+    let other = fs.create_with(ROOT_INO, b"o", &FILE, CreateMode::Guarded, b"bytes").unwrap();
+    fs.rename(ROOT_INO, b"kept", ROOT_INO, b"o", RenameMode::Replace).unwrap();
+    assert_eq!(kind(fs.getattr(other.attr.ino)), Some(Kind::Stale));
+    assert_eq!(keys.expanded(), before);
 }
 
 #[test]
@@ -320,10 +445,11 @@ fn handles_live_as_long_as_their_inode() {
     assert_eq!(kind(fs.by_handle(&handle)), Some(Kind::Stale));
     fs.sync().unwrap();
     drop(fs);
-    // The number may come again in a later epoch; the handle does not.
+    // Neither the handle nor the number comes again.
     let fs = open(device, 3);
-    let again = make(&fs, ROOT_INO, b"new");
-    assert_eq!(again, ino);
+    let next = make(&fs, ROOT_INO, b"new");
+    assert!(next > ino, "{next}");
+    assert_eq!(kind(fs.getattr(ino)), Some(Kind::Stale));
     assert_eq!(kind(fs.by_handle(&handle)), Some(Kind::Stale));
 }
 
@@ -366,6 +492,27 @@ fn extended_attributes() {
     assert_clean(&fs, "attributes");
     fs.unlink(ROOT_INO, b"f").unwrap();
     assert_clean(&fs, "freed");
+}
+
+#[test]
+fn attributes_are_no_more_than_a_client_can_list() {
+    let fs = create(MemoryDevice::new(), 1);
+    let ino = make(&fs, ROOT_INO, b"f");
+    let name = |n: u32| format!("user.{n:095}").into_bytes();
+    let set = |name: &[u8], mode| kind(fs.set_xattr(ino, name, b"value", mode));
+    let most = 65_536 / 101;
+    for n in 0..most {
+        assert_eq!(set(&name(n), XattrMode::Create), None, "{n}");
+    }
+    assert_eq!(set(&name(most), XattrMode::Either), Some(Kind::NoSpace));
+    assert_eq!(set(&name(0), XattrMode::Either), None, "no other name");
+    let short = b"x".repeat(65_536 % 101 - 1);
+    assert_eq!(set(&short, XattrMode::Either), None);
+    assert_eq!(set(b"y", XattrMode::Either), Some(Kind::NoSpace));
+    assert_eq!(fs.list_xattrs(ino).unwrap().len(), most as usize + 1);
+    fs.remove_xattr(ino, &name(5)).unwrap();
+    assert_eq!(set(b"y", XattrMode::Either), None);
+    assert_clean(&fs, "full list");
 }
 
 #[test]

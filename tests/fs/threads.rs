@@ -105,6 +105,28 @@ fn threads_in_shared_directories() {
     }
 }
 
+#[test]
+fn a_creation_finds_what_it_races_or_makes_it() {
+    let fs = create(MemoryDevice::new(), 1);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let fs = &fs;
+            scope.spawn(move || {
+                for _ in 0..40_000 {
+                    match thread % 2 {
+                        0 => drop(tolerate(fs.unlink(ROOT_INO, b"f"))),
+                        _ => {
+                            let made = fs.create(ROOT_INO, b"f", &FILE, CreateMode::Unchecked);
+                            assert_eq!(made.unwrap().attr.nlink, 1);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_clean(&fs, "raced");
+}
+
 /// A name that is replaced again and again is there at every moment, and leads to a whole file.
 #[test]
 fn a_replaced_name_is_never_missing() {

@@ -1,11 +1,13 @@
 //! Rules of the source tree that no compiler checks: which module may import which, how long
-//! files and functions may be, what may not be written, and which crates may not be depended on.
+//! files and functions may be, what may not be written, which crates may not be depended on, and
+//! that what the threat model promises is tested.
 //!
 //! Each rule is a function from a [`source::Source`] to findings, and has tests of its own that
 //! show it failing. The tests below run all of them over the tree.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that it could not look")]
 
+mod claims;
 mod lock;
 mod rules;
 mod source;
@@ -107,4 +109,24 @@ fn dependencies_do_no_networking() {
     for name in lock::BANNED {
         assert!(deny.contains(&format!("\"{name}\",")), "deny.toml does not ban {name}");
     }
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let document = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let claims = claims::claims(&document);
+    assert!(claims.len() > 30, "the tables of promises were not understood");
+    let mut findings = Vec::new();
+    for claim in &claims {
+        if claim.tests.is_empty() {
+            findings.push(format!("docs/threat-model.md:{}: no test", claim.line));
+        }
+        for (path, name) in &claim.tests {
+            let source = fs::read_to_string(root().join(path)).unwrap_or_default();
+            if !claims::has_test(&source, name) {
+                findings.push(format!("docs/threat-model.md:{}: no {path}::{name}", claim.line));
+            }
+        }
+    }
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
 }

@@ -30,7 +30,8 @@ const CEILINGS: &[(&str, u8)] = &[("format", 0), ("device", 0)];
 /// What every module may take from the crate root: the names of `error`.
 const ROOT_NAMES: &[&str] = &["Error", "ErrorKind", "Object", "Result"];
 
-/// Where `unsafe` may be written: the CPU's instructions, the kernels, the key arena, C.
+/// Where `unsafe` may be written: the CPU's instructions, the kernels, the key arena, one call of
+/// the system, C.
 const UNSAFE_PLACES: &[&str] = &[
     "src/cpu",
     "src/crypto/x86/",
@@ -39,13 +40,14 @@ const UNSAFE_PLACES: &[&str] = &[
     "src/crypto/siv512",
     "src/crypto/unit512",
     "src/crypto/arena",
+    "src/device/writeback",
     "src/ffi/",
 ];
 
 const MAX_COLUMNS: usize = 100;
 const MAX_FILE_LINES: usize = 800;
 const MAX_FUNCTION_LINES: usize = 70;
-const MAX_TEST_LINES: usize = 170;
+const MAX_TEST_LINES: usize = 120;
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|row| row.0 == module).map(|row| row.1)
@@ -335,8 +337,8 @@ mod tests {
         let test = |lines: usize| format!("#[cfg(test)] mod tests {{ {} }}", function(lines));
         assert_eq!(count(function_length, "src/error.rs", &function(71)), 1);
         assert_eq!(count(function_length, "src/error.rs", &function(70)), 0);
-        assert_eq!(count(function_length, "src/error.rs", &test(171)), 1);
-        assert_eq!(count(function_length, "src/error.rs", &test(170)), 0);
+        assert_eq!(count(function_length, "src/error.rs", &test(121)), 1);
+        assert_eq!(count(function_length, "src/error.rs", &test(120)), 0);
         assert_eq!(count(function_length, "src/error.rs", "let f: fn() = g; {\n}"), 0);
     }
 

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use efscrypt::Error;
+use efscrypt::fs::FileType;
 
 use crate::exit::Failure;
 use crate::store::{Access, StoreArgs};
@@ -26,6 +28,9 @@ pub fn run(args: CatArgs) -> Result<(), Failure> {
     let store = args.store.open(Access::Read)?;
     let fs = store.file_system();
     let file = args.store.find(fs, &args.file)?;
+    if !matches!(file.kind, FileType::Regular | FileType::Directory) {
+        return Err(args.store.entry_failure("read", &args.file, Error::NotSupported));
+    }
     let mut out = io::stdout().lock();
     let mut buffer = vec![0; BUFFER];
     let mut offset = 0;

@@ -18,7 +18,6 @@ mod chunk;
 mod tests;
 
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -175,7 +174,8 @@ fn build_at<T>(place: NonNull<T>, build: impl FnOnce() -> Result<T>) -> Result<(
 /// A value in an arena: the handle through which keys are used. Zeroized on drop.
 ///
 /// In a forked child, where the kernel has wiped the value, [`Slot::get`] returns
-/// [`Error::Forked`], dereferencing panics, and dropping does nothing.
+/// [`Error::Forked`], and dropping does nothing. There is no other way to the value, so no use of a
+/// key goes without that check.
 pub struct Slot<T> {
     value: NonNull<T>,
     room: Room,
@@ -207,19 +207,6 @@ impl<T> Slot<T> {
     /// The arena that the value lives in.
     pub fn arena(&self) -> &Arc<KeyArena> {
         &self.arena
-    }
-}
-
-impl<T> Deref for Slot<T> {
-    type Target = T;
-
-    /// # Panics
-    /// In a forked child; operations check [`KeyArena::check`] first.
-    fn deref(&self) -> &T {
-        match self.get() {
-            Ok(value) => value,
-            Err(_) => panic!("a key was used in a forked child"),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ fn bytes_at(start: NonNull<u8>, len: usize) -> Vec<u8> {
 fn a_slot_holds_its_value_and_leaves_zeros() {
     let arena = KeyArena::new().unwrap();
     let slot = arena.place(|| Ok([0xa5u8; 100])).unwrap();
-    assert_eq!(*slot, [0xa5; 100]);
+    assert_eq!(slot.get().unwrap(), &[0xa5; 100]);
     let start = slot.room.start;
     assert_eq!(bytes_at(start, 100), [0xa5; 100]);
     drop(slot);
@@ -28,7 +28,7 @@ fn slots_are_aligned_disjoint_and_reused() {
     assert!(arena.status().bytes >= 2 * CHUNK);
     for (i, slot) in slots.iter().enumerate() {
         assert_eq!(slot.room.start.as_ptr() as usize % GRANULE, 0);
-        assert!(slot.iter().all(|&b| b == i as u8));
+        assert!(slot.get().unwrap().iter().all(|&b| b == i as u8));
     }
     let bytes = arena.status().bytes;
     drop(slots);
@@ -70,8 +70,6 @@ fn a_dead_canary_refuses_everything() {
     arena.chunks.lock()[0].canary().set(0);
     assert!(matches!(slot.get(), Err(Error::Forked)));
     assert!(matches!(arena.place(|| Ok(0u8)), Err(Error::Forked)));
-    let deref = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| slot[0]));
-    assert!(deref.is_err());
     if arena.status().wiped_on_fork {
         assert!(matches!(arena.check(), Err(Error::Forked)));
     }

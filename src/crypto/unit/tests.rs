@@ -62,7 +62,7 @@ fn every_backend_gives_what_the_reference_crates_give() {
     let plain = pattern(3);
     for backend in backends() {
         for tweak in [TWEAK, u128::MAX, u128::from(u64::MAX)] {
-            let (cipher, tags) = seal(&key(backend), tweak, &plain);
+            let (cipher, tags) = seal(key(backend).get().unwrap(), tweak, &plain);
             for (index, unit) in plain.chunks(UNIT).enumerate() {
                 let (expected, mac) = reference(unit, tweak.wrapping_add(index as u128), 5);
                 assert!(cipher[index * UNIT..][..UNIT] == expected, "{backend:?}, unit {index}");
@@ -76,10 +76,11 @@ fn every_backend_gives_what_the_reference_crates_give() {
 #[test]
 fn units_come_back_for_every_count_around_the_batches() {
     for backend in backends() {
-        let key = key(backend);
+        let slot = key(backend);
+        let key = slot.get().unwrap();
         for units in [0, 1, 2, 7, 8, 9, 15, 16, 17, 33, 64] {
             let plain = pattern(units);
-            let (mut buf, tags) = seal(&key, TWEAK, &plain);
+            let (mut buf, tags) = seal(key, TWEAK, &plain);
             key.open_units(TWEAK, &mut buf, &tags).unwrap();
             assert!(buf == plain, "{backend:?}, {units} units");
         }
@@ -96,18 +97,19 @@ fn refuses(key: &DataKey, tweak: u128, cipher: &[u8], tags: &[UnitTag], index: u
 #[test]
 fn a_changed_bit_anywhere_is_refused() {
     for backend in backends() {
-        let key = key(backend);
-        let (cipher, tags) = seal(&key, TWEAK, &pattern(10));
+        let slot = key(backend);
+        let key = slot.get().unwrap();
+        let (cipher, tags) = seal(key, TWEAK, &pattern(10));
         for bit in (0..cipher.len() * 8).step_by(1009) {
             let mut changed = cipher.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            refuses(&key, TWEAK, &changed, &tags, bit / 8 / UNIT);
+            refuses(key, TWEAK, &changed, &tags, bit / 8 / UNIT);
         }
         for bit in 0..128 {
             let mut changed = tags.clone();
             changed[9].mac[bit / 8] ^= 1 << (bit % 8);
-            refuses(&key, TWEAK, &cipher, &changed, 9);
-            refuses(&key, TWEAK ^ (1 << bit), &cipher, &tags, 0);
+            refuses(key, TWEAK, &cipher, &changed, 9);
+            refuses(key, TWEAK ^ (1 << bit), &cipher, &tags, 0);
         }
     }
 }
@@ -115,14 +117,15 @@ fn a_changed_bit_anywhere_is_refused() {
 #[test]
 fn units_and_tags_cannot_trade_places() {
     for backend in backends() {
-        let key = key(backend);
-        let (mut cipher, mut tags) = seal(&key, TWEAK, &pattern(10));
+        let slot = key(backend);
+        let key = slot.get().unwrap();
+        let (mut cipher, mut tags) = seal(key, TWEAK, &pattern(10));
         tags.swap(3, 4);
-        refuses(&key, TWEAK, &cipher, &tags, 3);
+        refuses(key, TWEAK, &cipher, &tags, 3);
         let (first, second) = cipher[3 * UNIT..].split_at_mut(UNIT);
         first.swap_with_slice(&mut second[..UNIT]);
-        refuses(&key, TWEAK, &cipher, &tags, 3);
-        refuses(&key, TWEAK + 1, &cipher, &tags, 0);
+        refuses(key, TWEAK, &cipher, &tags, 3);
+        refuses(key, TWEAK + 1, &cipher, &tags, 0);
     }
 }
 
@@ -130,18 +133,19 @@ fn units_and_tags_cannot_trade_places() {
 fn units_belong_to_one_key_id_store_and_key() {
     let arena = KeyArena::new().unwrap();
     for backend in backends() {
-        let (cipher, tags) = seal(&key(backend), TWEAK, &pattern(1));
+        let (cipher, tags) = seal(key(backend).get().unwrap(), TWEAK, &pattern(1));
         for (byte, store, id) in [(1, STORE, 6), (1, [8; 16], 5), (2, STORE, 5)] {
             let other = DataKey::derive_for(&arena, &dek(byte), &store, id, backend).unwrap();
-            refuses(&other, TWEAK, &cipher, &tags, 0);
+            refuses(other.get().unwrap(), TWEAK, &cipher, &tags, 0);
         }
     }
 }
 
 #[test]
 fn the_crc_is_no_part_of_opening() {
-    let key = key(Backend::detect());
-    let (mut cipher, mut tags) = seal(&key, TWEAK, &pattern(1));
+    let slot = key(Backend::detect());
+    let key = slot.get().unwrap();
+    let (mut cipher, mut tags) = seal(key, TWEAK, &pattern(1));
     tags[0].crc = U32::new(!tags[0].crc.get());
     key.open_units(TWEAK, &mut cipher, &tags).unwrap();
     assert!(cipher == pattern(1));
@@ -149,9 +153,10 @@ fn the_crc_is_no_part_of_opening() {
 
 #[test]
 fn versions_under_different_tweaks_share_no_lane() {
-    let key = key(Backend::detect());
-    let (a, _) = seal(&key, TWEAK, &pattern(4));
-    let (b, _) = seal(&key, TWEAK + (1 << 32), &pattern(4));
+    let slot = key(Backend::detect());
+    let key = slot.get().unwrap();
+    let (a, _) = seal(key, TWEAK, &pattern(4));
+    let (b, _) = seal(key, TWEAK + (1 << 32), &pattern(4));
     let lanes: std::collections::HashSet<_> = a.chunks(16).collect();
     assert_eq!(lanes.len(), 4 * UNIT / 16);
     assert!(b.chunks(16).all(|lane| !lanes.contains(lane)));
@@ -160,7 +165,8 @@ fn versions_under_different_tweaks_share_no_lane() {
 #[test]
 fn inline_contents_are_bound_to_key_nonce_and_place() {
     for backend in backends() {
-        let key = key(backend);
+        let slot = key(backend);
+        let key = slot.get().unwrap();
         let mut buf = *b"a small file";
         let tag = key.seal_inline(&[1; 12], b"inode 7", &mut buf);
         let sealed = buf;
@@ -182,9 +188,10 @@ fn a_key_of_zeros_is_refused() {
 #[test]
 fn the_backend_asked_for_is_the_one_that_runs() {
     for backend in backends() {
-        let key = key(backend);
+        let slot = key(backend);
+        let key = slot.get().unwrap();
         let ran = probe::during(|| {
-            let (mut cipher, tags) = seal(&key, TWEAK, &pattern(2));
+            let (mut cipher, tags) = seal(key, TWEAK, &pattern(2));
             key.open_units(TWEAK, &mut cipher, &tags).unwrap();
         });
         match backend {

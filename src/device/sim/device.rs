@@ -242,6 +242,11 @@ impl Device for SimDevice {
         Ok(state.limit.capacity(state.view.len()))
     }
 
+    fn room(&self) -> io::Result<Option<u64>> {
+        let state = self.state.lock();
+        Ok(state.limit.room(state.view.len()))
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.run(Op::Read, offset, buf.len() as u64, |state, verdict| {
             if let Verdict::Fault(Effect::Fail(failure)) = verdict {

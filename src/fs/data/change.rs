@@ -10,7 +10,7 @@ use super::keys::KeyGuard;
 use super::map::{Map, Row};
 use super::stream::Held;
 use super::{Contents, FINISH_BYTES, FINISH_EDITS, Finish};
-use crate::error::{Error, Result};
+use crate::error::{Error, Object, Result};
 use crate::format::{Edits, Extent, FsKey, Inline, InodeRow, STORE_TREE, StoreKey, UNIT_TAG_LEN};
 use crate::limits::{MAX_EDIT_BYTES, MAX_EDITS, RUN_UNITS, UNIT};
 use crate::txn::{Class, Lsn, Run, units_check};
@@ -139,8 +139,10 @@ impl<'a> Change<'a> {
             let check = units_check(tags.iter().map(|tag| tag.crc.get()));
             self.edits.take(row.extent.unit, row.extent.units, check);
         }
-        let taken = self.row.units.get() + units;
-        self.row.units = U64::new(taken);
+        let taken = self.row.units.get().checked_add(units);
+        let taken = taken.filter(|taken| *taken <= InodeRow::MAX_UNITS);
+        let object = Object::Inode { ino: self.ino };
+        self.row.units = U64::new(taken.ok_or(Error::corrupt(object, "number of units"))?);
         Ok(units)
     }
 

@@ -9,8 +9,8 @@
 //!    next [`DataKeys::unlock`].
 //! 2. Nobody holds a [`KeyGuard`] across I/O, nor two at a time: `lock` waits for cryptography
 //!    only.
-//! 3. A key id is `epoch << 40 | n`. One `DataKeys` serves one open of a store, so ids are never
-//!    given out twice.
+//! 3. A key id is a number of the engine. One `DataKeys` serves one open of a store, so ids are
+//!    never given out twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl DataKeys {
         ino: u64,
         previous: u64,
     ) -> Result<(u64, WrappedKeyRow, KeyGuard<'_>)> {
-        let id = engine.epoch() << 40 | (self.made.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = engine.number(self.made.fetch_add(1, Ordering::Relaxed) + 1)?;
         let state = self.state.read();
         let unlocked = state.as_ref().ok_or(Error::KeyUnavailable)?;
         let (kek_version, wrap) = unlocked.versions.last().ok_or(Error::KeyUnavailable)?;
@@ -155,6 +155,18 @@ impl DataKeys {
         let key = Arc::new(DataKey::derive(&self.arena, &secret, &self.store_id, id)?);
         unlocked.cache.lock().insert(id, ino, Arc::clone(&key));
         Ok((id, row, KeyGuard { key, _state: state }))
+    }
+
+    /// Keys that are expanded in memory.
+    pub fn expanded(&self) -> usize {
+        self.state.read().as_ref().map_or(0, |unlocked| unlocked.cache.lock().entries.len())
+    }
+
+    /// Forgets a key whose row was deleted.
+    pub(super) fn forget(&self, id: u64) {
+        if let Some(unlocked) = &*self.state.read() {
+            unlocked.cache.lock().entries.remove(&id);
+        }
     }
 
     fn unwrap(&self, unlocked: &Unlocked, id: u64, row: &WrappedKeyRow) -> Result<Secret<32>> {

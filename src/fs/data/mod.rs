@@ -32,7 +32,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub use free::owned_units;
+pub use free::{Freed, owned_units};
 pub use keys::DataKeys;
 
 use buffer::Pool;

@@ -2,7 +2,8 @@
 //!
 //! Growing is a hole. Shrinking goes in steps: the first commits the new size, and where it leaves
 //! rows beyond it, marks the inode [`InodeRow::TRIMMING`] and puts an ORPHAN row, so that the rest
-//! is done after a crash too. Nothing grows a file that is so marked: its old contents would show.
+//! is done after a crash too. A file that is so marked grows only to where nothing is left: its old
+//! contents would show.
 
 use std::ops::Range;
 
@@ -15,12 +16,20 @@ use crate::format::{FsKey, InodeRow, MAX_FILE_UNITS};
 use crate::limits::{MAX_FILE_SIZE, UNIT};
 use crate::txn::{Class, Lsn};
 
+/// Steps that a truncation spends on what it leaves beyond the size.
+const TRIM_STEPS: usize = 16;
+
+fn is_trimming(row: &InodeRow) -> bool {
+    row.flags.get() & InodeRow::TRIMMING != 0
+}
+
 impl Contents {
     /// Sets the size. The caller holds the inode's lock, exclusive.
     ///
     /// Shrinking to a size inside a unit seals that unit anew, and so needs the DATA domain and
     /// a free unit; shrinking to whole units, such as zero, needs neither. Once the size is
-    /// committed, what fails after that is left to the next change of the file, or the next mount.
+    /// committed, what fails after that is left to [`Contents::trim_step`], as is what takes more
+    /// than a few steps.
     ///
     /// # Errors
     /// [`Error::FileTooLarge`], [`Error::KeyUnavailable`], [`Error::NoSpace`], [`Error::Corrupt`]
@@ -35,14 +44,17 @@ impl Contents {
         if size > MAX_FILE_SIZE {
             return Err(Error::FileTooLarge);
         }
-        self.settle(ino, row, finish)?;
         if size >= row.size.get() {
+            self.settle(ino, row, size, usize::MAX, finish)?;
             let mut change = self.change(ino, row);
             change.row.size = size.into();
             return change.commit(row, Class::Normal, finish);
         }
         let mut lsn = self.cut(ino, row, size, finish)?;
-        while row.flags.get() & InodeRow::TRIMMING != 0 {
+        for _ in 0..TRIM_STEPS {
+            if !is_trimming(row) {
+                break;
+            }
             match self.trim_step(ino, row, finish) {
                 Ok(step) => lsn = step,
                 Err(_) => break,
@@ -81,29 +93,50 @@ impl Contents {
         }
         change.replace(from..covered, old, new, value);
         change.row.size = size.into();
-        if covered < MAX_FILE_UNITS {
+        if covered == MAX_FILE_UNITS {
+            self.end_trimming(&mut change);
+        } else {
             change.row.flags = (row.flags.get() | InodeRow::TRIMMING).into();
             change.edits.put(self.tree, &FsKey::Orphan(ino).encode(), &[]);
         }
         change.commit(row, Class::Freeing, finish)
     }
 
-    /// Finishes what a truncation left, if anything: before the file changes.
-    pub(super) fn settle(
+    /// Frees what truncations left between the size and `end`, if anything, before the file grows:
+    /// it would be seen again. Takes at most `steps` transactions, and returns whether nothing is
+    /// left there. The caller holds the inode's lock, exclusive.
+    ///
+    /// # Errors
+    /// Those of reading rows, and of the device.
+    pub fn settle(
         &self,
         ino: u64,
         row: &mut InodeRow,
+        end: u64,
+        steps: usize,
         finish: &mut Finish<'_>,
-    ) -> Result<()> {
-        while row.flags.get() & InodeRow::TRIMMING != 0 {
+    ) -> Result<bool> {
+        let beyond = row.size.get().div_ceil(UNIT as u64)..end.div_ceil(UNIT as u64);
+        for done in 0.. {
+            if !is_trimming(row) || beyond.is_empty() {
+                break;
+            }
+            let mut map = Map::default();
+            self.lookup(ino, beyond.clone(), Detail::Place, 1, &mut map)?;
+            if map.rows().is_empty() && map.inline().is_none() {
+                break;
+            }
+            if done == steps {
+                return Ok(false);
+            }
             self.trim_step(ino, row, finish)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// One step of freeing what is beyond the size of an inode that is marked
     /// [`InodeRow::TRIMMING`]; the last takes the mark away, and the ORPHAN row unless the inode
-    /// has no name. For a mount that finds such an inode. The caller holds the inode's lock.
+    /// has no name. The caller holds the inode's lock, exclusive.
     ///
     /// # Errors
     /// Those of reading rows, and of the device.
@@ -111,20 +144,38 @@ impl Contents {
         let kept = row.size.get().div_ceil(UNIT as u64);
         let mut change = self.change(ino, row);
         if self.delete_rows(&mut change, kept..MAX_FILE_UNITS)? == MAX_FILE_UNITS {
-            change.row.flags = (row.flags.get() & !InodeRow::TRIMMING).into();
-            if row.nlink.get() > 0 {
-                change.edits.del(self.tree, &FsKey::Orphan(ino).encode());
-            }
+            self.end_trimming(&mut change);
         }
         change.commit(row, Class::Freeing, finish)
     }
 
+    /// Says that nothing is left beyond the size.
+    fn end_trimming(&self, change: &mut Change<'_>) {
+        if is_trimming(&change.row) {
+            change.row.flags = (change.row.flags.get() & !InodeRow::TRIMMING).into();
+            if change.row.nlink.get() > 0 {
+                let orphan = FsKey::Orphan(change.ino()).encode();
+                change.edits.del(self.tree, &orphan);
+            }
+        }
+    }
+
     /// Deletes as many rows of a range as fit in a transaction, and returns how far that is.
     pub(super) fn delete_rows(&self, change: &mut Change<'_>, range: Range<u64>) -> Result<u64> {
+        self.delete_few_rows(change, range, MAX_DELETED)
+    }
+
+    /// As [`Contents::delete_rows`], at most `most` rows.
+    pub(super) fn delete_few_rows(
+        &self,
+        change: &mut Change<'_>,
+        range: Range<u64>,
+        most: usize,
+    ) -> Result<u64> {
         let mut scratch = self.pool.take();
         let Scratch { old, new, value, .. } = &mut *scratch;
         let ino = change.ino();
-        let covered = self.lookup(ino, range.clone(), Detail::Whole, MAX_DELETED, old)?;
+        let covered = self.lookup(ino, range.clone(), Detail::Whole, most, old)?;
         new.clear();
         change.replace(range.start..covered, old, new, value);
         Ok(covered)
@@ -143,7 +194,6 @@ impl Contents {
         len: u64,
         finish: &mut Finish<'_>,
     ) -> Result<Lsn> {
-        self.settle(ino, row, finish)?;
         let size = row.size.get();
         let mut end = offset.saturating_add(len).min(size);
         let mut lsn = None;

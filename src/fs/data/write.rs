@@ -37,7 +37,7 @@ impl Contents {
             return Err(Error::FileTooLarge);
         }
         self.keys.check()?;
-        self.settle(ino, row, finish)?;
+        self.settle(ino, row, offset + bytes.len() as u64, usize::MAX, finish)?;
         let mut written = Written { bytes: 0, lsn: self.engine.last() };
         let mut scratch = self.pool.take();
         while written.bytes < bytes.len() {

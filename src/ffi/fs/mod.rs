@@ -1,0 +1,20 @@
+//! The file system for C, with the nouns and verbs of the Rust interface: by inode number, names as
+//! bytes with a length. One file per noun.
+
+mod attr;
+mod dir;
+mod file;
+mod handle;
+mod names;
+mod set_attr;
+mod whole;
+mod xattr;
+
+pub use attr::*;
+pub use dir::*;
+pub use file::*;
+pub use handle::*;
+pub use names::*;
+pub use set_attr::*;
+pub use whole::*;
+pub use xattr::*;

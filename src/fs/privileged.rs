@@ -1,0 +1,88 @@
+//! Set-ID bits: who changes contents without losing them.
+//!
+//! By set-user-ID and set-group-ID a file runs as its owner or group, so who may write it could
+//! make it do what they like as those. Linux takes the bits away when contents or owner change,
+//! and so does this file system, by the same rule: set-user-ID always, and set-group-ID where the
+//! group may execute the file; without that it means mandatory locking. Linux lets callers with
+//! `CAP_FSETID`, as root has, keep the bits when they change contents: a server that knows its
+//! caller as such says so by [`FileSystem::privileged`].
+
+use super::FileSystem;
+use super::attr::{SetAttr, Wcc};
+use super::file::Write;
+use crate::error::Result;
+use crate::format::InodeRow;
+
+const SET_UID: u32 = 0o4000;
+const SET_GID: u32 = 0o2000;
+const GROUP_EXECUTES: u32 = 0o010;
+
+/// What a change of contents does to set-ID bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::fs) enum SetIds {
+    Clear,
+    Keep,
+}
+
+impl SetIds {
+    /// Does it to a row.
+    pub fn apply(self, row: &mut InodeRow) {
+        if self == SetIds::Clear {
+            row.mode = without_set_ids(row.mode.get()).into();
+        }
+    }
+}
+
+/// A mode as it is once contents or owner changed.
+pub(in crate::fs) fn without_set_ids(mode: u32) -> u32 {
+    let group = if mode & GROUP_EXECUTES != 0 { SET_GID } else { 0 };
+    mode & !(SET_UID | group)
+}
+
+/// The operations that change contents, for a caller that keeps set-user-ID and set-group-ID bits.
+#[derive(Clone, Copy)]
+pub struct Privileged<'a> {
+    fs: &'a FileSystem,
+}
+
+impl FileSystem {
+    /// The operations that change contents, for a caller that keeps set-user-ID and set-group-ID
+    /// bits, as one with Linux's `CAP_FSETID` does. Nothing else differs.
+    pub fn privileged(&self) -> Privileged<'_> {
+        Privileged { fs: self }
+    }
+}
+
+impl Privileged<'_> {
+    /// As [`FileSystem::write`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        self.fs.write_as(SetIds::Keep, ino, offset, bytes)
+    }
+
+    /// As [`FileSystem::append`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
+        self.fs.append_as(SetIds::Keep, ino, bytes)
+    }
+
+    /// As [`FileSystem::punch_hole`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
+        self.fs.punch_hole_as(SetIds::Keep, ino, offset, len)
+    }
+
+    /// As [`FileSystem::setattr`]: a new size leaves the bits; a new owner takes them away still.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
+        self.fs.setattr_as(SetIds::Keep, ino, set)
+    }
+}

@@ -1,0 +1,63 @@
+//! Stores in files and on block devices: made and opened by a path.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Providers, Store, StoreOptions};
+use crate::device::FileDevice;
+use crate::error::Result;
+
+impl Store {
+    /// Makes a store in a new or empty file, or on a blank block device, and opens it, as
+    /// [`Store::create`] does. A new file has mode 0600.
+    ///
+    /// A failure, or a panic of a provider, leaves what was there before: no file, an empty file, a
+    /// device whose first MiB is zero. That is done while the device is still locked, so nobody
+    /// else can have begun to use it; a file of somebody else that got the name meanwhile stays.
+    ///
+    /// # Errors
+    /// Those of [`FileDevice::create`] and [`Store::create`].
+    pub fn create_file(
+        path: impl AsRef<Path>,
+        providers: Providers,
+        metadata_key: &str,
+        data_key: &str,
+        options: StoreOptions,
+    ) -> Result<Store> {
+        options.check()?;
+        let path = path.as_ref();
+        let mut undo = Undo { device: Arc::new(FileDevice::create(path)?), path, made: false };
+        let device = Arc::clone(&undo.device);
+        let store = Store::create(device, providers, metadata_key, data_key, options)?;
+        undo.made = true;
+        Ok(store)
+    }
+
+    /// Opens the store in a file or on a block device, as [`Store::open`] does.
+    ///
+    /// # Errors
+    /// Those of [`FileDevice::open`] and [`Store::open`].
+    pub fn open_file(
+        path: impl AsRef<Path>,
+        providers: Providers,
+        options: StoreOptions,
+    ) -> Result<Store> {
+        let device = FileDevice::open(path, options.engine.read_only)?;
+        Store::open(Arc::new(device), providers, options)
+    }
+}
+
+/// A creation under way; dropped before the store is made, it is undone.
+struct Undo<'p> {
+    device: Arc<FileDevice>,
+    path: &'p Path,
+    made: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.made {
+            self.device.undo_create(self.path);
+        }
+    }
+}

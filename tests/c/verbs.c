@@ -1,0 +1,278 @@
+/* Does with a store what a file server does, with every verb of the interface: what one gives another
+ * must take, and what was said to be durable must be there after reopening. */
+#include "efscrypt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NAME(text) (const uint8_t *)(text), strlen(text)
+#define ROOT EFSCRYPT_ROOT
+
+static efscrypt_error error;
+static int line_of_call;
+
+#define OK(call) (line_of_call = __LINE__, must(call))
+#define IS(wanted, call) (line_of_call = __LINE__, want(EFSCRYPT_STATUS_##wanted, call))
+#define CHECK(truth) (line_of_call = __LINE__, check(truth))
+
+static void check(bool truth)
+{
+    if (!truth) {
+        fprintf(stderr, "line %d does not hold: %s\n", line_of_call, error.message);
+        exit(1);
+    }
+}
+
+static void want(efscrypt_status wanted, efscrypt_status status)
+{
+    if (status != wanted)
+        fprintf(stderr, "status %u, not %u\n", (unsigned)status, (unsigned)wanted);
+    check(status == wanted);
+}
+
+static void must(efscrypt_status status)
+{
+    want(EFSCRYPT_STATUS_OK, status);
+}
+
+/* A key service that keeps what it wraps, by the number of the wrap. */
+struct service {
+    uint8_t kept[16][32];
+    uint32_t sums[16];
+    uint8_t count;
+    int freed;
+};
+
+static uint32_t sum(const uint8_t *context, size_t len)
+{
+    uint32_t sum = 17;
+    while (len-- > 0)
+        sum = sum * 31 + *context++;
+    return sum;
+}
+
+static uint32_t wrap(void *userdata, const char *key, const uint8_t *context, size_t context_len,
+                     const uint8_t *secret, uint8_t *blob, size_t *blob_len, char *id)
+{
+    struct service *service = (struct service *)userdata;
+    if (strcmp(key, "alias/customer") != 0)
+        return EFSCRYPT_STATUS_KEY_NOT_FOUND;
+    if (service->count == 16 || *blob_len != 0 || strcmp(id, key) != 0)
+        return EFSCRYPT_STATUS_KEY_DENIED;
+    memcpy(service->kept[service->count], secret, 32);
+    service->sums[service->count] = sum(context, context_len);
+    *blob = service->count++;
+    *blob_len = 1;
+    strcpy(id, "key-4711");
+    return 0;
+}
+
+static uint32_t unwrap(void *userdata, const char *id, const uint8_t *context, size_t context_len,
+                       const uint8_t *blob, size_t blob_len, uint8_t *secret)
+{
+    struct service *service = (struct service *)userdata;
+    if (strcmp(id, "key-4711") != 0)
+        return EFSCRYPT_STATUS_KEY_NOT_FOUND;
+    if (blob_len != 1 || *blob >= service->count || service->sums[*blob] != sum(context, context_len))
+        return EFSCRYPT_STATUS_CORRUPT;
+    memcpy(secret, service->kept[*blob], 32);
+    return 0;
+}
+
+static void freed(void *userdata)
+{
+    ((struct service *)userdata)->freed += 1;
+}
+
+struct listing {
+    efscrypt_store *store;
+    int entries;
+    uint64_t sizes;
+};
+
+static int32_t list(void *userdata, const efscrypt_dir_entry *entry)
+{
+    struct listing *listing = (struct listing *)userdata;
+    efscrypt_attr attr;
+    OK(efscrypt_fs_getattr(listing->store, entry->ino, &attr, &error));
+    CHECK(entry->attr == NULL || entry->attr->ino == attr.ino);
+    if (entry->attr != NULL && !efscrypt_mode_is_dir(entry->kind))
+        listing->sizes += entry->attr->size;
+    listing->entries += 1;
+    return 0;
+}
+
+static void names(efscrypt_store *store, uint64_t *dir, uint64_t *file)
+{
+    efscrypt_created made;
+    efscrypt_wcc wcc, other;
+    efscrypt_attr attr;
+    efscrypt_set_attr set;
+    struct listing listing = {store, 0, 0};
+    bool end = false;
+
+    memset(&set, 0, sizeof set);
+    set.size = sizeof set;
+    set.valid = EFSCRYPT_SET_MODE | EFSCRYPT_SET_UID | EFSCRYPT_SET_GID | EFSCRYPT_SET_MTIME;
+    set.mode = 02775;
+    set.uid = 1000;
+    set.gid = 100;
+    set.mtime.seconds = 1;
+    OK(efscrypt_fs_mkdir(store, ROOT, NAME("dir"), &set, &made, &error));
+    *dir = made.attr.ino;
+    CHECK(made.created == 1 && made.attr.mtime.seconds == 1 && made.dir.after.nlink == 3);
+    OK(efscrypt_fs_create(store, *dir, NAME("file"), NULL, EFSCRYPT_CREATE_GUARDED, NULL, &made, &error));
+    *file = made.attr.ino;
+    CHECK(made.attr.gid == 100 && (made.attr.mode & 07777) == 0600 && made.dir.after.entries == 1);
+    OK(efscrypt_fs_symlink(store, *dir, NAME("link"), NAME("file"), NULL, &made, &error));
+    OK(efscrypt_fs_mknod(store, *dir, NAME("pipe"), 0010000, 0, NULL, NULL, &error));
+    OK(efscrypt_fs_link(store, *file, ROOT, NAME("twin"), &wcc, &other, &error));
+    CHECK(wcc.before.change != wcc.after.change && wcc.after.nlink == 2 && other.after.entries == 2);
+    OK(efscrypt_fs_rename(store, ROOT, NAME("twin"), *dir, NAME("pipe"), EFSCRYPT_RENAME_EXCHANGE, NULL,
+                          NULL, &error));
+    IS(EXISTS, efscrypt_fs_rename(store, ROOT, NAME("twin"), *dir, NAME("file"),
+                                  EFSCRYPT_RENAME_NO_REPLACE, NULL, NULL, &error));
+    OK(efscrypt_fs_rename(store, *dir, NAME("pipe"), *dir, NAME("also"), EFSCRYPT_RENAME_REPLACE, &wcc,
+                          NULL, &error));
+    CHECK(wcc.after.ino == *dir);
+    OK(efscrypt_fs_lookup(store, *dir, NAME("also"), &attr, &error));
+    CHECK(attr.ino == *file);
+    OK(efscrypt_fs_unlink(store, ROOT, NAME("twin"), &wcc, &error));
+    IS(NOT_EMPTY, efscrypt_fs_rmdir(store, ROOT, NAME("dir"), NULL, &error));
+    OK(efscrypt_fs_mkdir(store, ROOT, NAME("empty"), NULL, NULL, &error));
+    OK(efscrypt_fs_rmdir(store, ROOT, NAME("empty"), &wcc, &error));
+    OK(efscrypt_fs_readdir_plus(store, *dir, 0, list, &listing, &end, &error));
+    CHECK(end && listing.entries == 5 && listing.sizes == 4);
+}
+
+static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
+{
+    static uint8_t page[8192], back[8192];
+    efscrypt_set_attr set;
+    efscrypt_wcc wcc;
+    efscrypt_attr attr;
+    efscrypt_statfs statfs;
+    uint64_t at = 0;
+    size_t done = 0;
+    bool eof = false;
+
+    memset(page, 7, sizeof page);
+    OK(efscrypt_fs_write(store, file, 0, page, sizeof page, &wcc, &error));
+    CHECK(wcc.before.size == 0 && wcc.after.size == sizeof page);
+    OK(efscrypt_fs_append(store, file, page, 5, &wcc, &error));
+    OK(efscrypt_fs_punch_hole(store, file, 0, 4096, &wcc, &error));
+    OK(efscrypt_fs_seek_data(store, file, 0, &at, &error));
+    CHECK(at == 4096);
+    OK(efscrypt_fs_seek_hole(store, file, at, &at, &error));
+    CHECK(at == sizeof page + 5);
+    OK(efscrypt_fs_read(store, file, 0, back, sizeof back, &done, &eof, &error));
+    CHECK(done == sizeof back && !eof && back[0] == 0 && back[4096] == 7);
+    memset(&set, 0, sizeof set);
+    set.size = sizeof set;
+    set.valid = EFSCRYPT_SET_SIZE | EFSCRYPT_SET_MTIME_NOW;
+    set.file_size = 4100;
+    OK(efscrypt_fs_setattr(store, file, &set, &wcc, &error));
+    CHECK(wcc.after.size == 4100);
+    OK(efscrypt_fs_lookup(store, dir, NAME("link"), &attr, &error));
+    OK(efscrypt_fs_readlink(store, attr.ino, back, sizeof back, &done, &error));
+    CHECK(done == 4 && memcmp(back, "file", 4) == 0);
+    OK(efscrypt_fs_set_xattr(store, file, NAME("user.a"), page, 100, EFSCRYPT_XATTR_CREATE, NULL, &error));
+    OK(efscrypt_fs_get_xattr(store, file, NAME("user.a"), back, sizeof back, &done, &error));
+    CHECK(done == 100 && memcmp(back, page, 100) == 0);
+    OK(efscrypt_fs_list_xattrs(store, file, back, sizeof back, &done, &error));
+    CHECK(done == 7 && memcmp(back, "user.a", 7) == 0);
+    OK(efscrypt_fs_remove_xattr(store, file, NAME("user.a"), NULL, &error));
+    OK(efscrypt_fs_statfs(store, &statfs, &error));
+    CHECK(statfs.block_size == 4096 && statfs.free < statfs.total);
+    OK(efscrypt_fs_fsync(store, file, &error));
+}
+
+/* A file that is open stays without a name, and goes with its last close. */
+static void open_files(efscrypt_store *store)
+{
+    efscrypt_created made;
+    uint8_t byte;
+    size_t done;
+    OK(efscrypt_fs_create(store, ROOT, NAME("gone"), NULL, EFSCRYPT_CREATE_GUARDED, NULL, &made, &error));
+    OK(efscrypt_fs_open(store, made.attr.ino, &error));
+    OK(efscrypt_fs_unlink(store, ROOT, NAME("gone"), NULL, &error));
+    OK(efscrypt_fs_write(store, made.attr.ino, 0, NAME("x"), NULL, &error));
+    OK(efscrypt_fs_read(store, made.attr.ino, 0, &byte, 1, &done, NULL, &error));
+    CHECK(done == 1 && byte == 'x');
+    OK(efscrypt_fs_close(store, made.attr.ino, &error));
+    IS(STALE, efscrypt_fs_read(store, made.attr.ino, 0, &byte, 1, &done, NULL, &error));
+}
+
+static void forked(efscrypt_store *store, efscrypt_provider *keys)
+{
+    int status = 0;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(20);
+        IS(FORKED, efscrypt_fs_getattr(store, ROOT, NULL, &error));
+        IS(FORKED, efscrypt_store_commit(store, &error));
+        IS(FORKED, efscrypt_store_close(store, &error));
+        efscrypt_provider_free(keys);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+int main(int argc, char **argv)
+{
+    static struct service service;
+    efscrypt_provider_ops ops = {sizeof ops, wrap, unwrap, freed};
+    efscrypt_provider *keys = NULL;
+    efscrypt_store *store = NULL;
+    efscrypt_options options;
+    efscrypt_pair context = {"tenant", "acme"};
+    efscrypt_handle handle;
+    efscrypt_attr attr;
+    uint64_t dir, file, verifier, next;
+    bool done = false;
+    char path[4096];
+
+    CHECK(efscrypt_abi_version() == EFSCRYPT_ABI_VERSION && strlen(efscrypt_version()) > 0);
+    CHECK(efscrypt_status_errno(EFSCRYPT_STATUS_NOT_FOUND) == 2);
+    snprintf(path, sizeof path, "%s/verbs.efs", argc > 1 ? argv[1] : ".");
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.log_bytes = 1 << 20;
+    options.context = &context;
+    options.context_len = 1;
+    OK(efscrypt_provider_create("kept", &ops, &service, &keys, &error));
+    IS(KEY_NOT_FOUND, efscrypt_store_create(path, &options, keys, "alias/other", keys, "alias/other",
+                                            &store, &error));
+    OK(efscrypt_store_create(path, &options, keys, "alias/customer", keys, "alias/customer", &store,
+                             &error));
+    names(store, &dir, &file);
+    contents(store, dir, file);
+    open_files(store);
+    OK(efscrypt_fs_handle(store, file, &handle, &error));
+    OK(efscrypt_store_write_verifier(store, &verifier, &error));
+    OK(efscrypt_store_rewrap(store, keys, "alias/customer", NULL, NULL, &error));
+    forked(store, keys);
+    do
+        OK(efscrypt_store_maintain(store, &done, &error));
+    while (!done);
+    OK(efscrypt_store_commit(store, &error));
+    OK(efscrypt_store_close(store, &error));
+
+    options.read_only = 1;
+    OK(efscrypt_store_open(path, &options, keys, keys, &store, &error));
+    OK(efscrypt_fs_by_handle(store, handle.bytes, handle.len, &attr, &error));
+    CHECK(attr.ino == file && attr.size == 4100 && attr.nlink == 2);
+    IS(READ_ONLY, efscrypt_fs_unlink(store, dir, NAME("file"), NULL, &error));
+    OK(efscrypt_store_write_verifier(store, &next, &error));
+    OK(efscrypt_store_close(store, &error));
+    options.context_len = 0;
+    IS(CORRUPT, efscrypt_store_open(path, &options, keys, keys, &store, &error));
+    efscrypt_provider_free(keys);
+    CHECK(service.freed == 1);
+    printf("all verbs work\n");
+    return 0;
+}

@@ -1,0 +1,195 @@
+//! Key services by callbacks: what the library makes of their answers, and when it believes them.
+
+use std::ptr::{null, null_mut};
+use std::sync::atomic::Ordering;
+
+use efscrypt::ffi::efscrypt_status as S;
+use efscrypt::ffi::*;
+
+use crate::bed::*;
+
+fn rewrap(store: &Open, to: &Provider) -> Result<(), Failure> {
+    let (key, to) = (c("new"), to.raw);
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe {
+        efscrypt_store_rewrap(store.0, to, key.as_ptr(), to, key.as_ptr(), error)
+    })
+}
+
+fn calls(keys: &Provider) -> (usize, usize) {
+    (keys.toy.wraps.swap(0, Ordering::SeqCst), keys.toy.unwraps.swap(0, Ordering::SeqCst))
+}
+
+#[test]
+fn a_wrap_that_does_not_open_never_replaces_one_that_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let (old, new) = (Provider::new(1), Provider::new(2));
+    let store = Open::create(&path, &old).unwrap();
+    store.make("file").unwrap();
+    // It refuses, it gives another key, it answers what it wrapped does not authenticate.
+    new.toy.unwrap_status.store(S::KeyDenied as u32, Ordering::SeqCst);
+    assert_eq!(rewrap(&store, &new).unwrap_err().status, S::KeyDenied);
+    new.toy.unwrap_status.store(S::Corrupt as u32, Ordering::SeqCst);
+    assert_eq!(rewrap(&store, &new).unwrap_err().status, S::Corrupt);
+    new.toy.unwrap_status.store(0, Ordering::SeqCst);
+    new.toy.lies.store(1, Ordering::SeqCst);
+    assert_eq!(rewrap(&store, &new).unwrap_err().status, S::WrongKey);
+    store.close().unwrap();
+    let store = Open::existing(&path, &old).unwrap();
+    new.toy.lies.store(0, Ordering::SeqCst);
+    calls(&old);
+    calls(&new);
+    rewrap(&store, &new).unwrap();
+    assert_eq!((calls(&old), calls(&new)), ((0, 2), (2, 2)));
+    store.close().unwrap();
+    assert_eq!(Open::existing(&path, &old).err().unwrap().status, S::Corrupt);
+    calls(&old);
+    calls(&new);
+    Open::existing(&path, &new).unwrap().close().unwrap();
+    assert_eq!(calls(&new), (0, 2));
+}
+
+#[test]
+fn no_store_is_made_of_a_key_that_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    keys.toy.lies.store(1, Ordering::SeqCst);
+    assert_eq!(Open::create(&path, &keys).err().unwrap().status, S::WrongKey);
+    assert!(!path.exists());
+    keys.toy.lies.store(0, Ordering::SeqCst);
+    calls(&keys);
+    Open::create(&path, &keys).unwrap().close().unwrap();
+    assert_eq!(calls(&keys), (2, 2));
+}
+
+#[test]
+fn statuses_of_callbacks_keep_their_meaning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    Open::create(&path, &keys).unwrap().close().unwrap();
+    for answer in
+        [S::KeyNotFound, S::KeyDisabled, S::KeyDenied, S::KeyUnreachable, S::WrongKey, S::Corrupt]
+    {
+        keys.toy.unwrap_status.store(answer as u32, Ordering::SeqCst);
+        assert_eq!(Open::existing(&path, &keys).err().unwrap().status, answer);
+    }
+    keys.toy.unwrap_status.store(4711, Ordering::SeqCst);
+    let failure = Open::existing(&path, &keys).err().unwrap();
+    assert_eq!(failure.status, S::KeyDenied);
+    assert!(failure.message.contains("4711"), "{failure:?}");
+}
+
+#[test]
+fn a_blob_of_no_or_of_too_many_bytes_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    for (len, word) in
+        [(0, "blob_len"), (EFSCRYPT_BLOB_LEN + 1, "too long"), (usize::MAX - 1, "too")]
+    {
+        keys.toy.blob_len.store(len + 1, Ordering::SeqCst);
+        let failure = Open::create(&path, &keys).err().unwrap();
+        assert_eq!(failure.status, S::InvalidArgument);
+        assert!(failure.message.contains(word), "{failure:?}");
+    }
+}
+
+#[test]
+fn the_store_keeps_the_id_that_the_service_gives_not_the_alias() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    Open::create(&path, &keys).unwrap().close().unwrap();
+    assert_eq!(*keys.toy.asked.lock().unwrap(), "k");
+    let path = dir.path().join("other");
+    *keys.toy.id.lock().unwrap() = Some(c("id-of-k"));
+    Open::create(&path, &keys).unwrap().close().unwrap();
+    Open::existing(&path, &keys).unwrap().close().unwrap();
+    assert_eq!(*keys.toy.asked.lock().unwrap(), "id-of-k");
+    for bad in ["", "a\nb"] {
+        let path = dir.path().join("bad");
+        *keys.toy.id.lock().unwrap() = Some(c(bad));
+        assert_eq!(Open::create(&path, &keys).err().unwrap().status, S::InvalidArgument);
+    }
+}
+
+#[test]
+fn a_provider_that_cannot_be_is_refused_and_its_userdata_stays_the_callers() {
+    let toy: &'static Toy = Box::leak(Box::default());
+    let long = "a".repeat(65);
+    for name in ["", "Toy", "a b", long.as_str()] {
+        let failure = Provider::of(name, &OPS, toy).unwrap_err();
+        assert_eq!(failure.status, S::InvalidArgument, "{name}");
+    }
+    assert_eq!(toy.frees.load(Ordering::SeqCst), 0);
+    let raw = Provider::of("toy", &OPS, toy).unwrap();
+    // SAFETY: made by the library, and not freed before.
+    unsafe { efscrypt_provider_free(raw) };
+    assert_eq!(toy.frees.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_context_is_needed_again_to_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    let (key, value, other) = (c("tenant"), c("acme"), c("other"));
+    let pair = [efscrypt_pair { key: key.as_ptr(), value: value.as_ptr() }];
+    let wrong = [efscrypt_pair { key: key.as_ptr(), value: other.as_ptr() }];
+    let with = |pairs: &[efscrypt_pair]| efscrypt_options {
+        context: pairs.as_ptr(),
+        context_len: pairs.len(),
+        ..options()
+    };
+    Open::create_with(&path, &keys, &with(&pair)).unwrap().close().unwrap();
+    Open::existing_with(&path, &keys, &with(&pair)).unwrap().close().unwrap();
+    for wrong in [options(), with(&wrong)] {
+        assert_eq!(Open::existing_with(&path, &keys, &wrong).err().unwrap().status, S::Corrupt);
+    }
+    let none = efscrypt_options { context: null(), ..with(&pair) };
+    assert_eq!(Open::existing_with(&path, &keys, &none).err().unwrap().status, S::InvalidArgument);
+}
+
+#[test]
+fn every_call_of_an_audited_provider_leaves_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, log) = (dir.path().join("store"), c_path(&dir.path().join("audit")));
+    let inner = Provider::new(1);
+    let (who, mut raw) = (c("uid 7"), null_mut());
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe {
+        let raw = &raw mut raw;
+        efscrypt_provider_audit(inner.raw, log.as_ptr(), who.as_ptr(), raw, error)
+    })
+    .unwrap();
+    let toy = inner.toy;
+    let audited = Provider { raw, toy };
+    // The inner one may go: the other keeps what it needs.
+    drop(inner);
+    assert_eq!(toy.frees.load(Ordering::SeqCst), 0);
+    Open::create(&path, &audited).unwrap().close().unwrap();
+    toy.unwrap_status.store(S::KeyDisabled as u32, Ordering::SeqCst);
+    assert_eq!(Open::existing(&path, &audited).err().unwrap().status, S::KeyDisabled);
+    let verify = || {
+        let mut records = u64::MAX;
+        // SAFETY: all pointers are valid.
+        let answer =
+            call(|error| unsafe { efscrypt_audit_verify(log.as_ptr(), &raw mut records, error) });
+        answer.map(|()| records)
+    };
+    // Made and unwrapped for each domain, and one refusal.
+    assert_eq!(verify(), Ok(5));
+    let text = std::fs::read_to_string(dir.path().join("audit")).unwrap();
+    assert_eq!(text.matches("uid 7").count(), 5, "{text}");
+    std::fs::write(dir.path().join("audit"), text.replacen("uid 7", "uid 8", 1)).unwrap();
+    assert_eq!(verify().unwrap_err().status, S::Corrupt);
+    // What cannot be recorded is not done.
+    toy.unwrap_status.store(0, Ordering::SeqCst);
+    std::fs::write(dir.path().join("audit"), "").unwrap();
+    assert_eq!(Open::existing(&path, &audited).err().unwrap().status, S::Corrupt);
+    drop(audited);
+    assert_eq!(toy.frees.load(Ordering::SeqCst), 1);
+}
