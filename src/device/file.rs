@@ -118,8 +118,8 @@ impl FileDevice {
                 .map_err(|error| failed("measure", error.into()))?,
         };
         let growth = Mutex::new(Growth { reserved: len..len });
-        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
         let (found, owner) = (Found::Store, getpid());
+        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
         Ok(FileDevice { file, kind, read_only, found, owner, len, growth, writeback })
     }
 

@@ -4,7 +4,7 @@ use zerocopy::little_endian::{I64, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Error, Object, Result};
-use crate::limits::{MAX_FILE_SIZE, MAX_LINKS};
+use crate::limits::{MAX_FILE_SIZE, MAX_LINKS, UNIT};
 
 /// Key of a row of a file-system tree. The class comes first, so that inodes stand densely;
 /// integers are big-endian, so that rows stand in order.
@@ -181,6 +181,9 @@ impl InodeRow {
         }
         if row.size.get() > MAX_FILE_SIZE || row.nlink.get() > MAX_LINKS.max(1 << 30) {
             return Err(bad("inode size"));
+        }
+        if row.units.get() > MAX_FILE_SIZE.div_ceil(UNIT as u64) {
+            return Err(bad("inode units"));
         }
         row.tail_len = U32::ZERO;
         Ok(row)

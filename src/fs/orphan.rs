@@ -95,9 +95,9 @@ impl FileSystem {
                         break;
                     }
                 }
-                next = ino + 1;
+                next = ino.saturating_add(1);
             }
-            if orphans.len() < BATCH {
+            if orphans.len() < BATCH || next == u64::MAX {
                 return Ok(true);
             }
         }

@@ -3,6 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod checking;
+mod exporting;
+mod importing;
 mod lifecycle;
+mod listing;
+mod messages;
 mod mistakes;
 mod transfer;
+mod tree;

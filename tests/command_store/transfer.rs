@@ -1,94 +1,15 @@
 //! Trees go in and come out as they were.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::Mode;
 
 use crate::bench::Bench;
-
-/// What a copy must keep of one name. Names of one inode have the same first name.
-#[derive(Debug, PartialEq, Eq)]
-struct Facts {
-    mode: u32,
-    owner: (u32, u32),
-    mtime: (i64, i64),
-    /// Of files and links; that of a directory is its file system's own.
-    size: u64,
-    contents: Vec<u8>,
-    first_name: PathBuf,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Everything below a directory.
-fn facts(root: &Path) -> BTreeMap<PathBuf, Facts> {
-    let (mut found, mut left) = (BTreeMap::new(), vec![PathBuf::new()]);
-    let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
-    while let Some(path) = left.pop() {
-        let at = root.join(&path);
-        let meta = fs::symlink_metadata(&at).unwrap();
-        let kind = meta.file_type();
-        let mut contents = Vec::new();
-        if kind.is_dir() {
-            left.extend(fs::read_dir(&at).unwrap().map(|e| path.join(e.unwrap().file_name())));
-            left.sort_by(|a, b| b.cmp(a));
-        } else if kind.is_symlink() {
-            contents = fs::read_link(&at).unwrap().into_os_string().into_vec();
-        } else if kind.is_file() {
-            contents = fs::read(&at).unwrap();
-        }
-        let first_name = names.entry(meta.ino()).or_insert_with(|| path.clone()).clone();
-        let facts = Facts {
-            mode: meta.mode(),
-            owner: (meta.uid(), meta.gid()),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            size: if kind.is_dir() { 0 } else { meta.size() },
-            contents,
-            first_name,
-            xattrs: xattrs(&at),
-        };
-        found.insert(path, facts);
-    }
-    found
-}
-
-/// Attributes that users set; a file system without any has none.
-fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut names = vec![0; 4096];
-    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let names = names[..len].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
-    let value = |name: &[u8]| {
-        let mut value = vec![0; 65_536];
-        let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
-        value[..len].to_vec()
-    };
-    let mut pairs: Vec<_> = names.map(|name| (name.to_vec(), value(name))).collect();
-    pairs.sort();
-    pairs
-}
-
-/// Sets attributes, and returns whether this file system has any.
-fn set_xattrs(path: &Path, pairs: &[(&str, &[u8])]) -> bool {
-    let set = |(name, value): &(&str, &[u8])| {
-        rustix::fs::setxattr(path, *name, value, XattrFlags::empty())
-    };
-    match pairs.iter().try_for_each(set) {
-        Ok(()) => true,
-        Err(rustix::io::Errno::OPNOTSUPP) => false,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn set_mtime(path: &Path, seconds: i64, nanoseconds: i64) {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-    let times = Timestamps { last_access: time, last_modification: time };
-    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).unwrap();
-}
+use crate::tree::{facts, set_mtime, set_xattrs, xattrs};
 
 /// A tree with one of everything. Returns whether it has extended attributes.
 fn plant(root: &Path) -> bool {
@@ -170,22 +91,6 @@ fn a_repeated_import_copies_what_changed() {
     assert_eq!(facts(&bench.path("in")), facts(&bench.path("out")));
     let new = xattrs(&bench.path("out/a/b/4096")).len();
     assert_eq!(new, usize::from(has_xattrs));
-}
-
-#[test]
-fn a_difference_is_found() {
-    let bench = Bench::with_store();
-    fs::create_dir(bench.path("in")).unwrap();
-    fs::write(bench.path("in/f"), "some text").unwrap();
-    set_mtime(&bench.path("in/f"), 7, 0);
-    bench.ok(&["import", "s", "in"]);
-    // The same size and time: only --verify looks at the bytes.
-    fs::write(bench.path("in/f"), "SOME TEXT").unwrap();
-    set_mtime(&bench.path("in/f"), 7, 0);
-    bench.ok(&["import", "s", "in"]);
-    let (code, message) = bench.fail(&["import", "s", "in", "--verify"]);
-    assert_eq!(code, 90, "{message}");
-    assert!(message.contains("in/f") && message.contains("contents"), "{message}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 use efscrypt::check::{CheckReport, check};
 use serde::Serialize;
 
-use crate::exit::{CONTENTS_DAMAGED, Failure, METADATA_DAMAGED, SPACE_LOST};
+use crate::exit::{CONTENTS_DAMAGED, Failure, METADATA_DAMAGED, SPACE_LOST, UNREAD};
 use crate::output;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{Monitor, Reader, default_workers, walk};
@@ -56,13 +56,15 @@ struct CheckView {
 }
 
 /// What was found in contents, in JSON.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Default, Serialize)]
 struct ContentsView {
     files: u64,
     bytes: u64,
     /// Those with damaged contents.
     damaged: u64,
-    /// Those that could not be read for another reason, and directories.
+    /// Those, and directories, that could not be read, so that it is not known what they are.
+    unread: u64,
+    /// Those, and directories, with damaged names or attributes.
     failed: u64,
 }
 
@@ -81,21 +83,28 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
         false => {
             let reader = Arc::new(Reader::new(fs, &monitor));
             monitor.watch(|| {}, || walk(&reader, reader.root(), default_workers()))?;
-            let (summary, damaged) = (monitor.summary(), reader.damaged_contents());
+            let (summary, losses) = (monitor.summary(), reader.losses());
             Some(ContentsView {
                 files: summary.files + summary.symlinks,
                 bytes: summary.bytes,
-                damaged,
-                failed: summary.failed - damaged,
+                damaged: losses.damaged,
+                unread: losses.unread,
+                failed: losses.failed,
             })
         }
     };
     let view = CheckView::new(&report, contents);
     match args.json {
         true => output::json(&view)?,
-        false => output::text(&view.text())?,
+        false => output::lines(&view.lines())?,
     }
     view.verdict(&args.store)
+}
+
+impl ContentsView {
+    fn is_sound(&self) -> bool {
+        self.damaged + self.unread + self.failed == 0
+    }
 }
 
 impl CheckView {
@@ -103,7 +112,7 @@ impl CheckView {
         let structure = &report.structure;
         let nodes = structure.damaged.iter().map(ToString::to_string);
         let others = report.findings.iter().map(ToString::to_string);
-        let sound = contents.is_none_or(|contents| contents.damaged + contents.failed == 0);
+        let sound = contents.is_none_or(|contents| contents.is_sound());
         CheckView {
             clean: report.is_clean() && sound,
             nodes: structure.nodes,
@@ -121,7 +130,7 @@ impl CheckView {
         }
     }
 
-    fn text(&self) -> String {
+    fn lines(&self) -> Vec<String> {
         let mut lines = self.findings.clone();
         for (units, what) in [
             (self.units_lost, "in use by nothing"),
@@ -133,27 +142,30 @@ impl CheckView {
             }
         }
         lines.push(format!(
-            "{} inodes, {} names, {} rows in {} nodes, {} in use",
-            self.inodes,
-            self.entries,
-            self.rows,
-            self.nodes,
+            "{}, {}, {} in {}, {} in use",
+            output::count(self.inodes, "inode"),
+            output::count(self.entries, "name"),
+            output::count(self.rows, "row"),
+            output::count(self.nodes, "node"),
             output::bytes(self.units * 4096),
         ));
+        if self.orphans > 0 {
+            lines.push(format!("{} waiting to be freed", output::count(self.orphans, "inode")));
+        }
         lines.push(match self.contents {
             None => "contents were left out".to_owned(),
             Some(contents) => {
-                format!("{} files, {} of contents", contents.files, output::bytes(contents.bytes))
+                let files = output::count(contents.files, "file");
+                format!("{files} read, {}", output::bytes(contents.bytes))
             }
         });
         lines.push(if self.clean { "clean" } else { "NOT CLEAN" }.to_owned());
-        lines.join("\n")
+        lines
     }
 
     /// The worst that was found, as a failure.
     fn verdict(&self, store: &StoreArgs) -> Result<(), Failure> {
-        let (damaged, failed) =
-            self.contents.map_or((0, 0), |contents| (contents.damaged, contents.failed));
+        let ContentsView { damaged, unread, failed, .. } = self.contents.unwrap_or_default();
         let structure = self.units_unrecorded + self.units_shared + failed;
         let (why, code, hint) = if !self.findings.is_empty() || structure > 0 {
             (
@@ -165,7 +177,13 @@ impl CheckView {
             (
                 "contents are damaged",
                 CONTENTS_DAMAGED,
-                "put back from a backup what the messages above name; all else is sound",
+                "put back from a backup what the messages above name",
+            )
+        } else if unread > 0 {
+            (
+                "not everything could be read, and what could is not damaged",
+                UNREAD,
+                "mend what the messages above say, then run the check again",
             )
         } else if self.units_lost > 0 {
             (

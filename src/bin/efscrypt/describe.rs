@@ -31,7 +31,7 @@ pub fn run(args: DescribeArgs) -> Result<(), Failure> {
 pub fn show(store: &StoreDescription, json: bool) -> Result<(), Failure> {
     match json {
         true => output::json(&StoreView::new(store)),
-        false => output::text(&block(store)),
+        false => output::lines(&block(store)),
     }
 }
 
@@ -88,7 +88,7 @@ impl<'a> DomainView<'a> {
 }
 
 /// A store, a line for each of its properties.
-fn block(store: &StoreDescription) -> String {
+fn block(store: &StoreDescription) -> Vec<String> {
     let mut lines = vec![format!("id            {}", store.id_hex())];
     lines.extend(store.name.iter().map(|name| format!("name          {name}")));
     let tags = store.tags.iter();
@@ -99,7 +99,7 @@ fn block(store: &StoreDescription) -> String {
     lines.push(format!("in use        {}", output::bytes(store.metered_bytes)));
     lines.push(format!("metadata key  {}", domain(&store.metadata)));
     lines.push(format!("data key      {}", domain(&store.data)));
-    lines.join("\n")
+    lines
 }
 
 /// A domain's provider key: id, provider, and what the provider says of it.

@@ -1,18 +1,23 @@
 //! How the command fails: what it says, and the exit code.
 //!
 //! An exit code is the number of the library's [`ErrorKind`], which is stable and never reused.
-//! Numbers up to 16 are shifted by 10, because shells and argument parsers give 1 and 2 meanings
+//! Numbers below 20 are shifted by 10, because shells and argument parsers give 1 and 2 meanings
 //! of their own. `docs/command.md` has the table of [`CODES`], and a test keeps it so.
 
 use std::io;
-use std::process::ExitCode;
 
 use efscrypt::{Error, ErrorKind};
 
+use crate::output;
+
 /// Wrong arguments.
 const USAGE: u8 = 2;
+/// A name that something else has.
+pub const NAME_TAKEN: u8 = 12;
 /// A directory that is not empty.
 pub const NOT_EMPTY: u8 = 15;
+/// A store, or the destination of an export, that somebody else uses.
+pub const IN_USE: u8 = 50;
 /// A copy that is not the same as its source.
 pub const DIFFERS: u8 = 90;
 /// Names, attributes or structure that do not authenticate or make no sense.
@@ -21,6 +26,10 @@ pub const METADATA_DAMAGED: u8 = 91;
 pub const CONTENTS_DAMAGED: u8 = 92;
 /// Space that is in use by nothing.
 pub const SPACE_LOST: u8 = 93;
+/// Something that could not be read, so that nobody knows whether it is damaged.
+pub const UNREAD: u8 = 94;
+/// A broken promise of the program's own.
+pub const BUG: u8 = 99;
 
 /// Every code beside 0, and what it means.
 pub const CODES: &[(u8, &str)] = &[
@@ -30,11 +39,22 @@ pub const CODES: &[(u8, &str)] = &[
     (13, "not a directory"),
     (14, "is a directory"),
     (15, "the directory is not empty"),
+    (16, "the name is too long"),
+    (17, "a store does not take what it was given"),
+    (18, "too many hard links"),
+    (19, "the file is too large"),
+    (20, "no such extended attribute"),
+    (21, "a value is larger than the room for it"),
+    (22, "the file is gone"),
+    (23, "not a handle of this store"),
+    (24, "not for this type of file"),
+    (25, "a directory cannot stand below itself"),
     (26, "opened read-only"),
+    (27, "the file changed meanwhile"),
     (30, "no space left"),
     (31, "input or output failed"),
     (32, "the store refuses changes since an earlier failure"),
-    (50, "the store is in use"),
+    (50, "the store, or the destination of an export, is in use"),
     (51, "not a store"),
     (52, "made by a newer version"),
     (53, "truncated"),
@@ -46,10 +66,12 @@ pub const CODES: &[(u8, &str)] = &[
     (74, "the key may not be used"),
     (75, "the key service cannot be reached"),
     (76, "the contents key is locked"),
+    (77, "opened before the process forked"),
     (90, "a copy is not the same as its source"),
     (91, "the check found damaged names, attributes or structure"),
     (92, "the check found damaged contents, and nothing else"),
     (93, "the check found lost space, and no damage"),
+    (94, "the check could not read everything, and found no damage"),
     (99, "a bug in efscrypt"),
 ];
 
@@ -63,8 +85,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Of what was tried, in the form `cannot open FILE`, and why it failed.
+    /// Of what was tried, in the form `cannot open FILE`, and why it failed. What the library
+    /// takes for an invalid argument is one of the command's own: nothing was done.
     pub fn new(doing: impl Into<String>, error: Error) -> Self {
+        let code = match error {
+            Error::InvalidArgument(_) => USAGE,
+            _ => code(&error),
+        };
+        Failure { code, ..Failure::of_part(doing, error) }
+    }
+
+    /// Of one of many things that a command does, in the form `cannot import FILE`.
+    pub fn of_part(doing: impl Into<String>, error: Error) -> Self {
         let (hint, code) = (hint(error.kind()), code(&error));
         Failure { doing: doing.into(), why: error.to_string(), hint, code }
     }
@@ -110,16 +142,10 @@ impl Failure {
 
     /// Says on standard error what failed, why, and what to do.
     pub fn print(&self) {
-        eprintln!("efscrypt: {}: {}", self.doing, self.why);
+        output::say(&format!("{}: {}", self.doing, self.why));
         if let Some(hint) = self.hint {
-            eprintln!("  {hint}");
+            output::advise(hint);
         }
-    }
-
-    /// As [`Failure::print`], and gives the exit code.
-    pub fn report(&self) -> ExitCode {
-        self.print();
-        ExitCode::from(self.code)
     }
 }
 
@@ -137,10 +163,9 @@ fn code(error: &Error) -> u8 {
 }
 
 fn number(kind: ErrorKind) -> u8 {
-    match (kind, kind as u32) {
-        (ErrorKind::InvalidArgument, _) => USAGE,
-        (_, number @ ..=16) => number as u8 + 10,
-        (_, number) => u8::try_from(number).unwrap_or(u8::MAX),
+    match kind as u32 {
+        number @ ..20 => number as u8 + 10,
+        number => u8::try_from(number).unwrap_or(BUG),
     }
 }
 
@@ -153,6 +178,10 @@ fn io_kind(kind: io::ErrorKind) -> ErrorKind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
         io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
         io::ErrorKind::DirectoryNotEmpty => ErrorKind::NotEmpty,
+        io::ErrorKind::InvalidFilename => ErrorKind::NameTooLong,
+        io::ErrorKind::TooManyLinks => ErrorKind::TooManyLinks,
+        io::ErrorKind::FileTooLarge => ErrorKind::FileTooLarge,
+        io::ErrorKind::StaleNetworkFileHandle => ErrorKind::Stale,
         _ => ErrorKind::Io,
     }
 }
@@ -181,7 +210,7 @@ mod tests {
     #[test]
     fn codes_follow_the_kinds() {
         for (error, expected) in [
-            (Error::InvalidArgument("x"), 2),
+            (Error::InvalidArgument("x"), 17),
             (Error::NotFound, 11),
             (Error::Exists, 12),
             (Error::IsDirectory, 14),
@@ -189,6 +218,7 @@ mod tests {
             (io(io::ErrorKind::StorageFull), 30),
             (io(io::ErrorKind::QuotaExceeded), 30),
             (io(io::ErrorKind::NotFound), 11),
+            (io(io::ErrorKind::FileTooLarge), 19),
             (io(io::ErrorKind::PermissionDenied), 31),
             (Error::InUse, 50),
             (Error::NotAStore, 51),
@@ -199,7 +229,26 @@ mod tests {
             (Error::Internal("x"), 99),
         ] {
             assert_eq!(code(&error), expected, "{error}");
-            assert!(CODES.iter().any(|&(code, _)| code == expected), "{error}");
+            assert_eq!(Failure::of_part("x", error).code(), expected);
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_those_of_the_command() {
+        assert_eq!(Failure::new("x", Error::InvalidArgument("y")).code(), USAGE);
+        assert_eq!(Failure::usage("x", "y").code(), USAGE);
+        assert_eq!(Failure::new("x", Error::NotFound).code(), 11);
+        assert!(ErrorKind::ALL.iter().all(|kind| number(*kind) != USAGE));
+    }
+
+    #[test]
+    fn every_kind_has_a_code_of_its_own_in_the_table() {
+        let mut kinds = ErrorKind::ALL.to_vec();
+        kinds.sort_by_key(|kind| number(*kind));
+        kinds.dedup();
+        assert!(kinds.windows(2).all(|pair| number(pair[0]) < number(pair[1])), "one code for two");
+        for kind in kinds {
+            assert!(CODES.iter().any(|&(code, _)| code == number(kind)), "{kind:?}");
         }
     }
 

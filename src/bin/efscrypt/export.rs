@@ -1,30 +1,37 @@
 //! `efscrypt export`: a tree of a store onto the machine.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::fs::{FileSystem, FileType};
 
-use crate::exit::Failure;
-use crate::import::{CopyArgs, verdict};
+use crate::copy::{CopyArgs, Outcome};
+use crate::exit::{Failure, IN_USE, NOT_EMPTY};
 use crate::store::{Access, StoreArgs};
-use crate::transfer::{
-    Exporter, HostDir, Monitor, Source, Trouble, Verifier, raise_open_files, walk,
-};
+use crate::transfer::{Exporter, HostDir, Monitor, Rights, Source, Trouble, Verifier, walk};
 
 #[derive(Args)]
 pub struct ExportArgs {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// The directory that the contents come into; made if it is not there
+    /// The directory that the contents come into: empty, or not there
     destination: PathBuf,
 
     /// The directory of the store whose contents are copied
     #[arg(long, value_name = "PATH", default_value = "/")]
     from: PathBuf,
+
+    /// Take a destination that is not empty, and replace what differs from the store there
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Make no device nodes and no programs that run with the rights of their owners
+    #[arg(long)]
+    no_special: bool,
 
     #[command(flatten)]
     how: CopyArgs,
@@ -33,62 +40,106 @@ pub struct ExportArgs {
 /// Runs `efscrypt export`.
 pub fn run(args: ExportArgs) -> Result<(), Failure> {
     let (store, how) = (&args.store, &args.how);
-    raise_open_files();
+    how.prepare()?;
+    // Here it costs nobody a passphrase.
+    if args.destination.exists() {
+        args.check_empty(&args.open_destination()?)?;
+    }
     let open = store.open(Access::Read)?;
     let file_system = open.file_system();
     let from = store.find(file_system, &args.from)?;
     if from.kind != FileType::Directory {
-        let failure = Failure::new(
-            format!("cannot export {}", args.from.display()),
-            efscrypt::Error::NotDirectory,
-        );
+        let doing = format!("cannot export {}", args.from.display());
+        let failure = Failure::new(doing, efscrypt::Error::NotDirectory);
         return Err(failure.with_hint("`efscrypt cat` gives out a single file"));
     }
-    let destination = || open_destination(&args.destination);
     make_destination(&args.destination)?;
+    let root = args.open_destination()?;
+    lock(&root, &args.destination)?;
+    args.check_empty(&root)?;
 
     let monitor = how.monitor("exporting");
-    let export = Arc::new(Exporter::new(file_system, &monitor, destination()?));
+    let way = how.how(args.rights());
+    let export = Arc::new(Exporter::new(file_system, &monitor, way, args.open_destination()?));
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot export to {}", args.destination.display()));
-    let root = export.root(destination()?, from.ino).map_err(at_root)?;
+    let root = export.root(root, from.ino).map_err(at_root)?;
+    let lasting = args.open_destination()?;
     let walked = monitor.watch(|| {}, || walk(&export, root, how.workers()));
-    let durable = destination()?.sync();
+    let durable = lasting.sync().map_err(|error| {
+        Failure::file(format!("cannot make {} durable", args.destination.display()), &error)
+    });
     let copied = monitor.summary();
 
-    let verified = match how.verify && !monitor.has_stopped() {
-        true => Some(verify(file_system, &args, from.ino)?),
+    let verified = match how.verify && durable.is_ok() && !monitor.has_stopped() {
+        true => Some(verify(file_system, &args, lasting, from.ino)?),
         false => None,
     };
     let compared = verified.as_ref().map(Monitor::summary);
-    how.show("exported", &copied, compared.as_ref())?;
-    walked?;
-    let doing = format!("cannot export all of {}", args.from.display());
-    let hint = "everything else is there: mend this and run the command again, \
-                which copies only what is missing";
-    monitor.verdict(&doing, hint)?;
-    durable.map_err(|error| {
-        Failure::file(format!("cannot make {} durable", args.destination.display()), &error)
-    })?;
-    verified.map_or(Ok(()), |verified| verdict(&verified))
+    Outcome { durable, walked, copied: &monitor, verified: verified.as_ref() }.verdict(
+        || how.show("exported", &copied, compared.as_ref()),
+        &format!("cannot export all of {}", args.from.display()),
+        "mend this and run the command again with --overwrite: what was copied is not copied again",
+    )
 }
 
-fn make_destination(path: &std::path::Path) -> Result<(), Failure> {
+impl ExportArgs {
+    fn rights(&self) -> Rights {
+        Rights::of_process(!self.no_special)
+    }
+
+    fn open_destination(&self) -> Result<HostDir, Failure> {
+        let path = &self.destination;
+        HostDir::open(path)
+            .map_err(|e| Failure::file(format!("cannot open directory {}", path.display()), &e))
+    }
+
+    /// Refuses to mix what is exported with what somebody else has there.
+    fn check_empty(&self, destination: &HostDir) -> Result<(), Failure> {
+        let doing = || format!("cannot export to {}", self.destination.display());
+        match self.overwrite || destination.is_empty().map_err(|e| Failure::file(doing(), &e))? {
+            true => Ok(()),
+            false => {
+                let failure = Failure::of_code(doing(), "the directory is not empty", NOT_EMPTY);
+                Err(failure.with_hint(
+                    "name another, or give --overwrite: it goes on with an export that was \
+                     interrupted, and replaces what differs from the store",
+                ))
+            }
+        }
+    }
+}
+
+fn make_destination(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|e| {
         Failure::file(format!("cannot make directory {}", path.display()), &e)
             .with_hint("name a directory that can be written, or one that is not there")
     })
 }
 
-fn open_destination(path: &std::path::Path) -> Result<HostDir, Failure> {
-    HostDir::open(path)
-        .map_err(|e| Failure::file(format!("cannot open directory {}", path.display()), &e))
+/// Keeps other exports out of the directory while it is open.
+fn lock(destination: &HostDir, path: &Path) -> Result<(), Failure> {
+    destination.lock().map_err(|error| {
+        let doing = format!("cannot export to {}", path.display());
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                Failure::of_code(doing, "another export to this directory goes on", IN_USE)
+                    .with_hint("wait until it is done, or end it")
+            }
+            _ => Failure::file(doing, &error),
+        }
+    })
 }
 
-fn verify(store: &FileSystem, args: &ExportArgs, ino: u64) -> Result<Monitor, Failure> {
+fn verify(
+    store: &FileSystem,
+    args: &ExportArgs,
+    destination: HostDir,
+    ino: u64,
+) -> Result<Monitor, Failure> {
     let monitor = args.how.monitor("verifying");
-    let verifier = Arc::new(Verifier::new(store, &monitor, Source::Store, None));
-    let root = verifier.root(open_destination(&args.destination)?, ino);
+    let verifier = Arc::new(Verifier::new(store, &monitor, Source::Store, args.rights()));
+    let root = verifier.root(destination, ino);
     monitor.watch(|| {}, || walk(&verifier, root, args.how.workers()))?;
     drop(verifier);
     Ok(monitor)

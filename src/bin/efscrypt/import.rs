@@ -2,19 +2,18 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::fs::{Attr, FileSystem, FileType, NewAttr};
 use efscrypt::{Error, ErrorKind};
 
+use crate::copy::{CopyArgs, Outcome};
 use crate::exit::Failure;
-use crate::output;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{
-    HostDir, Importer, Monitor, Source, Summary, Trouble, Verifier, default_workers,
-    raise_open_files, walk,
+    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, walk,
 };
 
 #[derive(Args)]
@@ -29,45 +28,28 @@ pub struct ImportArgs {
     #[arg(default_value = "/")]
     destination: PathBuf,
 
+    /// Leave out what is on other file systems than the source
+    #[arg(long, short = 'x')]
+    one_file_system: bool,
+
     #[command(flatten)]
     how: CopyArgs,
-}
-
-/// What import and export have in common.
-#[derive(Args)]
-pub struct CopyArgs {
-    /// Read everything back and compare
-    #[arg(long)]
-    pub verify: bool,
-
-    /// Threads that copy (default: one for each core, 2 to 8)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: Option<u16>,
-
-    /// Show no progress and no summary
-    #[arg(long, short)]
-    quiet: bool,
-
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs `efscrypt import`.
 pub fn run(args: ImportArgs) -> Result<(), Failure> {
     let (store, how) = (&args.store, &args.how);
-    let source = HostDir::open(&args.source).map_err(|e| {
-        let doing = format!("cannot read directory {}", args.source.display());
-        Failure::file(doing, &e).with_hint("name the directory whose contents are to be imported")
-    })?;
-    raise_open_files();
+    let source = open_source(&args)?;
+    check_destination(&args)?;
+    how.prepare()?;
     let open = store.open(Access::Write)?;
     let fs = open.file_system();
     let destination = make_destination(fs, &args)?;
-    let itself = store.path().metadata().map_or((0, 0), |about| (about.dev(), about.ino()));
+    let except = except(&args, &source)?;
 
     let monitor = how.monitor("importing");
-    let import = Arc::new(Importer::new(fs, &monitor, itself));
+    let import = Importer::new(fs, &monitor, how.how(rights()), except);
+    let import = Arc::new(import.map_err(|error| no_staging(store, error))?);
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot import {}", args.source.display()));
     let root = import.root(source, destination.ino).map_err(at_root)?;
@@ -75,23 +57,55 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     // store, and the next change meets it.
     let tend = || drop(fs.sync());
     let walked = monitor.watch(tend, || walk(&import, root, how.workers()));
-    let durable = fs.sync();
-    drop(import);
+    let closed = Arc::into_inner(import).map_or(Ok(()), Importer::close);
+    // What is left of a failure goes with the next import.
+    let closed = if monitor.has_stopped() { Ok(()) } else { closed };
+    let durable = closed.and_then(|()| fs.sync()).map_err(|error| store.failure("write", error));
     let copied = monitor.summary();
 
-    let verified = match how.verify && !monitor.has_stopped() {
-        true => Some(verify(fs, &args, destination.ino, itself)?),
+    let verified = match how.verify && durable.is_ok() && !monitor.has_stopped() {
+        true => Some(verify(fs, &args, destination.ino, except)?),
         false => None,
     };
+    let durable = durable.and_then(|()| store.close(open));
     let compared = verified.as_ref().map(Monitor::summary);
-    how.show("imported", &copied, compared.as_ref())?;
-    walked?;
-    let hint = "everything else is in the store: mend this and run the command again, \
-                which copies only what is missing";
-    monitor.verdict(&format!("cannot import all of {}", args.source.display()), hint)?;
-    durable.map_err(|error| store.failure("write", error))?;
-    open.close().map_err(|error| store.failure("close", error))?;
-    verified.map_or(Ok(()), |verified| verdict(&verified))
+    Outcome { durable, walked, copied: &monitor, verified: verified.as_ref() }.verdict(
+        || how.show("imported", &copied, compared.as_ref()),
+        &format!("cannot import all of {}", args.source.display()),
+        "mend this and run the command again: what was copied is not copied again",
+    )
+}
+
+/// The user who imports keeps all that he may see.
+fn rights() -> Rights {
+    Rights::of_process(true)
+}
+
+fn open_source(args: &ImportArgs) -> Result<HostDir, Failure> {
+    HostDir::open(&args.source).map_err(|e| {
+        let doing = format!("cannot read directory {}", args.source.display());
+        Failure::file(doing, &e).with_hint("name the directory whose contents are to be imported")
+    })
+}
+
+fn check_destination(args: &ImportArgs) -> Result<(), Failure> {
+    let names = args.destination.components().filter(|part| *part != Component::RootDir);
+    match names.map(Component::as_os_str).next() {
+        Some(first) if first == STAGING => {
+            let doing = format!("cannot import into {}", args.destination.display());
+            Err(Failure::usage(doing, "what an import has not finished is kept there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn except(args: &ImportArgs, source: &HostDir) -> Result<Except, Failure> {
+    let store = args.store.path().metadata().map_or((0, 0), |about| (about.dev(), about.ino()));
+    let about = source.stat_self().map_err(|e| {
+        Failure::file(format!("cannot read directory {}", args.source.display()), &e)
+    })?;
+    let device = args.one_file_system.then_some(about.id.0);
+    Ok(Except { store, device })
 }
 
 fn make_destination(fs: &FileSystem, args: &ImportArgs) -> Result<Attr, Failure> {
@@ -112,59 +126,24 @@ fn make_destination(fs: &FileSystem, args: &ImportArgs) -> Result<Attr, Failure>
     })
 }
 
+fn no_staging(store: &StoreArgs, error: Error) -> Failure {
+    if error.kind() != ErrorKind::Exists {
+        return store.failure("write", error);
+    }
+    let doing = format!("cannot import: /{STAGING} in the store is not what an import left");
+    Failure::new(doing, error).with_hint("move it away: imports need the name")
+}
+
 fn verify(
     fs: &FileSystem,
     args: &ImportArgs,
     ino: u64,
-    itself: (u64, u64),
+    except: Except,
 ) -> Result<Monitor, Failure> {
     let monitor = args.how.monitor("verifying");
-    let source = HostDir::open(&args.source).map_err(|e| {
-        Failure::file(format!("cannot read directory {}", args.source.display()), &e)
-    })?;
-    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine, Some(itself)));
-    let root = verifier.root(source, ino);
+    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine(except), rights()));
+    let root = verifier.root(open_source(args)?, ino);
     monitor.watch(|| {}, || walk(&verifier, root, args.how.workers()))?;
     drop(verifier);
     Ok(monitor)
-}
-
-/// Fails where a comparison found something.
-pub fn verdict(verified: &Monitor) -> Result<(), Failure> {
-    verified.verdict("cannot confirm the copy", "run the command again, which copies what differs")
-}
-
-impl CopyArgs {
-    /// Shows progress as the arguments say.
-    pub fn monitor(&self, doing: &str) -> Monitor {
-        Monitor::new(doing, self.quiet)
-    }
-
-    pub fn workers(&self) -> usize {
-        self.jobs.map_or_else(default_workers, usize::from)
-    }
-
-    /// Prints what was done.
-    pub fn show(
-        &self,
-        done: &str,
-        copied: &Summary,
-        verified: Option<&Summary>,
-    ) -> Result<(), Failure> {
-        #[derive(serde::Serialize)]
-        struct View<'a> {
-            #[serde(flatten)]
-            copied: &'a Summary,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            verified: Option<&'a Summary>,
-        }
-        match (self.json, self.quiet) {
-            (true, _) => output::json(&View { copied, verified }),
-            (false, true) => Ok(()),
-            (false, false) => {
-                output::text(&copied.line(done))?;
-                verified.map_or(Ok(()), |verified| output::text(&verified.line("verified")))
-            }
-        }
-    }
 }

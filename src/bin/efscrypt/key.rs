@@ -154,7 +154,7 @@ fn init(kms: &KmsArgs) -> std::result::Result<(), Failure> {
     create_key_file(&unlock)?;
     let made = LocalKms::init(path, &unlock).map_err(|e| Failure::new(doing(), e))?;
     kms.audited(made)?;
-    output::text(&format!("made key service file {}", path.display()))
+    output::lines(&[format!("made key service file {}", path.display())])
 }
 
 fn list(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
@@ -162,7 +162,7 @@ fn list(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
     let keys = keys.map_err(|e| Failure::new("cannot list the keys", e))?;
     match json {
         true => output::json(&keys.iter().map(KeyView::new).collect::<Vec<_>>()),
-        false => output::text(&output::key_table(&keys)),
+        false => output::lines(&output::key_table(&keys)),
     }
 }
 
@@ -175,7 +175,7 @@ fn destroy_expired(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure
     let destroyed = destroyed.map_err(|e| Failure::new("cannot destroy expired keys", e))?;
     match json {
         true => output::json(&Destroyed { destroyed }),
-        false => output::text(&format!("{destroyed} keys destroyed")),
+        false => output::lines(&[format!("{} destroyed", output::count(destroyed as u64, "key"))]),
     }
 }
 
@@ -191,7 +191,7 @@ fn change_unlock(
     create_key_file(&new)?;
     let changed = opened.change_unlock(&current, &new);
     changed.map_err(|e| Failure::new("cannot change what opens the key service file", e))?;
-    output::text("changed: copies of the file from before still open as they did")
+    output::lines(&["changed: copies of the file from before still open as they did"])
 }
 
 fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
@@ -207,7 +207,7 @@ fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
     let (records, head, torn_bytes) = (summary.records, summary.head, summary.torn_bytes);
     match json {
         true => output::json(&Verified { records, head, torn_bytes }),
-        false => output::text(&format!("records  {records}\nhead     {head}")),
+        false => output::lines(&[format!("records  {records}"), format!("head     {head}")]),
     }
 }
 
@@ -219,14 +219,14 @@ fn create_key_file(unlock: &Unlock) -> std::result::Result<(), Failure> {
     }
     let failed = |e| Failure::new(format!("cannot make key file {}", path.display()), e);
     Unlock::create_key_file(path).map_err(failed)?;
-    eprintln!("efscrypt: made key file {}: keep a copy where it is safe", path.display());
+    output::say(&format!("made key file {}: keep a copy where it is safe", path.display()));
     Ok(())
 }
 
 fn show(key: &KeyDescription, json: bool) -> std::result::Result<(), Failure> {
     match json {
         true => output::json(&KeyView::new(key)),
-        false => output::text(&output::key_block(key)),
+        false => output::lines(&output::key_block(key)),
     }
 }
 

@@ -1,17 +1,20 @@
 //! `efscrypt ls`: what is in a store.
 
 use std::ffi::OsStr;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use efscrypt::fs::{Attr, COOKIE_DOT_DOT, FileSystem, FileType};
+use efscrypt::Error;
+use efscrypt::fs::{Attr, FileSystem, FileType};
 use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output;
 use crate::store::{Access, StoreArgs};
+use crate::transfer::{Entry, Trail, list};
 
 #[derive(Args)]
 pub struct LsArgs {
@@ -30,6 +33,10 @@ pub struct LsArgs {
     #[arg(short = 'R')]
     recursive: bool,
 
+    /// Do not sort: takes little memory, whatever the size of a directory
+    #[arg(short = 'U')]
+    unsorted: bool,
+
     /// Print JSON: one array of all entries, with their attributes
     #[arg(long)]
     json: bool,
@@ -43,27 +50,12 @@ pub fn run(args: LsArgs) -> Result<(), Failure> {
     let stdout = io::stdout();
     let raw = !stdout.is_terminal();
     let out = BufWriter::new(stdout.lock());
-    let mut listing = Listing { fs, args: &args, out, raw, first: true };
+    let mut listing = Listing { fs, args: &args, out, raw, first: true, failures: 0, code: 0 };
     match listing.all(&start) {
-        Ok(()) => Ok(()),
-        Err(Trouble::Store(path, error)) => Err(args.store.entry_failure("list", &path, error)),
+        Ok(()) => listing.verdict(),
         // A reader that went away, as `head` does, is no failure.
-        Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Trouble::Output(error)) => {
-            Err(Failure::file("cannot write to standard output", &error))
-        }
-    }
-}
-
-/// Why a listing ends.
-enum Trouble {
-    Store(PathBuf, efscrypt::Error),
-    Output(io::Error),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Trouble {
-        Trouble::Output(error)
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::file("cannot write to standard output", &error)),
     }
 }
 
@@ -75,41 +67,50 @@ struct Listing<'a> {
     raw: bool,
     /// Whether nothing was printed so far.
     first: bool,
+    failures: u64,
+    /// Exit code of the first failure.
+    code: u8,
+}
+
+/// A directory that is listed.
+struct Directory {
+    path: PathBuf,
+    trail: Arc<Trail>,
+    /// What has to be listed after it.
+    below: Vec<(Arc<Trail>, u64)>,
 }
 
 /// A name and what it leads to.
-struct Named {
-    name: Vec<u8>,
+struct Named<'a> {
+    name: &'a [u8],
     attr: Attr,
     target: Option<Vec<u8>>,
 }
 
 impl Listing<'_> {
-    fn all(&mut self, start: &Attr) -> Result<(), Trouble> {
+    fn all(&mut self, start: &Attr) -> io::Result<()> {
         if self.args.json {
             write!(self.out, "[")?;
         }
-        let path = self.args.path.clone();
+        let path = &self.args.path;
         match start.kind {
-            FileType::Directory => self.directories(path, start.ino)?,
+            FileType::Directory => self.directories(Trail::new(path), start.ino)?,
             _ => {
-                let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
-                let named = self.named(&path, name, *start)?;
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                self.show(parent, &[named])?;
+                let name = path.file_name().unwrap_or_default().as_bytes();
+                self.show(path.parent().unwrap_or(Path::new("/")), name, start.ino)?;
             }
         }
         if self.args.json {
             writeln!(self.out, "{}]", if self.first { "" } else { "\n" })?;
         }
-        Ok(self.out.flush()?)
+        self.out.flush()
     }
 
     /// A directory, and with -R all below it.
-    fn directories(&mut self, path: PathBuf, ino: u64) -> Result<(), Trouble> {
-        let mut open = vec![(path, ino)];
-        while let Some((path, ino)) = open.pop() {
-            let entries = self.entries(&path, ino)?;
+    fn directories(&mut self, trail: Arc<Trail>, ino: u64) -> io::Result<()> {
+        let mut open = vec![(trail, ino)];
+        while let Some((trail, ino)) = open.pop() {
+            let (path, below) = (trail.path(), Vec::new());
             if self.args.recursive && !self.args.json {
                 let gap = if self.first { "" } else { "\n" };
                 write!(self.out, "{gap}")?;
@@ -117,74 +118,114 @@ impl Listing<'_> {
                 writeln!(self.out, ":")?;
                 self.first = false;
             }
-            self.show(&path, &entries)?;
-            if self.args.recursive {
-                let below = entries.iter().rev().filter(|e| e.attr.kind == FileType::Directory);
-                open.extend(below.map(|e| (path.join(OsStr::from_bytes(&e.name)), e.attr.ino)));
+            let mut directory = Directory { path, trail, below };
+            self.entries(&mut directory, ino)?;
+            open.extend(directory.below.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// The entries of a directory: by name, or as they come.
+    fn entries(&mut self, directory: &mut Directory, ino: u64) -> io::Result<()> {
+        let (mut found, mut resume, mut more) = (Vec::new(), 0, true);
+        while more {
+            let mut batch = Vec::new();
+            more = list(self.fs, ino, &mut resume, &mut batch).unwrap_or_else(|error| {
+                self.failed(&directory.path, error);
+                false
+            });
+            found.append(&mut batch);
+            if self.args.unsorted {
+                self.show_all(directory, std::mem::take(&mut found))?;
+            }
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        self.show_all(directory, found)
+    }
+
+    fn show_all(&mut self, directory: &mut Directory, entries: Vec<Entry>) -> io::Result<()> {
+        for entry in entries {
+            self.show(&directory.path, &entry.name, entry.ino)?;
+            if entry.is_dir && self.args.recursive {
+                directory.below.push((directory.trail.below(&entry.name), entry.ino));
             }
         }
         Ok(())
     }
 
-    /// The entries of a directory, by name.
-    fn entries(&self, path: &Path, ino: u64) -> Result<Vec<Named>, Trouble> {
-        let failed = |error| Trouble::Store(path.to_owned(), error);
-        let mut found = Vec::new();
-        let visit = |entry: &efscrypt::fs::DirEntry<'_>, attr: Option<&Attr>| {
-            found.extend(attr.map(|attr| (entry.name.to_vec(), *attr)));
-            true
+    /// Shows an entry. One that is damaged is told, and does not keep others from being shown.
+    fn show(&mut self, dir: &Path, name: &[u8], ino: u64) -> io::Result<()> {
+        if !self.args.long && !self.args.json {
+            self.print_name(name)?;
+            self.first = false;
+            return writeln!(self.out);
+        }
+        let entry = match self.named(name, ino) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.failed(&dir.join(OsStr::from_bytes(name)), error);
+                return Ok(());
+            }
         };
-        self.fs.read_dir_plus(ino, COOKIE_DOT_DOT, visit).map_err(failed)?;
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let named = |(name, attr): (Vec<u8>, Attr)| {
-            let path = path.join(OsStr::from_bytes(&name));
-            self.named(&path, name, attr)
-        };
-        found.into_iter().map(named).collect()
+        if self.args.json {
+            self.print_json(dir, &entry)?;
+        } else {
+            write!(self.out, "{} ", details(&entry.attr))?;
+            self.print_name(name)?;
+            if let Some(target) = &entry.target {
+                write!(self.out, " -> ")?;
+                self.print_name(target)?;
+            }
+            writeln!(self.out)?;
+        }
+        self.first = false;
+        Ok(())
     }
 
-    fn named(&self, path: &Path, name: Vec<u8>, attr: Attr) -> Result<Named, Trouble> {
-        let wanted = attr.kind == FileType::Symlink && (self.args.long || self.args.json);
-        let target = match wanted.then(|| self.fs.readlink(attr.ino)) {
-            // A target is contents; without their key the rest is shown.
-            None | Some(Err(efscrypt::Error::KeyUnavailable)) => None,
-            Some(target) => Some(target.map_err(|e| Trouble::Store(path.to_owned(), e))?),
+    fn named<'n>(&self, name: &'n [u8], ino: u64) -> Result<Named<'n>, Error> {
+        let attr = self.fs.getattr(ino)?;
+        let target = match attr.kind {
+            FileType::Symlink => match self.fs.readlink(ino) {
+                // A target is contents; without their key the rest is shown.
+                Err(Error::KeyUnavailable) => None,
+                target => Some(target?),
+            },
+            _ => None,
         };
         Ok(Named { name, attr, target })
     }
 
-    fn show(&mut self, dir: &Path, entries: &[Named]) -> Result<(), Trouble> {
-        for entry in entries {
-            if self.args.json {
-                self.print_json(dir, entry)?;
-            } else {
-                if self.args.long {
-                    write!(self.out, "{} ", details(&entry.attr))?;
-                }
-                self.print_name(&entry.name)?;
-                if let Some(target) = &entry.target {
-                    write!(self.out, " -> ")?;
-                    self.print_name(target)?;
-                }
-                writeln!(self.out)?;
-            }
-            self.first = false;
+    fn failed(&mut self, path: &Path, error: Error) {
+        let failure = self.args.store.entry_failure("list", path, error);
+        // What was listed so far comes before it where both go to the same place.
+        let _ = self.out.flush();
+        failure.print();
+        self.failures += 1;
+        if self.code == 0 {
+            self.code = failure.code();
         }
-        Ok(())
+    }
+
+    fn verdict(&self) -> Result<(), Failure> {
+        if self.failures == 0 {
+            return Ok(());
+        }
+        let doing = format!("cannot list all of {}", self.args.path.display());
+        let why = output::count(self.failures, "failure");
+        let failure = Failure::of_code(doing, &why, self.code);
+        Err(failure.with_hint("`efscrypt check` shows all damage"))
     }
 
     fn print_name(&mut self, name: &[u8]) -> io::Result<()> {
         if self.raw {
             return self.out.write_all(name);
         }
-        let text = String::from_utf8_lossy(name);
-        let shown = text.chars().map(|c| if c.is_control() { '?' } else { c });
-        write!(self.out, "{}", shown.collect::<String>())
+        write!(self.out, "{}", output::visible(&String::from_utf8_lossy(name)))
     }
 
-    fn print_json(&mut self, dir: &Path, entry: &Named) -> io::Result<()> {
+    fn print_json(&mut self, dir: &Path, entry: &Named<'_>) -> io::Result<()> {
         let comma = if self.first { "" } else { "," };
-        let path = dir.join(OsStr::from_bytes(&entry.name));
+        let path = dir.join(OsStr::from_bytes(entry.name));
         let view = EntryView::new(&path, entry);
         write!(self.out, "{comma}\n{}", serde_json::to_string(&view)?)
     }
@@ -219,7 +260,7 @@ struct EntryView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    fn new(path: &'a Path, entry: &'a Named) -> Self {
+    fn new(path: &'a Path, entry: &'a Named<'a>) -> Self {
         let attr = &entry.attr;
         let bytes = path.as_os_str().as_bytes();
         let target = entry.target.as_deref();

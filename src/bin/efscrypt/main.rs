@@ -2,12 +2,15 @@
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: [`exit`].
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 mod cat;
 mod check;
+mod copy;
 mod create;
 mod describe;
 mod exit;
@@ -52,8 +55,23 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    keep_to_itself();
+    panic::set_hook(Box::new(|info| {
+        output::say(&format!("internal error: {info}"));
+        output::advise("please report this with the command that caused it");
+    }));
     let cli = Cli::parse();
-    let result = match cli.command {
+    ExitCode::from(guarded(|| match run(cli) {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.print();
+            failure.code()
+        }
+    }))
+}
+
+fn run(cli: Cli) -> Result<(), exit::Failure> {
+    match cli.command {
         Command::Key(args) => key::run(args),
         Command::Create(args) => create::run(args),
         Command::Describe(args) => describe::run(args),
@@ -63,11 +81,20 @@ fn main() -> ExitCode {
         Command::Ls(args) => ls::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Check(args) => check::run(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
     }
+}
+
+/// Leaves no image of this process, with the keys in it, on a disk or to other programs of the
+/// same user. Best effort: the keys' own memory is left out of images in any case.
+fn keep_to_itself() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Runs `work`; a panic, which is a bug of this program, has an exit code like any failure.
+fn guarded(work: impl FnOnce() -> u8) -> u8 {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(exit::BUG)
 }
 
 #[cfg(test)]
@@ -77,5 +104,11 @@ mod tests {
     #[test]
     fn the_arguments_of_all_subcommands_are_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_has_the_code_of_a_bug() {
+        assert_eq!(super::guarded(|| 7), 7);
+        assert_eq!(super::guarded(|| panic!("on purpose")), 99);
     }
 }

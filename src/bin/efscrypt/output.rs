@@ -1,5 +1,6 @@
 //! What the command prints: tables for people, JSON for programs, dates in UTC.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use efscrypt::keys::{KeyDescription, KeyState};
@@ -36,19 +37,51 @@ impl<'a> KeyView<'a> {
     }
 }
 
+/// Text with what a terminal obeys instead of showing it escaped: control characters, and those
+/// that turn the direction of a line around. Names come from strangers.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}' | '\u{61c}')
+    };
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match obeyed(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
+/// Says something on standard error, on one line. Nobody may be there to hear it.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "efscrypt: {}", visible(text));
+}
+
+/// Says what to do about what was said before.
+pub fn advise(hint: &str) {
+    let _ = writeln!(io::stderr(), "  {hint}");
+}
+
 /// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value);
     text.map_err(io::Error::other).and_then(|text| write_out(&text)).map_err(failed)
 }
 
-/// Prints lines of text.
-pub fn text(text: &str) -> Result<(), Failure> {
-    write_out(text).map_err(failed)
+/// Prints lines of text for people, in which nothing is left that a terminal obeys.
+pub fn lines<S: AsRef<str>>(lines: &[S]) -> Result<(), Failure> {
+    let shown: Vec<_> = lines.iter().map(|line| visible(line.as_ref())).collect();
+    write_out(&shown.join("\n")).map_err(failed)
 }
 
 /// One key, a line for each of its properties.
-pub fn key_block(key: &KeyDescription) -> String {
+pub fn key_block(key: &KeyDescription) -> Vec<String> {
     let mut lines = vec![format!("id        {}", key.id)];
     lines.extend(key.aliases.iter().map(|alias| format!("alias     {alias}")));
     lines.push(match deletion(key) {
@@ -57,11 +90,11 @@ pub fn key_block(key: &KeyDescription) -> String {
     });
     lines.push(format!("version   {}, since {}", key.version, utc(key.rotated)));
     lines.push(format!("created   {}", utc(key.created)));
-    lines.join("\n")
+    lines
 }
 
 /// Keys, one a line, under a line of headings.
-pub fn key_table(keys: &[KeyDescription]) -> String {
+pub fn key_table(keys: &[KeyDescription]) -> Vec<String> {
     let row = |id: &str, state: &str, version: &str, created: &str, aliases: &str| {
         let row = format!("{id:<32}  {state:<16}  {version:>7}  {created:<20}  {aliases}");
         row.trim_end().to_owned()
@@ -71,7 +104,7 @@ pub fn key_table(keys: &[KeyDescription]) -> String {
         let version = key.version.to_string();
         row(&key.id, key.state.as_str(), &version, &utc(key.created), &key.aliases.join(" "))
     }));
-    rows.join("\n")
+    rows
 }
 
 /// Seconds since 1970 as `2026-01-31T23:59:59Z`.
@@ -105,6 +138,15 @@ pub fn bytes(bytes: u64) -> String {
     match unit {
         "B" => format!("{bytes} B"),
         unit => format!("{value:.1} {unit}"),
+    }
+}
+
+/// A number of things: `1 file`, `2 directories`.
+pub fn count(n: u64, what: &str) -> String {
+    match (n, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) => format!("{n} {stem}ies"),
+        (_, None) => format!("{n} {what}s"),
     }
 }
 
@@ -144,6 +186,24 @@ mod tests {
             (u64::MAX, "16384.0 PiB"),
         ] {
             assert_eq!(bytes(size), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_of_things() {
+        assert_eq!(count(1, "directory"), "1 directory");
+        assert_eq!(count(0, "directory"), "0 directories");
+        assert_eq!(count(2, "hard link"), "2 hard links");
+    }
+
+    #[test]
+    fn a_terminal_is_not_obeyed() {
+        for (text, expected) in [
+            ("plain, \u{e9}", "plain, \u{e9}"),
+            ("a\nb\t\x1b[2J\x07", "a\\nb\\t\\u{1b}[2J\\u{7}"),
+            ("\u{9b}1m \u{202e}gpj.exe", "\\u{9b}1m \\u{202e}gpj.exe"),
+        ] {
+            assert_eq!(visible(text), expected);
         }
     }
 

@@ -35,6 +35,10 @@ pub struct RewrapArgs {
     #[arg(long, value_name = "FILE", requires = "new_kms", conflicts_with = "new_key_file")]
     new_passphrase_file: Option<PathBuf>,
 
+    /// The log of key uses of the new key service (default: its file with .audit at its end)
+    #[arg(long, value_name = "FILE", requires = "new_kms")]
+    new_audit: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,15 +47,23 @@ pub struct RewrapArgs {
 /// Runs `efscrypt rewrap`.
 pub fn run(args: RewrapArgs) -> Result<(), Failure> {
     let failed = |error| args.store.failure("rewrap", error);
-    let (store, old) = args.store.open_with_provider(Access::Write)?;
+    // The key of a domain that stays as it is may be disabled.
+    let access = match args.data_key {
+        Some(_) => Access::Write,
+        None => Access::WriteMetadata,
+    };
+    let (store, old) = args.store.open_with_provider(access)?;
     let new = match args.new_kms {
-        Some(path) => KmsArgs::of(path, args.new_key_file, args.new_passphrase_file).provider()?,
+        Some(path) => {
+            let (key_file, passphrase_file) = (args.new_key_file, args.new_passphrase_file);
+            KmsArgs::second(path, key_file, passphrase_file, args.new_audit).provider()?
+        }
         None => old,
     };
     let data = args.data_key.as_deref().map(|key| (Arc::clone(&new), key));
     let metadata = args.metadata_key.as_deref().map(|key| (new, key));
     store.rewrap(data, metadata).map_err(failed)?;
     let description = store.describe().map_err(failed)?;
-    store.close().map_err(failed)?;
+    args.store.close(store)?;
     describe::show(&description, args.json)
 }

@@ -104,6 +104,14 @@ impl StoreArgs {
         Ok((store, provider))
     }
 
+    /// Closes a store that was open for writing: what deleted files still hold is freed, and
+    /// everything is durable.
+    pub fn close(&self, store: Store) -> Result<(), Failure> {
+        let failed = |error| self.failure("close", error);
+        while !store.file_system().maintain().map_err(failed)? {}
+        store.close().map_err(failed)
+    }
+
     /// What a path in the store leads to.
     pub fn find(&self, fs: &FileSystem, path: &Path) -> Result<Attr, Failure> {
         let found = fs.at(path.as_os_str().as_bytes());

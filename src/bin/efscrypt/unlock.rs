@@ -16,6 +16,10 @@ use efscrypt::keys::{
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
+use crate::output;
+
+/// Bytes that are wiped on every way out.
+type Secret = Zeroizing<Vec<u8>>;
 
 /// The variable that may hold the passphrase.
 const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
@@ -40,6 +44,11 @@ pub struct KmsArgs {
     /// The log of key uses (default: the key service file with .audit at its end)
     #[arg(long, global = true, value_name = "FILE")]
     audit: Option<PathBuf>,
+
+    /// Whether the passphrase may come from the environment: a second key service does not have
+    /// that of the first.
+    #[arg(skip = true)]
+    from_environment: bool,
 }
 
 impl KmsArgs {
@@ -49,9 +58,14 @@ impl KmsArgs {
         self.kms.as_deref().ok_or_else(missing)
     }
 
-    /// A key service that other arguments name.
-    pub fn of(kms: PathBuf, key_file: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
-        KmsArgs { kms: Some(kms), passphrase_file, key_file, audit: None }
+    /// A second key service, which other arguments name.
+    pub fn second(
+        kms: PathBuf,
+        key_file: Option<PathBuf>,
+        passphrase_file: Option<PathBuf>,
+        audit: Option<PathBuf>,
+    ) -> Self {
+        KmsArgs { kms: Some(kms), passphrase_file, key_file, audit, from_environment: false }
     }
 
     /// The log of key uses.
@@ -78,12 +92,12 @@ impl KmsArgs {
 
     fn unlock_or(
         &self,
-        prompt: impl FnOnce() -> Result<Vec<u8>, Failure>,
+        prompt: impl FnOnce() -> Result<Secret, Failure>,
     ) -> Result<Unlock, Failure> {
         let files = (self.key_file.as_deref(), self.passphrase_file.as_deref());
         unlock(files, || match env::var_os(PASSPHRASE_VARIABLE) {
-            Some(value) => Ok(value.into_vec()),
-            None => prompt(),
+            Some(value) if self.from_environment => Ok(Zeroizing::new(value.into_vec())),
+            _ => prompt(),
         })
     }
 
@@ -141,26 +155,27 @@ pub fn new_unlock(
 
 fn unlock(
     (key_file, passphrase_file): (Option<&Path>, Option<&Path>),
-    otherwise: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    otherwise: impl FnOnce() -> Result<Secret, Failure>,
 ) -> Result<Unlock, Failure> {
     if let Some(path) = key_file {
         return Ok(Unlock::KeyFile(path.to_owned()));
     }
-    let passphrase = Passphrase::new(passphrase_file.map_or_else(otherwise, read_passphrase)?);
+    let mut secret = passphrase_file.map_or_else(otherwise, read_passphrase)?;
+    let passphrase = Passphrase::new(std::mem::take(&mut *secret));
     passphrase.map(Unlock::Passphrase).map_err(|e| Failure::new("cannot use the passphrase", e))
 }
 
 /// A file's contents without one newline at the end.
-fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_passphrase(path: &Path) -> Result<Secret, Failure> {
     let doing = || format!("cannot read passphrase file {}", path.display());
     let failed = |e| Failure::file(doing(), &e);
     let file = File::open(path).map_err(failed)?;
     let about = file.metadata().map_err(failed)?;
     if about.is_file() && about.permissions().mode() & 0o077 != 0 {
-        eprintln!("efscrypt: warning: {} is open to other users: chmod 600 it", path.display());
+        output::say(&format!("warning: {} is open to other users: chmod 600 it", path.display()));
     }
     // Room from the start: a growing vector would leave copies behind.
-    let mut text = Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1);
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1));
     file.take(MAX_PASSPHRASE_FILE).read_to_end(&mut text).map_err(failed)?;
     let without = text.strip_suffix(b"\n").map(|t| t.strip_suffix(b"\r").unwrap_or(t));
     let len = without.map_or(text.len(), <[u8]>::len);
@@ -168,17 +183,18 @@ fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-fn ask(prompt: &str) -> Result<Vec<u8>, Failure> {
-    rpassword::prompt_password(prompt).map(String::into_bytes).map_err(|_| {
-        let why = "no terminal: use --passphrase-file, --key-file or EFSCRYPT_PASSPHRASE";
+fn ask(prompt: &str) -> Result<Secret, Failure> {
+    let answer = rpassword::prompt_password(prompt);
+    answer.map(|text| Zeroizing::new(text.into_bytes())).map_err(|_| {
+        let why = "there is no terminal: name a file that holds it, or a key file";
         Failure::usage("cannot ask for the passphrase", why)
     })
 }
 
-fn ask_twice() -> Result<Vec<u8>, Failure> {
-    let first = Zeroizing::new(ask("New passphrase: ")?);
+fn ask_twice() -> Result<Secret, Failure> {
+    let first = ask("New passphrase: ")?;
     let second = ask("The same again: ")?;
-    match *first == second {
+    match *first == *second {
         true => Ok(second),
         false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
     }

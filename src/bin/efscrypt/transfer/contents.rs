@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use efscrypt::fs::FileSystem;
 
-use super::host::next_data;
+use super::host::{data_range, next_data};
 use super::monitor::{Count, Monitor};
 use super::trouble::{Result, Trouble};
 
@@ -53,8 +53,9 @@ impl Copy<'_> {
         Ok(self.file.set_len(self.size)?)
     }
 
-    /// Whether both have the same bytes. Where both have a hole nothing is read.
-    pub fn is_same(&self, buffer: &mut [u8]) -> Result<bool> {
+    /// Whether both have the same bytes, which are counted as `what`. Where both have a hole
+    /// nothing is read.
+    pub fn is_same(&self, what: Count, buffer: &mut [u8]) -> Result<bool> {
         let (ours, theirs) = buffer.split_at_mut(buffer.len() / 2);
         let mut end = 0;
         loop {
@@ -71,7 +72,7 @@ impl Copy<'_> {
                 if ours != theirs {
                     return Ok(false);
                 }
-                self.monitor.add(Count::Bytes, len as u64);
+                self.monitor.add(what, len as u64);
             }
             end = data.end;
         }
@@ -83,8 +84,8 @@ impl Copy<'_> {
             return Ok(None);
         }
         let Some(start) = self.store.seek_data(self.ino, from)? else { return Ok(None) };
-        let end = self.store.seek_hole(self.ino, start)?.unwrap_or(self.size);
-        Ok((start < self.size).then(|| start..end.min(self.size)))
+        let hole = self.store.seek_hole(self.ino, start)?.unwrap_or(self.size);
+        Ok(data_range(start, hole, self.size))
     }
 
     fn read(&self, mut offset: u64, mut bytes: &mut [u8]) -> Result<()> {

@@ -1,37 +1,47 @@
 //! Exporter: a tree of a store becomes one of the machine.
 //!
-//! What is there already is left alone if type, size and time of change agree; else it is removed
-//! and made anew. Times are set last: what was interrupted is seen to differ.
+//! Whatever is made gets a private name in its directory first, and the name that it is to have
+//! when it is whole and has all its attributes: what had that name before is there until then,
+//! and stays where something fails. What is there already is left alone if it is the same. Names
+//! that only the machine has are left alone too.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use efscrypt::fs::{COOKIE_DOT_DOT, FileSystem};
 
+use super::How;
 use super::contents::Copy;
-use super::host::{HostDir, set_mode_and_times_of, set_owner_of};
+use super::host::{HostDir, private_name, set_mode_and_times_of, set_owner_of};
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
+use super::staging;
+use super::trail::Trail;
 use super::trouble::{Result, Trouble};
 use super::walk::{Entry, Job, Tree};
 use super::xattrs::{self, Place};
 
 /// Entries of one read of a directory.
 const LIST: usize = 512;
-/// Set-user-ID and set-group-ID.
-const SET_IDS: u32 = 0o6000;
+/// What the owner of a directory needs to change what is in it.
+const OWNER: u32 = 0o700;
 
 /// An export.
 pub struct Exporter<'a> {
     store: &'a FileSystem,
     monitor: &'a Monitor,
+    how: How,
     /// Where it goes, once more: links are made from here.
     root: HostDir,
-    privileged: bool,
-    links: Links<Arc<PathBuf>, Job<Self>>,
+    /// The number of the next private name; the first is anyone's guess.
+    private: AtomicU64,
+    links: Links<Made, Job<Self>>,
 }
 
 /// A directory of the store, and the one that it becomes.
@@ -39,119 +49,227 @@ pub struct ExportDir {
     host: HostDir,
     meta: Meta,
     ino: u64,
-    /// From where it goes.
-    path: PathBuf,
     /// Whether the export made it, so that there is nothing in it that it has to look at.
     fresh: bool,
 }
 
+/// Where something was made: its directory by the way from the root, and its name.
+#[derive(Clone)]
+pub struct Made {
+    dir: Arc<Trail>,
+    name: Arc<[u8]>,
+}
+
 impl<'a> Exporter<'a> {
-    pub fn new(store: &'a FileSystem, monitor: &'a Monitor, root: HostDir) -> Self {
-        let privileged = rustix::process::geteuid().is_root();
-        Exporter { store, monitor, root, privileged, links: Links::new() }
+    pub fn new(store: &'a FileSystem, monitor: &'a Monitor, how: How, root: HostDir) -> Self {
+        let private = AtomicU64::new(RandomState::new().build_hasher().finish());
+        Exporter { store, monitor, how, root, private, links: Links::new() }
     }
 
     /// The directory where it begins, and the one that takes its place.
     pub fn root(&self, host: HostDir, ino: u64) -> Result<ExportDir> {
         let meta = self.meta(ino)?;
-        Ok(ExportDir { host, meta, ino, path: PathBuf::new(), fresh: false })
+        if !self.how.rights.privileged {
+            host.open_to_owner()?;
+        }
+        host.clean()?;
+        Ok(ExportDir { host, meta, ino, fresh: false })
     }
 
-    /// The attributes that an inode gets on the machine. Who may not give files away does not lend
-    /// his own rights to others either.
+    /// The attributes that an inode gets on the machine.
     fn meta(&self, ino: u64) -> Result<Meta> {
-        let mut meta = Meta::of_attr(&self.store.getattr(ino)?);
-        let user = rustix::process::geteuid().as_raw();
-        if !self.privileged && meta.uid != user && meta.kind != Kind::Directory {
-            meta.mode &= !SET_IDS;
-        }
-        Ok(meta)
+        Ok(self.how.rights.lend(Meta::of_attr(&self.store.getattr(ino)?)))
     }
 
-    /// What has the name on the machine and can stay there. Anything else of this name is removed.
-    fn existing(&self, dir: &ExportDir, name: &[u8], meta: &Meta) -> Result<Option<Meta>> {
-        if dir.fresh {
-            return Ok(None);
-        }
-        let Some(there) = dir.host.find(name)? else { return Ok(None) };
-        if self.can_stay(&there, dir, name, meta)? {
-            return Ok(Some(there));
-        }
-        self.remove(dir, name, &there)?;
-        Ok(None)
+    fn find(&self, dir: &ExportDir, name: &[u8]) -> Result<Option<Meta>> {
+        if dir.fresh { Ok(None) } else { Ok(dir.host.find(name)?) }
     }
 
-    fn can_stay(&self, there: &Meta, dir: &ExportDir, name: &[u8], meta: &Meta) -> Result<bool> {
-        if there.kind != meta.kind {
+    /// Whether what has the name on the machine is what the store has; it then gets the attributes
+    /// that it should have. What has other names too, nobody knows where, is never changed.
+    fn keep(
+        &self,
+        dir: &ExportDir,
+        name: &[u8],
+        there: &Meta,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        if there.kind != meta.kind || !self.has_contents(dir, name, there, meta, buffer)? {
             return Ok(false);
         }
-        // Names that belong together there but not in the store are parted.
-        if meta.kind != Kind::Directory
-            && there.links > 1
-            && !(meta.links > 1 && self.links.take(there.id.1))
-        {
-            return Ok(false);
+        let complete = self.is_complete(there, meta, &Place::Path(dir.host.proc_path(name)))?;
+        if there.links > 1 {
+            let take = || self.links.take(meta.id, there.id, there.links);
+            return Ok(complete && meta.links > 1 && take());
         }
+        if !complete {
+            self.set_by_name(dir, name, meta)?;
+        }
+        Ok(true)
+    }
+
+    fn has_contents(
+        &self,
+        dir: &ExportDir,
+        name: &[u8],
+        there: &Meta,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
         Ok(match meta.kind {
-            Kind::Regular => there.looks_like(meta),
+            Kind::Regular => self.is_same_file(dir, name, there, meta, buffer)?,
             Kind::Symlink => dir.host.read_link(name)? == self.store.readlink(meta.id.1)?,
             Kind::CharDevice | Kind::BlockDevice => there.rdev == meta.rdev,
             _ => true,
         })
     }
 
-    fn remove(&self, dir: &ExportDir, name: &[u8], there: &Meta) -> Result<()> {
-        dir.host.remove(name, there.kind).map_err(|error| match error.kind() {
-            std::io::ErrorKind::DirectoryNotEmpty => Trouble::InTheWay,
-            _ => Trouble::Host(error),
-        })
+    fn is_same_file(
+        &self,
+        dir: &ExportDir,
+        name: &[u8],
+        there: &Meta,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        let same_time = there.mtime == meta.mtime;
+        if there.size != meta.size || !(same_time || self.how.checksum) {
+            return Ok(false);
+        }
+        let settled = same_time && meta.is_older_than(there);
+        if settled && !self.how.checksum {
+            return Ok(true);
+        }
+        let file = match dir.host.open_file(name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+            file => file?,
+        };
+        let (store, ino, size) = (self.store, meta.id.1, meta.size);
+        let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
+        let same = copy.is_same(Count::Compared, buffer)?;
+        if same && same_time && !settled {
+            // Moves the time of its last change: the next export need not compare again.
+            let _ = dir.host.set_times(name, there);
+        }
+        Ok(same)
     }
 
     /// Sets the attributes of what is no file and no directory, or of a file that is there.
     fn set_by_name(&self, dir: &ExportDir, name: &[u8], meta: &Meta) -> Result<()> {
-        if self.privileged {
+        let rights = &self.how.rights;
+        if rights.privileged {
             dir.host.set_owner(name, meta)?;
         }
         let place = Place::Path(dir.host.proc_path(name));
-        xattrs::export(self.store, meta.id.1, &place, self.privileged)?;
+        if !xattrs::same(self.store, meta.id.1, &place, rights)? {
+            // The owner of a file that he may not write cannot set them either.
+            if !rights.privileged && meta.kind == Kind::Regular {
+                dir.host.set_mode(name, meta.mode | 0o600)?;
+            }
+            xattrs::export(self.store, meta.id.1, &place, rights)?;
+        }
         if meta.kind != Kind::Symlink {
             dir.host.set_mode(name, meta.mode)?;
         }
         Ok(dir.host.set_times(name, meta)?)
     }
 
-    /// Sets the attributes of an open file or directory.
+    /// Sets the attributes of an open file or directory that its owner may write.
     fn set_open(&self, file: impl AsFd, meta: &Meta) -> Result<()> {
-        if self.privileged {
+        if self.how.rights.privileged {
             set_owner_of(&file, meta)?;
         }
-        xattrs::export(self.store, meta.id.1, &Place::Open(file.as_fd()), self.privileged)?;
+        xattrs::export(self.store, meta.id.1, &Place::Open(file.as_fd()), &self.how.rights)?;
         Ok(set_mode_and_times_of(&file, meta.mode, meta)?)
     }
 
     /// Whether something of the machine has all attributes that it should have.
     fn is_complete(&self, there: &Meta, meta: &Meta, place: &Place<'_>) -> Result<bool> {
-        let owner = if self.privileged { (meta.uid, meta.gid) } else { (there.uid, there.gid) };
-        let wanted = Meta { uid: owner.0, gid: owner.1, ..*meta };
-        Ok(there.has_attributes_of(&wanted)
-            && xattrs::same(self.store, meta.id.1, place, self.privileged)?)
+        let rights = &self.how.rights;
+        let owner = if rights.privileged { (meta.uid, meta.gid) } else { (there.uid, there.gid) };
+        let mode = if meta.kind == Kind::Symlink { there.mode } else { meta.mode };
+        let wanted = Meta { uid: owner.0, gid: owner.1, mode, ..*meta };
+        Ok(there.has_attributes_of(&wanted) && xattrs::same(self.store, meta.id.1, place, rights)?)
     }
 
-    fn file(&self, dir: &ExportDir, name: &[u8], meta: &Meta, buffer: &mut [u8]) -> Result<()> {
-        let file = dir.host.create_file(name)?;
-        let made = self.fill(&file, meta, buffer);
-        if made.is_err() {
-            // What is not whole must not look as if it were.
-            dir.host.remove(name, Kind::Regular)?;
+    /// Makes something under a private name and gives it its own. Where that fails nothing is left
+    /// of it, and what had the name before still has it.
+    fn settle(
+        &self,
+        dir: &ExportDir,
+        name: &[u8],
+        there: Option<&Meta>,
+        make: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let private = private_name(self.private.fetch_add(1, Ordering::Relaxed));
+        let settled = make(&private).and_then(|()| {
+            if there.is_some_and(|there| there.kind == Kind::Directory) {
+                remove(dir, name, Kind::Directory)?;
+            }
+            Ok(dir.host.rename(&private, name)?)
+        });
+        match (&settled, there) {
+            (Ok(()), Some(_)) => self.monitor.add(Count::Replaced, 1),
+            (Ok(()), None) => {}
+            // It may not even have been made.
+            (Err(_), _) => drop(dir.host.remove(&private, Kind::Regular)),
         }
-        made
+        settled
     }
 
-    fn fill(&self, file: &File, meta: &Meta, buffer: &mut [u8]) -> Result<()> {
+    /// A file under a private name.
+    fn file(
+        &self,
+        dir: &ExportDir,
+        private: &[u8],
+        meta: &Meta,
+        replaces: bool,
+        buffer: &mut [u8],
+    ) -> Result<()> {
+        let file: File = dir.host.create_file(private)?;
         let (ino, size) = (meta.id.1, meta.size);
-        let copy = Copy { store: self.store, ino, file, size, monitor: self.monitor };
+        let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
         copy.export(buffer)?;
-        self.set_open(file, meta)
+        self.set_open(&file, meta)?;
+        if replaces {
+            // A power cut must not leave the new name with contents that never arrived.
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        dir: &ExportDir,
+        name: &[u8],
+        meta: &Meta,
+        there: Option<&Meta>,
+        buffer: &mut [u8],
+    ) -> Result<Count> {
+        if there.is_some_and(|there| there.kind == Kind::Directory)
+            && !dir.host.enter(name)?.is_empty()?
+        {
+            return Err(Trouble::InTheWay);
+        }
+        let count = match meta.kind {
+            Kind::Directory => return Err(Trouble::Changed),
+            Kind::Regular => Count::Files,
+            Kind::Symlink => Count::Symlinks,
+            _ => Count::Special,
+        };
+        self.settle(dir, name, there, |private| match meta.kind {
+            Kind::Regular => self.file(dir, private, meta, there.is_some(), buffer),
+            Kind::Symlink => {
+                dir.host.make_symlink(private, &self.store.readlink(meta.id.1)?)?;
+                self.set_by_name(dir, private, meta)
+            }
+            _ => {
+                dir.host.make_node(private, meta)?;
+                self.set_by_name(dir, private, meta)
+            }
+        })?;
+        Ok(count)
     }
 }
 
@@ -169,20 +287,38 @@ impl Tree for Exporter<'_> {
     }
 
     fn list(&self, dir: &ExportDir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
-        list(self.store, dir.ino, resume, found)
+        let more = list(self.store, dir.ino, resume, found)?;
+        found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
+        Ok(more)
     }
 
     fn enter(&self, dir: &ExportDir, entry: &Entry) -> Result<ExportDir> {
         let (name, ino) = (&*entry.name, entry.ino);
         let meta = self.meta(ino)?;
-        self.monitor.add(Count::Directories, 1);
-        let fresh = self.existing(dir, name, &meta)?.is_none();
-        if fresh {
-            dir.host.make_dir(name)?;
-        }
+        let there = self.find(dir, name)?;
+        let fresh = match there {
+            Some(there) if there.kind == Kind::Directory => {
+                if !self.how.rights.privileged && there.mode & OWNER != OWNER {
+                    // Without success the first change in it says why.
+                    let _ = dir.host.set_mode(name, there.mode | OWNER);
+                }
+                false
+            }
+            there => {
+                if let Some(there) = there {
+                    remove(dir, name, there.kind)?;
+                    self.monitor.add(Count::Replaced, 1);
+                }
+                dir.host.make_dir(name)?;
+                true
+            }
+        };
         let host = dir.host.enter(name)?;
-        let path = dir.path.join(std::path::Path::new(os(name)));
-        Ok(ExportDir { host, meta, ino, path, fresh })
+        if !fresh {
+            host.clean()?;
+        }
+        self.monitor.add(Count::Directories, 1);
+        Ok(ExportDir { host, meta, ino, fresh })
     }
 
     fn work(&self, job: Job<Self>, buffer: &mut [u8]) {
@@ -199,71 +335,65 @@ impl Tree for Exporter<'_> {
 }
 
 impl Copier for Exporter<'_> {
-    type Place = Arc<PathBuf>;
+    type Place = Made;
 
-    fn links(&self) -> &Links<Arc<PathBuf>, Job<Self>> {
+    fn links(&self) -> &Links<Made, Job<Self>> {
         &self.links
     }
 
     fn look(&self, job: &Job<Self>) -> Result<Option<Meta>> {
-        self.meta(job.ino).map(Some)
+        let meta = self.meta(job.ino)?;
+        if self.how.rights.make(meta.kind) {
+            return Ok(Some(meta));
+        }
+        self.monitor.left_out(&job.node.dir.host.path_of(&job.name), "it is a device node");
+        Ok(None)
     }
 
-    fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Arc<PathBuf>> {
+    fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Made> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        let path = Arc::new(dir.path.join(os(name)));
-        if let Some(there) = self.existing(dir, name, meta)? {
-            let place = Place::Path(dir.host.proc_path(name));
-            if !self.is_complete(&there, meta, &place)? {
-                self.set_by_name(dir, name, meta)?;
-            }
-            self.monitor.add(Count::Unchanged, 1);
-            return Ok(path);
-        }
-        match meta.kind {
-            Kind::Directory => return Err(Trouble::Changed),
-            Kind::Regular => {
-                self.file(dir, name, meta, buffer)?;
-                self.monitor.add(Count::Files, 1);
-            }
-            Kind::Symlink => {
-                dir.host.make_symlink(name, &self.store.readlink(meta.id.1)?)?;
-                self.set_by_name(dir, name, meta)?;
-                self.monitor.add(Count::Symlinks, 1);
-            }
-            _ => {
-                dir.host.make_node(name, meta)?;
-                self.set_by_name(dir, name, meta)?;
-                self.monitor.add(Count::Special, 1);
-            }
-        }
-        Ok(path)
+        let there = self.find(dir, name)?;
+        let count = match &there {
+            Some(there) if self.keep(dir, name, there, meta, buffer)? => Count::Unchanged,
+            there => self.make(dir, name, meta, there.as_ref(), buffer)?,
+        };
+        self.monitor.add(count, 1);
+        Ok(Made { dir: Arc::clone(dir.host.trail()), name: name.into() })
     }
 
-    fn link(&self, job: &Job<Self>, path: &Arc<PathBuf>) -> Result<()> {
+    fn link(&self, job: &Job<Self>, made: &Made) -> Result<bool> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        if !dir.fresh
-            && let Some(there) = dir.host.find(name)?
+        let first = self.root.follow(&made.dir)?;
+        let there = self.find(dir, name)?;
+        if let Some(there) = &there
+            && first.find(&made.name)?.is_some_and(|first| first.id == there.id)
         {
-            if self.root.find(os_bytes(path))?.is_some_and(|first| first.id == there.id) {
-                self.monitor.add(Count::Unchanged, 1);
-                return Ok(());
-            }
-            self.remove(dir, name, &there)?;
+            self.monitor.add(Count::Unchanged, 1);
+            return Ok(true);
         }
-        dir.host.link(&self.root, path, name)?;
+        self.settle(dir, name, there.as_ref(), |private| {
+            Ok(dir.host.link(&first, &made.name, private)?)
+        })?;
         self.monitor.add(Count::HardLinks, 1);
-        Ok(())
+        Ok(false)
     }
 }
 
-/// Reads some entries of a directory of a store; returns whether there are more.
+fn remove(dir: &ExportDir, name: &[u8], kind: Kind) -> Result<()> {
+    dir.host.remove(name, kind).map_err(|error| match error.kind() {
+        io::ErrorKind::DirectoryNotEmpty => Trouble::InTheWay,
+        _ => Trouble::Host(error),
+    })
+}
+
+/// Reads some entries of a directory of a store, without "." and ".."; returns whether there are
+/// more. `resume` is 0 at first and then what the last call left there.
 pub fn list(
     store: &FileSystem,
     ino: u64,
     resume: &mut u64,
     found: &mut Vec<Entry>,
-) -> Result<bool> {
+) -> efscrypt::Result<bool> {
     let at_end = store.read_dir(ino, (*resume).max(COOKIE_DOT_DOT), |entry| {
         if found.len() >= LIST {
             return false;
@@ -274,12 +404,4 @@ pub fn list(
         true
     })?;
     Ok(!at_end)
-}
-
-fn os(name: &[u8]) -> &std::ffi::OsStr {
-    std::os::unix::ffi::OsStrExt::from_bytes(name)
-}
-
-fn os_bytes(path: &std::path::Path) -> &[u8] {
-    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }

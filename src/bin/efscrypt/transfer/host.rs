@@ -11,26 +11,33 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, Dev, FileType as HostType, Gid, Mode, OFlags, RawDir, SeekFrom, Stat, Timespec,
-    Timestamps, Uid,
+    AtFlags, CWD, Dev, FileType as HostType, FlockOperation, Gid, Mode, OFlags, RawDir, SeekFrom,
+    Stat, Timespec, Timestamps, Uid,
 };
 use rustix::io::Errno;
 use rustix::process::Resource;
 
 use super::meta::{Kind, Meta, Time};
+use super::trail::Trail;
 use super::walk::Entry;
 
 type Result<T> = io::Result<T>;
 
 /// Bytes of one read of a directory.
 const LIST: usize = 32 << 10;
+/// What the owner of a directory needs to change what is in it.
+const OWNER: u32 = 0o700;
+
+/// Names under which an export makes what is not whole yet: these around 16 digits.
+const PRIVATE: (&[u8], &[u8]) = (b".efscrypt-", b".part");
 
 /// An open directory of the machine.
 pub struct HostDir {
     fd: OwnedFd,
-    path: PathBuf,
+    trail: Arc<Trail>,
 }
 
 impl HostDir {
@@ -38,18 +45,34 @@ impl HostDir {
     pub fn open(path: &Path) -> Result<HostDir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        Ok(HostDir { fd, path: path.to_owned() })
+        Ok(HostDir { fd, trail: Trail::new(path) })
     }
 
     /// Opens a directory in this one.
     pub fn enter(&self, name: &[u8]) -> Result<HostDir> {
         let fd = self.open_at(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        Ok(HostDir { fd, path: self.path_of(name) })
+        Ok(HostDir { fd, trail: self.trail.below(name) })
+    }
+
+    /// Opens the directory at the end of a way that begins here, to reach what is in it. Each step
+    /// goes by one name, so the way may be longer than any path, and no link leads it astray.
+    pub fn follow(&self, trail: &Arc<Trail>) -> Result<HostDir> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let mut fd = self.open_at(b".", flags, Mode::empty())?;
+        for name in trail.names() {
+            fd = open_in(&fd, name, flags, Mode::empty())?;
+        }
+        Ok(HostDir { fd, trail: Arc::clone(trail) })
+    }
+
+    /// Where it is.
+    pub fn trail(&self) -> &Arc<Trail> {
+        &self.trail
     }
 
     /// The path of something in it, for messages.
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
-        self.path.join(OsStr::from_bytes(name))
+        self.trail.path().join(OsStr::from_bytes(name))
     }
 
     /// Reads some entries; returns whether there are more. Directories in it are found again
@@ -135,9 +158,14 @@ impl HostDir {
         Ok(rustix::fs::mknodat(&self.fd, name, kind, mode, device)?)
     }
 
-    /// Makes `name` one more name of what stands at `path` below `root`.
-    pub fn link(&self, root: &HostDir, path: &Path, name: &[u8]) -> Result<()> {
-        Ok(rustix::fs::linkat(&root.fd, path, &self.fd, name, AtFlags::empty())?)
+    /// Makes `name` one more name of something in another directory.
+    pub fn link(&self, other: &HostDir, of: &[u8], name: &[u8]) -> Result<()> {
+        Ok(rustix::fs::linkat(&other.fd, of, &self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Renames something in it, over what has the new name unless that is a directory.
+    pub fn rename(&self, name: &[u8], new: &[u8]) -> Result<()> {
+        Ok(rustix::fs::renameat(&self.fd, name, &self.fd, new)?)
     }
 
     /// The target of a symbolic link.
@@ -175,6 +203,53 @@ impl HostDir {
         Ok(rustix::fs::utimensat(&self.fd, name, &timestamps(meta), flags)?)
     }
 
+    /// Lets its owner read it and make and remove names in it.
+    pub fn open_to_owner(&self) -> Result<()> {
+        let mode = self.stat_self()?.mode;
+        if mode & OWNER != OWNER {
+            rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode | OWNER))?;
+        }
+        Ok(())
+    }
+
+    /// Locks it against others who lock it, until it is dropped; fails with `EWOULDBLOCK`. A file
+    /// system that has no such locks has no others to be locked out.
+    pub fn lock(&self) -> Result<()> {
+        match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Errno::WOULDBLOCK.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it has no entry but that of a new file system.
+    pub fn is_empty(&self) -> Result<bool> {
+        let mut found = Vec::new();
+        while self.list(&mut found)? && found.len() < 2 {}
+        self.rewind()?;
+        Ok(found.iter().all(|entry| &*entry.name == b"lost+found"))
+    }
+
+    /// Removes what an export that was interrupted left in it.
+    pub fn clean(&self) -> Result<()> {
+        let (mut found, mut more) = (Vec::new(), true);
+        while more {
+            more = self.list(&mut found)?;
+            for entry in found.drain(..).filter(|entry| !entry.is_dir && is_private(&entry.name)) {
+                match self.remove(&entry.name, Kind::Regular) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
+            }
+        }
+        self.rewind()
+    }
+
+    /// Has the next listing begin at the start.
+    fn rewind(&self) -> Result<()> {
+        rustix::fs::seek(&self.fd, SeekFrom::Start(0))?;
+        Ok(())
+    }
+
     /// Makes everything on its file system durable.
     pub fn sync(&self) -> Result<()> {
         Ok(rustix::fs::syncfs(&self.fd)?)
@@ -189,9 +264,13 @@ impl HostDir {
     }
 
     fn open_at(&self, name: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::io::retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, mode))
+        open_in(&self.fd, name, flags, mode)
     }
+}
+
+fn open_in(dir: &OwnedFd, name: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::io::retry_on_intr(|| rustix::fs::openat(dir, name, flags, mode))
 }
 
 impl AsFd for HostDir {
@@ -206,6 +285,29 @@ pub fn raise_open_files() {
     limit.current = limit.maximum;
     // Without success the limit that is hit later says what to do.
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
+}
+
+/// How many files this process may have open.
+pub fn max_open_files() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Fails where the descriptors of this process have no paths, by which attributes are reached that
+/// have no calls of their own.
+pub fn check_descriptor_paths() -> Result<()> {
+    Path::new("/proc/self/fd").read_dir().map(|_| ())
+}
+
+/// The `n`th name under which an export makes what is not whole yet.
+pub fn private_name(n: u64) -> Vec<u8> {
+    [PRIVATE.0, format!("{n:016x}").as_bytes(), PRIVATE.1].concat()
+}
+
+/// Whether an export may have left something of this name.
+fn is_private(name: &[u8]) -> bool {
+    let digits = name.strip_prefix(PRIVATE.0).and_then(|rest| rest.strip_suffix(PRIVATE.1));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Sets the owner of an open file or directory, which clears set-user-ID and file capabilities.
@@ -233,11 +335,42 @@ pub fn next_data(file: &File, from: u64, size: u64) -> Result<Option<Range<u64>>
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(from..size)),
         Err(error) => return Err(error.into()),
     };
-    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-    Ok((start < size).then(|| start..end.min(size)))
+    let hole = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+    Ok(data_range(start, hole, size))
+}
+
+/// The data from `start` to a hole, below the size. A hole that is said to be at the start itself
+/// is none: whoever goes on behind it would come back for ever.
+pub fn data_range(start: u64, hole: u64, size: u64) -> Option<Range<u64>> {
+    let end = if hole > start { hole.min(size) } else { size };
+    (start < end).then_some(start..end)
 }
 
 fn timestamps(meta: &Meta) -> Timestamps {
     let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
     Timestamps { last_access: spec(meta.atime), last_modification: spec(meta.mtime) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_never_ends_where_it_begins() {
+        assert_eq!(data_range(0, 5, 10), Some(0..5));
+        assert_eq!(data_range(5, 20, 10), Some(5..10));
+        for hole in [0, 4, 5] {
+            assert_eq!(data_range(5, hole, 10), Some(5..10), "a hole at {hole}");
+        }
+        assert_eq!(data_range(10, 12, 10), None);
+    }
+
+    #[test]
+    fn private_names_are_told_from_others() {
+        assert!(is_private(&private_name(u64::MAX)) && is_private(&private_name(0)));
+        for other in [&b".efscrypt-.part"[..], b".efscrypt-0123456789abcdef", b"x.part"] {
+            assert!(!is_private(other));
+        }
+        assert!(!is_private(b".efscrypt-0123456789abcdeg.part"));
+    }
 }

@@ -1,35 +1,42 @@
 //! Importer: a tree of the machine becomes one in a store.
 //!
-//! A file that is in the store already is left alone if type, size and time of change agree; else
-//! it is written anew in its place. Times are set last: what was interrupted is seen to differ.
+//! Whatever is made is made in [`Staging`] first, and renamed to its place when it is whole and
+//! has all its attributes: what had that name before is there until then, and stays where
+//! something fails. What is there already is left alone if it is the same. Names that only the
+//! store has are left alone too.
 
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use efscrypt::Error;
-use efscrypt::fs::{Attr, CreateMode, FileSystem, NewAttr, SetAttr};
+use efscrypt::fs::{Attr, CreateMode, Created, FileSystem, NewAttr, RenameMode, SetAttr, SetTime};
 use efscrypt::limits::MAX_INLINE_LEN;
 
+use super::How;
 use super::contents::{Copy, read_exact};
+use super::except::Except;
 use super::host::HostDir;
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
+use super::staging::{self, Staging};
 use super::trouble::{Result, Trouble};
 use super::walk::{Entry, Job, Tree};
 use super::xattrs::{self, Place};
 
-/// Permissions of a directory that is not complete.
+/// Permissions of what is not complete.
 const PRIVATE: u32 = 0o700;
 
 /// An import.
 pub struct Importer<'a> {
     store: &'a FileSystem,
     monitor: &'a Monitor,
-    /// The file that the store itself is in, which cannot come into it.
-    itself: (u64, u64),
-    privileged: bool,
+    how: How,
+    except: Except,
+    staging: Staging<'a>,
+    /// How often space was freed. Held by the one who does it.
+    freed: Mutex<u64>,
     links: Links<u64, Job<Self>>,
 }
 
@@ -43,10 +50,19 @@ pub struct ImportDir {
 }
 
 impl<'a> Importer<'a> {
-    /// Into a store that is the file `itself`.
-    pub fn new(store: &'a FileSystem, monitor: &'a Monitor, itself: (u64, u64)) -> Self {
-        let privileged = rustix::process::geteuid().is_root();
-        Importer { store, monitor, itself, privileged, links: Links::new() }
+    /// Into a store in which nobody else makes changes.
+    ///
+    /// # Errors
+    /// Those of [`Staging::open`].
+    pub fn new(
+        store: &'a FileSystem,
+        monitor: &'a Monitor,
+        how: How,
+        except: Except,
+    ) -> efscrypt::Result<Self> {
+        let staging = Staging::open(store)?;
+        let (freed, links) = (Mutex::new(0), Links::new());
+        Ok(Importer { store, monitor, how, except, staging, freed, links })
     }
 
     /// The directory where it begins, and the one that takes its place.
@@ -55,17 +71,12 @@ impl<'a> Importer<'a> {
         Ok(ImportDir { host, meta, ino, fresh: false })
     }
 
-    /// What has the name in the store and can stay there. Anything else of this name is removed.
-    fn existing(&self, dir: &ImportDir, name: &[u8], meta: &Meta) -> Result<Option<Attr>> {
-        let Some(there) = self.lookup(dir, name)? else { return Ok(None) };
-        if self.can_stay(&there, dir, name, meta)? {
-            return Ok(Some(there));
-        }
-        self.remove(dir, name, &there)?;
-        Ok(None)
+    /// Ends it, when nothing is left to do.
+    pub fn close(self) -> efscrypt::Result<()> {
+        self.staging.close()
     }
 
-    fn lookup(&self, dir: &ImportDir, name: &[u8]) -> Result<Option<Attr>> {
+    fn find(&self, dir: &ImportDir, name: &[u8]) -> Result<Option<Attr>> {
         if dir.fresh {
             return Ok(None);
         }
@@ -75,26 +86,141 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn can_stay(&self, there: &Attr, dir: &ImportDir, name: &[u8], meta: &Meta) -> Result<bool> {
-        if there.kind != meta.kind {
+    /// Does something; where the store has no space left, frees what deleted files still hold and
+    /// does it once more.
+    fn with_room<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let freed = *self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        match work() {
+            Err(Trouble::Store(Error::NoSpace)) if self.make_room(freed)? => work(),
+            done => done,
+        }
+    }
+
+    /// Returns whether there is more space than when it was freed `before` times.
+    fn make_room(&self, before: u64) -> Result<bool> {
+        let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *freed == before {
+            let space = self.store.statfs().free;
+            while !self.store.maintain()? {}
+            if self.store.statfs().free <= space {
+                return Ok(false);
+            }
+            *freed += 1;
+        }
+        Ok(true)
+    }
+
+    /// Whether what has the name in the store is what the machine has; it then gets the attributes
+    /// that it should have. What has other names too, nobody knows where, is never changed.
+    fn keep(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        there: &Attr,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        if there.kind != meta.kind || !self.has_contents(dir, name, there, meta, buffer)? {
             return Ok(false);
         }
-        // Names that belong together in the store but not in the source are parted.
-        if meta.kind != Kind::Directory
-            && there.nlink > 1
-            && !(meta.links > 1 && self.links.take(there.ino))
-        {
-            return Ok(false);
+        let place = Place::Path(dir.host.proc_path(name));
+        if there.nlink > 1 {
+            let (inode, names) = (Meta::of_attr(there).id, u64::from(there.nlink));
+            return Ok(meta.links > 1
+                && self.is_complete(there, meta, &place)?
+                && self.links.take(meta.id, inode, names));
         }
+        self.refresh(there, meta, &place)?;
+        Ok(true)
+    }
+
+    fn has_contents(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        there: &Attr,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
         Ok(match meta.kind {
+            Kind::Regular => self.is_same_file(dir, name, there, meta, buffer)?,
             Kind::Symlink => self.store.readlink(there.ino)? == dir.host.read_link(name)?,
             Kind::CharDevice | Kind::BlockDevice => there.rdev == meta.rdev,
             _ => true,
         })
     }
 
-    fn remove(&self, dir: &ImportDir, name: &[u8], there: &Attr) -> Result<()> {
-        let removed = match there.kind {
+    fn is_same_file(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        there: &Attr,
+        meta: &Meta,
+        buffer: &mut [u8],
+    ) -> Result<bool> {
+        let same_time = there.mtime == meta.mtime;
+        if there.size != meta.size || !(same_time || self.how.checksum) {
+            return Ok(false);
+        }
+        let settled = same_time && meta.is_older_than(&Meta::of_attr(there));
+        if settled && !self.how.checksum {
+            return Ok(true);
+        }
+        let file = dir.host.open_file(name)?;
+        let (store, ino, size) = (self.store, there.ino, meta.size);
+        let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
+        let same = copy.is_same(Count::Compared, buffer)?;
+        if same && same_time && !settled {
+            // Moves the time of its last change: the next import need not compare again.
+            let mtime = Some(SetTime::At(there.mtime));
+            self.store.setattr(ino, &SetAttr { mtime, ..SetAttr::default() })?;
+        }
+        Ok(same)
+    }
+
+    /// Whether something of the store has all attributes that it should have.
+    fn is_complete(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<bool> {
+        Ok(Meta::of_attr(there).has_attributes_of(meta)
+            && xattrs::same(self.store, there.ino, place, &self.how.rights)?)
+    }
+
+    /// Makes the attributes of something of the store those of the source.
+    fn refresh(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<()> {
+        xattrs::import(place, self.store, there.ino, &self.how.rights)?;
+        if !Meta::of_attr(there).has_attributes_of(meta) {
+            self.store.setattr(there.ino, &meta.to_set())?;
+        }
+        Ok(())
+    }
+
+    /// Makes something in the staging directory and renames it to its place. Where that fails
+    /// nothing is left of it, and what had the name before still has it.
+    fn settle(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        there: Option<&Attr>,
+        make: impl FnOnce(u64, &[u8]) -> Result<u64>,
+    ) -> Result<u64> {
+        let (from, private) = (self.staging.ino(), self.staging.name());
+        let settled = make(from, &private).and_then(|ino| {
+            if there.is_some_and(|there| there.kind == Kind::Directory) {
+                self.remove(dir, name, Kind::Directory)?;
+            }
+            self.store.rename(from, &private, dir.ino, name, RenameMode::Replace)?;
+            Ok(ino)
+        });
+        match (&settled, there) {
+            (Ok(_), Some(_)) => self.monitor.add(Count::Replaced, 1),
+            (Ok(_), None) => {}
+            // It may not even have been made; what cannot be removed goes with the next import.
+            (Err(_), _) => drop(self.store.unlink(from, &private)),
+        }
+        settled
+    }
+
+    fn remove(&self, dir: &ImportDir, name: &[u8], kind: Kind) -> Result<()> {
+        let removed = match kind {
             Kind::Directory => self.store.rmdir(dir.ino, name),
             _ => self.store.unlink(dir.ino, name),
         };
@@ -104,78 +230,104 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Makes the attributes of what was there those of the source.
-    fn refresh(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<()> {
-        xattrs::import(place, self.store, there.ino, false, self.privileged)?;
-        if !Meta::of_attr(there).has_attributes_of(meta) {
-            self.store.setattr(there.ino, &meta.to_set())?;
+    fn make(
+        &self,
+        dir: &ImportDir,
+        name: &[u8],
+        meta: &Meta,
+        there: Option<&Attr>,
+        buffer: &mut [u8],
+    ) -> Result<(u64, Count)> {
+        if there.is_some_and(|there| there.kind == Kind::Directory && there.entries > 0) {
+            return Err(Trouble::InTheWay);
         }
-        Ok(())
-    }
-
-    /// Sets what making an inode did not: extended attributes, and a group that a directory's
-    /// set-group-ID bit chose.
-    fn complete(&self, made: &Attr, meta: &Meta, place: &Place<'_>) -> Result<()> {
-        xattrs::import(place, self.store, made.ino, true, self.privileged)?;
-        if !Meta::of_attr(made).has_attributes_of(meta) {
-            self.store.setattr(made.ino, &meta.to_set())?;
-        }
-        Ok(())
+        let (host, store) = (&dir.host, self.store);
+        let complete = |made: Created| {
+            self.refresh(&made.attr, meta, &Place::Path(host.proc_path(name)))?;
+            Ok(made.attr.ino)
+        };
+        Ok(match meta.kind {
+            Kind::Directory => return Err(Trouble::Changed),
+            Kind::Regular => (self.file(dir, name, there, buffer)?, Count::Files),
+            Kind::Symlink => {
+                let target = host.read_link(name)?;
+                let ino = self.settle(dir, name, there, |from, private| {
+                    complete(store.symlink(from, private, &target, &new_attr(meta))?)
+                })?;
+                (ino, Count::Symlinks)
+            }
+            kind => {
+                let ino = self.settle(dir, name, there, |from, private| {
+                    complete(store.mknod(from, private, kind, meta.rdev, &new_attr(meta))?)
+                })?;
+                (ino, Count::Special)
+            }
+        })
     }
 
     fn file(
         &self,
         dir: &ImportDir,
         name: &[u8],
-        there: Option<Attr>,
+        there: Option<&Attr>,
         buffer: &mut [u8],
     ) -> Result<u64> {
         let file = dir.host.open_file(name)?;
-        let meta = Meta::of_stat(&rustix::fs::fstat(&file).map_err(std::io::Error::from)?);
+        let meta = Meta::of_stat(&rustix::fs::fstat(&file)?);
         if meta.kind != Kind::Regular {
             return Err(Trouble::Changed);
         }
-        let ino = match there {
-            None if meta.size <= MAX_INLINE_LEN as u64 => {
-                return self.small_file(dir, name, &file, &meta, buffer);
-            }
-            None => {
-                let new = NewAttr { mtime: None, atime: None, ..new_attr(&meta) };
-                self.store.create(dir.ino, name, &new, CreateMode::Guarded)?.attr.ino
-            }
-            Some(there) => {
-                self.store.setattr(there.ino, &SetAttr { size: Some(0), ..Default::default() })?;
-                there.ino
-            }
-        };
-        let copy =
-            Copy { store: self.store, ino, file: &file, size: meta.size, monitor: self.monitor };
-        copy.import(buffer)?;
-        let place = Place::Open(file.as_fd());
-        xattrs::import(&place, self.store, ino, there.is_none(), self.privileged)?;
-        check_still(&file, &meta)?;
-        let size = (self.store.getattr(ino)?.size != meta.size).then_some(meta.size);
-        self.store.setattr(ino, &SetAttr { size, ..meta.to_set() })?;
-        Ok(ino)
+        let (place, still) = (Place::Open(file.as_fd()), || check_still(&file, &meta));
+        if meta.size <= MAX_INLINE_LEN as u64 {
+            let bytes = &mut buffer[..meta.size as usize];
+            read_exact(&file, 0, bytes)?;
+            return self.small_file(dir, name, there, &meta, bytes, &place, still);
+        }
+        self.settle(dir, name, there, |from, private| {
+            let new = NewAttr { mode: PRIVATE, ..NewAttr::default() };
+            let made = self.store.create(from, private, &new, CreateMode::Guarded)?.attr;
+            let (store, ino, size) = (self.store, made.ino, meta.size);
+            Copy { store, ino, file: &file, size, monitor: self.monitor }.import(buffer)?;
+            xattrs::import(&place, store, ino, &self.how.rights)?;
+            still()?;
+            let size = (store.getattr(ino)?.size != size).then_some(size);
+            store.setattr(ino, &SetAttr { size, ..meta.to_set() })?;
+            Ok(ino)
+        })
     }
 
-    /// A file that is made with its contents in one step.
+    /// A file that is made with its contents in one step; where that is all of it, in its place.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one copy")]
     fn small_file(
         &self,
         dir: &ImportDir,
         name: &[u8],
-        file: &File,
+        there: Option<&Attr>,
         meta: &Meta,
-        buffer: &mut [u8],
+        bytes: &[u8],
+        place: &Place<'_>,
+        still: impl Fn() -> Result<()>,
     ) -> Result<u64> {
-        let bytes = &mut buffer[..meta.size as usize];
-        read_exact(file, 0, bytes)?;
-        check_still(file, meta)?;
-        let new = new_attr(meta);
-        let made = self.store.create_with(dir.ino, name, &new, CreateMode::Guarded, bytes)?;
-        self.complete(&made.attr, meta, &Place::Open(file.as_fd()))?;
+        let (store, new) = (self.store, new_attr(meta));
+        still()?;
+        let ino = if there.is_none() && !xattrs::any(place, &self.how.rights)? {
+            let made = store.create_with(dir.ino, name, &new, CreateMode::Guarded, bytes)?.attr;
+            // A directory may give its group to what is made in it.
+            if !Meta::of_attr(&made).has_attributes_of(meta) {
+                let set = store.setattr(made.ino, &meta.to_set());
+                set.inspect_err(|_| drop(store.unlink(dir.ino, name)))?;
+            }
+            made.ino
+        } else {
+            self.settle(dir, name, there, |from, private| {
+                let made = store.create_with(from, private, &new, CreateMode::Guarded, bytes)?;
+                self.refresh(&made.attr, meta, place)?;
+                still()?;
+                Ok(made.attr.ino)
+            })?
+        };
         self.monitor.add(Count::Bytes, bytes.len() as u64);
-        Ok(made.attr.ino)
+        Ok(ino)
     }
 }
 
@@ -193,19 +345,38 @@ impl Tree for Importer<'_> {
     }
 
     fn list(&self, dir: &ImportDir, _: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
+        if self.except.is_elsewhere(&dir.meta) {
+            return Ok(false);
+        }
         Ok(dir.host.list(found)?)
     }
 
     fn enter(&self, dir: &ImportDir, entry: &Entry) -> Result<ImportDir> {
-        let host = dir.host.enter(&entry.name)?;
-        let meta = host.stat_self()?;
-        self.monitor.add(Count::Directories, 1);
-        if let Some(there) = self.existing(dir, &entry.name, &meta)? {
-            return Ok(ImportDir { host, meta, ino: there.ino, fresh: false });
+        let name = &*entry.name;
+        if staging::is_own(dir.ino, name) {
+            return Err(Trouble::Reserved);
         }
-        let new = NewAttr { mode: PRIVATE, ..new_attr(&meta) };
-        let ino = self.store.mkdir(dir.ino, &entry.name, &new)?.attr.ino;
-        Ok(ImportDir { host, meta, ino, fresh: true })
+        let host = dir.host.enter(name)?;
+        let meta = host.stat_self()?;
+        let there = self.find(dir, name)?;
+        let (ino, fresh) = match there {
+            Some(there) if there.kind == Kind::Directory => (there.ino, false),
+            there => {
+                if let Some(there) = there {
+                    self.remove(dir, name, there.kind)?;
+                    self.monitor.add(Count::Replaced, 1);
+                }
+                let new = NewAttr { mode: PRIVATE, ..new_attr(&meta) };
+                let made = self.with_room(|| Ok(self.store.mkdir(dir.ino, name, &new)?))?;
+                (made.attr.ino, true)
+            }
+        };
+        if self.except.is_elsewhere(&meta) {
+            let why = "what is in it is on another file system";
+            self.monitor.left_out(&host.path_of(b""), why);
+        }
+        self.monitor.add(Count::Directories, 1);
+        Ok(ImportDir { host, meta, ino, fresh })
     }
 
     fn work(&self, job: Job<Self>, buffer: &mut [u8]) {
@@ -213,8 +384,10 @@ impl Tree for Importer<'_> {
     }
 
     fn leave(&self, dir: &ImportDir) -> Result<()> {
-        let there = self.store.getattr(dir.ino)?;
-        self.refresh(&there, &dir.meta, &Place::Open(dir.host.as_fd()))
+        self.with_room(|| {
+            let there = self.store.getattr(dir.ino)?;
+            self.refresh(&there, &dir.meta, &Place::Open(dir.host.as_fd()))
+        })
     }
 }
 
@@ -226,10 +399,13 @@ impl Copier for Importer<'_> {
     }
 
     fn look(&self, job: &Job<Self>) -> Result<Option<Meta>> {
-        let meta = job.node.dir.host.stat(&job.name)?;
-        if meta.id == self.itself {
-            let path = job.node.dir.host.path_of(&job.name);
-            self.monitor.note(&format!("{} is the store itself: left out", path.display()));
+        let (dir, name) = (&job.node.dir, &*job.name);
+        if staging::is_own(dir.ino, name) {
+            return Err(Trouble::Reserved);
+        }
+        let meta = dir.host.stat(name)?;
+        if let Some(why) = self.except.why(&meta) {
+            self.monitor.left_out(&dir.host.path_of(name), why);
             return Ok(None);
         }
         Ok(Some(meta))
@@ -237,58 +413,44 @@ impl Copier for Importer<'_> {
 
     fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<u64> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        let there = self.existing(dir, name, meta)?;
-        let path = || Place::Path(dir.host.proc_path(name));
-        let is_done = |there: &Attr| match meta.kind {
-            Kind::Regular => Meta::of_attr(there).looks_like(meta),
-            _ => true,
-        };
-        if let Some(there) = there.filter(is_done) {
-            self.refresh(&there, meta, &path())?;
-            self.monitor.add(Count::Unchanged, 1);
-            return Ok(there.ino);
-        }
-        let (made, what) = match meta.kind {
-            Kind::Regular => {
-                let ino = self.file(dir, name, there, buffer)?;
-                self.monitor.add(Count::Files, 1);
-                return Ok(ino);
+        let (ino, count) = self.with_room(|| {
+            let there = self.find(dir, name)?;
+            match &there {
+                Some(there) if self.keep(dir, name, there, meta, buffer)? => {
+                    Ok((there.ino, Count::Unchanged))
+                }
+                there => self.make(dir, name, meta, there.as_ref(), buffer),
             }
-            Kind::Directory => return Err(Trouble::Changed),
-            Kind::Symlink => {
-                let target = dir.host.read_link(name)?;
-                let made = self.store.symlink(dir.ino, name, &target, &new_attr(meta))?;
-                (made, Count::Symlinks)
-            }
-            kind => {
-                let made = self.store.mknod(dir.ino, name, kind, meta.rdev, &new_attr(meta))?;
-                (made, Count::Special)
-            }
-        };
-        self.complete(&made.attr, meta, &path())?;
-        self.monitor.add(what, 1);
-        Ok(made.attr.ino)
+        })?;
+        self.monitor.add(count, 1);
+        Ok(ino)
     }
 
-    fn link(&self, job: &Job<Self>, ino: &u64) -> Result<()> {
+    fn link(&self, job: &Job<Self>, ino: &u64) -> Result<bool> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        match self.lookup(dir, name)? {
-            Some(there) if there.ino == *ino => {
-                self.monitor.add(Count::Unchanged, 1);
-                return Ok(());
-            }
-            Some(there) => self.remove(dir, name, &there)?,
-            None => {}
+        let there = self.find(dir, name)?;
+        if there.is_some_and(|there| there.ino == *ino) {
+            self.monitor.add(Count::Unchanged, 1);
+            return Ok(true);
         }
-        self.store.link(*ino, dir.ino, name)?;
+        self.with_room(|| match &there {
+            None => Ok(self.store.link(*ino, dir.ino, name).map(|_| ())?),
+            there => {
+                let link = |from, private: &[u8]| {
+                    self.store.link(*ino, from, private)?;
+                    Ok(*ino)
+                };
+                self.settle(dir, name, there.as_ref(), link).map(|_| ())
+            }
+        })?;
         self.monitor.add(Count::HardLinks, 1);
-        Ok(())
+        Ok(false)
     }
 }
 
 /// Fails if somebody wrote to a file while it was read.
-fn check_still(file: &File, before: &Meta) -> Result<()> {
-    let now = Meta::of_stat(&rustix::fs::fstat(file).map_err(std::io::Error::from)?);
+fn check_still(file: impl AsFd, before: &Meta) -> Result<()> {
+    let now = Meta::of_stat(&rustix::fs::fstat(file)?);
     if before.is_still(&now) { Ok(()) } else { Err(Trouble::Changed) }
 }
 

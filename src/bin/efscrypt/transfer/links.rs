@@ -25,8 +25,8 @@ pub trait Copier: Tree {
     /// Copies it.
     fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Self::Place>;
 
-    /// Makes it one more name of a copy.
-    fn link(&self, job: &Job<Self>, place: &Self::Place) -> Result<()>;
+    /// Makes it one more name of a copy. Returns whether it was one already.
+    fn link(&self, job: &Job<Self>, place: &Self::Place) -> Result<bool>;
 }
 
 /// Copies or links what a job names, and those that waited for it.
@@ -39,9 +39,6 @@ pub fn work<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) {
 
 /// Returns the jobs that waited for one that failed.
 fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<T>> {
-    let link = |job: Job<T>, place: &T::Place| {
-        tree.link(&job, place).unwrap_or_else(|trouble| job.failed(trouble));
-    };
     let meta = match tree.look(&job) {
         Ok(Some(meta)) => meta,
         Ok(None) => return Vec::new(),
@@ -56,7 +53,14 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
         copied.map(|_| ()).unwrap_or_else(|trouble| job.failed(trouble));
         return Vec::new();
     }
-    let job = match links.claim(meta.id, meta.links, job) {
+    let link = |job: Job<T>, place: &T::Place| {
+        let was_there = tree.link(&job, place).unwrap_or_else(|trouble| {
+            job.failed(trouble);
+            false
+        });
+        links.linked(meta.id, meta.links, was_there);
+    };
+    let job = match links.claim(meta.id, job) {
         Claim::First(job) => job,
         Claim::Link(job, place) => {
             link(job, &place);
@@ -66,7 +70,7 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
     };
     match tree.copy(&job, &meta, buffer) {
         Ok(place) => {
-            let waited = links.made(meta.id, meta.links, place.clone());
+            let waited = links.made(meta.id, place.clone());
             waited.into_iter().for_each(|job| link(job, &place));
             Vec::new()
         }
@@ -77,7 +81,7 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
     }
 }
 
-/// Device and inode in the source.
+/// Device and inode; the device of a store is 0.
 type Key = (u64, u64);
 
 /// The inodes with several names. `V` is where one is in the destination, `J` a job that waits.
@@ -86,14 +90,18 @@ pub struct Links<V, J> {
 }
 
 struct State<V, J> {
+    /// Inodes of the source.
     known: HashMap<Key, Known<V, J>>,
-    /// Inodes that were in the destination and have a source now.
-    taken: HashSet<u64>,
+    /// Inodes that were in the destination and have one of the source now.
+    taken: HashSet<Key>,
 }
 
 struct Known<V, J> {
-    seen: u64,
+    /// Names that are done.
+    done: u64,
     progress: Progress<V, J>,
+    /// The inode of the destination that it took, and how many of its names are not seen yet.
+    took: Option<(Key, u64)>,
 }
 
 enum Progress<V, J> {
@@ -105,7 +113,7 @@ enum Progress<V, J> {
 enum Claim<V, J> {
     /// Copy it, then call [`Links::made`] or [`Links::failed`].
     First(J),
-    /// Link it.
+    /// Link it, then call [`Links::linked`].
     Link(J, V),
     /// Nothing: it waits for the first name.
     Waits,
@@ -116,41 +124,48 @@ impl<V: Clone, J> Links<V, J> {
         Links { state: Mutex::new(State { known: HashMap::new(), taken: HashSet::new() }) }
     }
 
-    /// Says what to do with a name of an inode that has `names` of them.
-    fn claim(&self, key: Key, names: u64, job: J) -> Claim<V, J> {
+    /// Says what to do with a name of an inode.
+    fn claim(&self, key: Key, job: J) -> Claim<V, J> {
         let mut state = self.lock();
         let Some(known) = state.known.get_mut(&key) else {
             let progress = Progress::Making(Vec::new());
-            state.known.insert(key, Known { seen: 1, progress });
+            state.known.insert(key, Known { done: 0, progress, took: None });
             return Claim::First(job);
         };
-        known.seen += 1;
         match &mut known.progress {
             Progress::Making(waiting) => {
                 waiting.push(job);
                 Claim::Waits
             }
-            Progress::Made(value) => {
-                let value = value.clone();
-                if known.seen >= names {
-                    state.known.remove(&key);
-                }
-                Claim::Link(job, value)
-            }
+            Progress::Made(value) => Claim::Link(job, value.clone()),
         }
     }
 
     /// The first name was copied. Returns the jobs that waited.
-    fn made(&self, key: Key, names: u64, value: V) -> Vec<J> {
+    fn made(&self, key: Key, value: V) -> Vec<J> {
         let mut state = self.lock();
         let Some(known) = state.known.get_mut(&key) else { return Vec::new() };
-        let before = mem::replace(&mut known.progress, Progress::Made(value));
-        if known.seen >= names {
-            state.known.remove(&key);
-        }
-        match before {
+        known.done += 1;
+        match mem::replace(&mut known.progress, Progress::Made(value)) {
             Progress::Making(waiting) => waiting,
             Progress::Made(_) => Vec::new(),
+        }
+    }
+
+    /// One more of `names` names is done. `was_there`: it led to the copy before.
+    fn linked(&self, key: Key, names: u64, was_there: bool) {
+        let mut state = self.lock();
+        let Some(known) = state.known.get_mut(&key) else { return };
+        known.done += 1;
+        if let Some((_, unseen)) = &mut known.took {
+            *unseen = unseen.saturating_sub(u64::from(was_there));
+        }
+        if known.done >= names {
+            let took = state.known.remove(&key).and_then(|known| known.took);
+            // No name is left that could lead another inode of the source to it.
+            if let Some((inode, 0)) = took {
+                state.taken.remove(&inode);
+            }
         }
     }
 
@@ -162,9 +177,17 @@ impl<V: Clone, J> Links<V, J> {
         }
     }
 
-    /// Takes an inode that the destination has for one of the source. `false`: another has it.
-    pub fn take(&self, inode: u64) -> bool {
-        self.lock().taken.insert(inode)
+    /// Takes an inode that the destination has, with so many names, for one of the source that is
+    /// being copied. `false`: another has it.
+    pub fn take(&self, source: Key, inode: Key, names: u64) -> bool {
+        let mut state = self.lock();
+        if !state.taken.insert(inode) {
+            return false;
+        }
+        if let Some(known) = state.known.get_mut(&source) {
+            known.took = Some((inode, names.saturating_sub(1)));
+        }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State<V, J>> {
@@ -177,40 +200,50 @@ mod tests {
     use super::*;
 
     const INODE: Key = (1, 7);
+    const THERE: Key = (0, 3);
 
     #[test]
     fn later_names_wait_for_the_first() {
         let links = Links::new();
-        assert!(matches!(links.claim(INODE, 4, "a"), Claim::First("a")));
-        assert!(matches!(links.claim(INODE, 4, "b"), Claim::Waits));
-        assert!(matches!(links.claim(INODE, 4, "c"), Claim::Waits));
-        assert_eq!(links.made(INODE, 4, "inode"), ["b", "c"]);
-        assert!(matches!(links.claim(INODE, 4, "d"), Claim::Link("d", "inode")));
+        assert!(matches!(links.claim(INODE, "a"), Claim::First("a")));
+        assert!(matches!(links.claim(INODE, "b"), Claim::Waits));
+        assert!(matches!(links.claim(INODE, "c"), Claim::Waits));
+        assert_eq!(links.made(INODE, "inode"), ["b", "c"]);
+        links.linked(INODE, 4, false);
+        links.linked(INODE, 4, false);
+        assert!(matches!(links.claim(INODE, "d"), Claim::Link("d", "inode")));
+        assert_eq!(links.lock().known.len(), 1);
+        links.linked(INODE, 4, false);
         assert!(links.lock().known.is_empty(), "all names were seen");
-    }
-
-    #[test]
-    fn all_names_may_be_seen_before_the_first_is_made() {
-        let links = Links::new();
-        assert!(matches!(links.claim(INODE, 2, 'a'), Claim::First('a')));
-        assert!(matches!(links.claim(INODE, 2, 'b'), Claim::Waits));
-        assert_eq!(links.made(INODE, 2, ()), ['b']);
-        assert!(links.lock().known.is_empty());
     }
 
     #[test]
     fn a_failure_makes_another_the_first() {
         let links = Links::<(), _>::new();
-        assert!(matches!(links.claim(INODE, 2, 'a'), Claim::First('a')));
-        assert!(matches!(links.claim(INODE, 2, 'b'), Claim::Waits));
+        assert!(matches!(links.claim(INODE, 'a'), Claim::First('a')));
+        assert!(matches!(links.claim(INODE, 'b'), Claim::Waits));
         assert_eq!(links.failed(INODE), ['b']);
-        assert!(matches!(links.claim(INODE, 2, 'b'), Claim::First('b')));
+        assert!(matches!(links.claim(INODE, 'b'), Claim::First('b')));
+    }
+
+    /// Copies three names to an inode that has `names` names, two of which they are. Returns
+    /// whether it is remembered that the inode is taken.
+    fn remembers(names: u64) -> bool {
+        let links = Links::new();
+        assert!(matches!(links.claim(INODE, ()), Claim::First(())));
+        assert!(links.take(INODE, THERE, names));
+        assert!(!links.take((1, 8), THERE, names), "it was taken twice");
+        links.made(INODE, ());
+        links.linked(INODE, 3, true);
+        links.linked(INODE, 3, false);
+        let state = links.lock();
+        assert!(state.known.is_empty());
+        state.taken.contains(&THERE)
     }
 
     #[test]
-    fn an_inode_is_taken_once() {
-        let links = Links::<u64, ()>::new();
-        assert!(links.take(3));
-        assert!(!links.take(3));
+    fn an_inode_stays_taken_while_it_has_other_names() {
+        assert!(!remembers(2));
+        assert!(remembers(3));
     }
 }

@@ -4,6 +4,9 @@ use efscrypt::fs::{Attr, SetAttr, SetTime};
 pub use efscrypt::fs::{FileType as Kind, Time};
 use rustix::fs::Stat;
 
+/// Seconds after which a file that was changed is taken to be at rest.
+const SETTLED: i64 = 2;
+
 /// Attributes of something in a store or on the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta {
@@ -16,6 +19,8 @@ pub struct Meta {
     pub rdev: u64,
     pub mtime: Time,
     pub atime: Time,
+    /// Last change of anything, which nobody can set.
+    pub ctime: Time,
     /// Number of names.
     pub links: u64,
     /// Device (0 in a store) and inode.
@@ -37,6 +42,7 @@ impl Meta {
             rdev: stat.st_rdev as u64,
             mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
             atime: time(stat.st_atime as i64, stat.st_atime_nsec as u32),
+            ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
             links: stat.st_nlink as u64,
             id: (stat.st_dev as u64, stat.st_ino as u64),
         }
@@ -52,19 +58,23 @@ impl Meta {
             rdev: attr.rdev,
             mtime: attr.mtime,
             atime: attr.atime,
+            ctime: attr.ctime,
             links: u64::from(attr.nlink),
             id: (0, attr.ino),
         }
     }
 
-    /// Whether the contents of two files are taken to be the same: size and time agree.
-    pub fn looks_like(&self, other: &Meta) -> bool {
-        self.kind == other.kind && self.size == other.size && self.mtime == other.mtime
+    /// Whether nothing happened to a file between two looks at it.
+    pub fn is_still(&self, later: &Meta) -> bool {
+        let of = |meta: &Meta| (meta.kind, meta.size, meta.mtime, meta.ctime, meta.id);
+        of(self) == of(later)
     }
 
-    /// Whether nothing was written to a file between two looks at it.
-    pub fn is_still(&self, later: &Meta) -> bool {
-        self.looks_like(later) && self.id == later.id
+    /// Whether nothing can have happened to this since `copy` was made of it: its last change is
+    /// so much older that neither the grain of its times nor clocks that differ can hide another.
+    pub fn is_older_than(&self, copy: &Meta) -> bool {
+        let settled = Time { seconds: self.ctime.seconds.saturating_add(SETTLED), ..self.ctime };
+        settled < copy.ctime
     }
 
     /// Whether owner, permissions and time of change are the same.

@@ -4,23 +4,43 @@
 //! done on the way is up to what is walked: an importer, an exporter, a verifier, a reader.
 
 mod contents;
+mod except;
 mod exporter;
+mod gate;
 mod host;
 mod importer;
 mod links;
 mod meta;
 mod monitor;
 mod reader;
+mod rights;
+mod staging;
+mod trail;
 mod trouble;
 mod verify;
 mod walk;
 mod xattrs;
 
-pub use exporter::Exporter;
-pub use host::{HostDir, raise_open_files};
+#[cfg(test)]
+mod tests;
+
+pub use except::Except;
+pub use exporter::{Exporter, list};
+pub use host::{HostDir, check_descriptor_paths, raise_open_files};
 pub use importer::Importer;
 pub use monitor::{Monitor, Summary};
 pub use reader::Reader;
+pub use rights::Rights;
+pub use staging::NAME as STAGING;
+pub use trail::Trail;
 pub use trouble::Trouble;
 pub use verify::{Source, Verifier};
-pub use walk::{default_workers, walk};
+pub use walk::{Entry, default_workers, walk};
+
+/// How a tree is copied.
+#[derive(Clone, Copy)]
+pub struct How {
+    pub rights: Rights,
+    /// Whether contents of one size are compared, whatever their times.
+    pub checksum: bool,
+}

@@ -1,6 +1,7 @@
 //! Monitor: what was done so far, what failed, and the line on the terminal that shows it.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -29,11 +30,19 @@ pub enum Count {
     HardLinks,
     /// Those of all the others, but for directories, that were there already.
     Unchanged,
-    /// Bytes of contents that were copied or compared.
+    /// Those that took the place of something else.
+    Replaced,
+    /// Those that were left out, as a message says of each.
+    LeftOut,
+    /// Names of a copy that its source does not have.
+    OnlyInCopy,
+    /// Bytes of contents that were copied, or read to verify them.
     Bytes,
+    /// Bytes of contents that were read to see whether they have to be copied.
+    Compared,
 }
 
-const COUNTS: usize = 7;
+const COUNTS: usize = 11;
 
 /// Progress of work by many threads.
 pub struct Monitor {
@@ -55,7 +64,11 @@ pub struct Summary {
     pub special: u64,
     pub hard_links: u64,
     pub unchanged: u64,
+    pub replaced: u64,
+    pub left_out: u64,
+    pub only_in_copy: u64,
     pub bytes: u64,
+    pub compared: u64,
     pub seconds: f64,
     pub failed: u64,
 }
@@ -106,9 +119,15 @@ impl Monitor {
         self.bar.suspend(|| failure.print());
     }
 
-    /// Says something that is no failure.
-    pub fn note(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("efscrypt: {text}"));
+    /// Says that something is left out, which is no failure.
+    pub fn left_out(&self, path: &Path, why: &str) {
+        self.add(Count::LeftOut, 1);
+        self.bar.suspend(|| output::say(&format!("{} is left out: {why}", path.display())));
+    }
+
+    /// Ends all work.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether something failed that ends all work.
@@ -144,8 +163,8 @@ impl Monitor {
         }
         let (bytes, seconds) = (self.get(Count::Bytes), self.seconds());
         let message = format!(
-            "{} files, {}, {}/s,",
-            self.get(Count::Files),
+            "{}, {}, {}/s,",
+            output::count(self.get(Count::Files), "file"),
             output::bytes(bytes),
             output::bytes((bytes as f64 / seconds) as u64),
         );
@@ -166,7 +185,11 @@ impl Monitor {
             special: self.get(Count::Special),
             hard_links: self.get(Count::HardLinks),
             unchanged: self.get(Count::Unchanged),
+            replaced: self.get(Count::Replaced),
+            left_out: self.get(Count::LeftOut),
+            only_in_copy: self.get(Count::OnlyInCopy),
             bytes: self.get(Count::Bytes),
+            compared: self.get(Count::Compared),
             seconds: self.seconds(),
             failed: self.failures.load(Ordering::Relaxed),
         }
@@ -177,9 +200,8 @@ impl Monitor {
         match self.failures.load(Ordering::Relaxed) {
             0 => Ok(()),
             n => {
-                let why = if n == 1 { "1 failure".to_owned() } else { format!("{n} failures") };
                 let code = self.code.load(Ordering::Relaxed);
-                Err(Failure::of_code(doing, &why, code).with_hint(hint))
+                Err(Failure::of_code(doing, &output::count(n, "failure"), code).with_hint(hint))
             }
         }
     }
@@ -188,25 +210,37 @@ impl Monitor {
 impl Summary {
     /// One line: `copied 12 files, 1.5 MiB, in 0.2 s (7.5 MiB/s); 2 directories, 9 unchanged`.
     pub fn line(&self, done: &str) -> String {
-        let rate = (self.bytes as f64 / self.seconds) as u64;
+        let rate = output::bytes((self.bytes as f64 / self.seconds) as u64);
+        let rate = if self.bytes > 0 { format!(" ({rate}/s)") } else { String::new() };
         let mut line = format!(
-            "{done} {} files, {}, in {:.1} s ({}/s); {} directories",
-            self.files,
+            "{done} {}, {}, in {:.1} s{rate}; {}",
+            output::count(self.files, "file"),
             output::bytes(self.bytes),
             self.seconds,
-            output::bytes(rate),
-            self.directories,
+            output::count(self.directories, "directory"),
         );
         for (n, what) in [
-            (self.symlinks, "symbolic links"),
-            (self.special, "special files"),
-            (self.hard_links, "hard links"),
+            (self.symlinks, "symbolic link"),
+            (self.special, "special file"),
+            (self.hard_links, "hard link"),
+        ] {
+            if n > 0 {
+                line += &format!(", {}", output::count(n, what));
+            }
+        }
+        for (n, what) in [
+            (self.replaced, "replaced"),
             (self.unchanged, "unchanged"),
+            (self.left_out, "left out"),
+            (self.only_in_copy, "only in the copy"),
             (self.failed, "FAILED"),
         ] {
             if n > 0 {
                 line += &format!(", {n} {what}");
             }
+        }
+        if self.compared > 0 {
+            line += &format!(", {} compared", output::bytes(self.compared));
         }
         line
     }

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use efscrypt::fs::{FileSystem, ROOT_INO};
@@ -11,6 +12,7 @@ use efscrypt::{Error, Object};
 use super::exporter;
 use super::meta::Kind;
 use super::monitor::{Count, Monitor};
+use super::trail::Trail;
 use super::trouble::{Result, Trouble};
 use super::walk::{Entry, Job, Tree};
 
@@ -18,29 +20,43 @@ use super::walk::{Entry, Job, Tree};
 pub struct Reader<'a> {
     store: &'a FileSystem,
     monitor: &'a Monitor,
-    /// Things whose contents, and nothing else, are damaged.
     damaged: AtomicU64,
+    unread: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// How many things could not be read.
+#[derive(Clone, Copy, Default)]
+pub struct Losses {
+    /// With contents, and nothing else, that do not authenticate.
+    pub damaged: u64,
+    /// Of which nothing is known: the device failed, or a key.
+    pub unread: u64,
+    /// With damaged names or attributes.
+    pub failed: u64,
 }
 
 /// A directory of the store.
 pub struct ReadDir {
     ino: u64,
-    path: PathBuf,
+    trail: Arc<Trail>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(store: &'a FileSystem, monitor: &'a Monitor) -> Self {
-        Reader { store, monitor, damaged: AtomicU64::new(0) }
+        let zero = AtomicU64::default;
+        Reader { store, monitor, damaged: zero(), unread: zero(), failed: zero() }
     }
 
     /// Where it begins.
     pub fn root(&self) -> ReadDir {
-        ReadDir { ino: ROOT_INO, path: PathBuf::from("/") }
+        ReadDir { ino: ROOT_INO, trail: Trail::new(Path::new("/")) }
     }
 
-    /// How many failures were of contents alone.
-    pub fn damaged_contents(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
+    /// What could not be read so far.
+    pub fn losses(&self) -> Losses {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Losses { damaged: get(&self.damaged), unread: get(&self.unread), failed: get(&self.failed) }
     }
 
     fn read(&self, ino: u64, buffer: &mut [u8]) -> Result<()> {
@@ -78,23 +94,20 @@ impl Tree for Reader<'_> {
     }
 
     fn path(&self, dir: &ReadDir, name: &[u8]) -> PathBuf {
-        dir.path.join(OsStr::from_bytes(name))
+        dir.trail.path().join(OsStr::from_bytes(name))
     }
 
     fn list(&self, dir: &ReadDir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
-        exporter::list(self.store, dir.ino, resume, found)
+        Ok(exporter::list(self.store, dir.ino, resume, found)?)
     }
 
     fn enter(&self, dir: &ReadDir, entry: &Entry) -> Result<ReadDir> {
         self.monitor.add(Count::Directories, 1);
-        Ok(ReadDir { ino: entry.ino, path: self.path(dir, &entry.name) })
+        Ok(ReadDir { ino: entry.ino, trail: dir.trail.below(&entry.name) })
     }
 
     fn work(&self, job: Job<Self>, buffer: &mut [u8]) {
         if let Err(trouble) = self.read(job.ino, buffer) {
-            if is_of_contents(&trouble) {
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-            }
             job.failed(trouble);
         }
     }
@@ -102,8 +115,14 @@ impl Tree for Reader<'_> {
     fn leave(&self, _: &ReadDir) -> Result<()> {
         Ok(())
     }
-}
 
-fn is_of_contents(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Store(Error::Corrupt { object: Object::File { .. }, .. }))
+    fn failed(&self, dir: &ReadDir, name: &[u8], trouble: Trouble) {
+        let count = match &trouble {
+            Trouble::Store(Error::Corrupt { object: Object::File { .. }, .. }) => &self.damaged,
+            Trouble::Store(Error::Corrupt { .. }) => &self.failed,
+            _ => &self.unread,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.say(dir, name, trouble);
+    }
 }

@@ -10,6 +10,9 @@ use crate::exit::{self, Failure};
 /// The result of work on one thing.
 pub type Result<T> = std::result::Result<T, Trouble>;
 
+/// What [`Trouble::Differs`] names where contents differ.
+pub const CONTENTS: &str = "contents";
+
 /// Why something failed.
 pub enum Trouble {
     /// On the machine's side.
@@ -24,6 +27,8 @@ pub enum Trouble {
     Differs(&'static str),
     /// Something that is in the source and not in the copy.
     Missing,
+    /// Something that has the name under which an import makes what is not whole yet.
+    Reserved,
     /// Other work came to its end, and this with it.
     Stopped,
 }
@@ -31,6 +36,12 @@ pub enum Trouble {
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Trouble {
         Trouble::Host(error)
+    }
+}
+
+impl From<Errno> for Trouble {
+    fn from(error: Errno) -> Trouble {
+        Trouble::Host(error.into())
     }
 }
 
@@ -54,28 +65,35 @@ impl Trouble {
             }
             Trouble::Store(error) => {
                 let hint = store_hint(&error);
-                let failure = Failure::new(doing, error);
+                let failure = Failure::of_part(doing, error);
                 match hint {
                     Some(hint) => failure.with_hint(hint),
                     None => failure,
                 }
             }
-            Trouble::Changed => {
-                failure("it changed meanwhile", exit::DIFFERS, "copy it again when it is at rest")
-            }
+            Trouble::Changed => failure(
+                "it changed while it was copied",
+                exit::DIFFERS,
+                "run the command again when nobody writes to it",
+            ),
             Trouble::InTheWay => failure(
                 "a directory that is not empty is in its place",
                 exit::NOT_EMPTY,
                 "move or remove that directory, then run the command again",
             ),
-            Trouble::Differs(what) => failure(
-                &format!("the copy has other {what}"),
-                exit::DIFFERS,
-                "run the command again; if that does not help, run `efscrypt check`",
-            ),
-            Trouble::Missing => {
-                failure("it is missing in the copy", exit::DIFFERS, "run the command again")
+            Trouble::Differs(what) => {
+                failure(&format!("the copy has other {what}"), exit::DIFFERS, differs_hint(what))
             }
+            Trouble::Missing => failure(
+                "it is missing in the copy",
+                exit::DIFFERS,
+                "run the command again, which copies what is missing",
+            ),
+            Trouble::Reserved => failure(
+                "the name is reserved for what an import has not finished",
+                exit::NAME_TAKEN,
+                "give it another name",
+            ),
             Trouble::Stopped => failure(
                 "stopped, because of an earlier failure",
                 exit::DIFFERS,
@@ -85,13 +103,22 @@ impl Trouble {
     }
 }
 
+/// Contents of equal size and times are copied again only where they are compared.
+fn differs_hint(what: &str) -> &'static str {
+    match what {
+        CONTENTS => "run the command again with --checksum, which compares all contents",
+        _ => "run the command again, which mends this",
+    }
+}
+
 fn host_hint(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error().map(Errno::from_raw_os_error)? {
-        Errno::ACCESS => Some("run it as a user who may do so, or leave it out"),
-        Errno::PERM => Some("run it as root"),
+        Errno::ACCESS => Some("run it as a user who may do so"),
+        Errno::PERM => Some("only root may do this"),
         Errno::NOSPC | Errno::DQUOT => Some("make room there, then run the command again"),
         Errno::ROFS => Some("choose a place that can be written"),
         Errno::MFILE | Errno::NFILE => Some("raise the limit of open files: ulimit -n"),
+        Errno::IO => Some("look into the system's log for failures of the disk"),
         Errno::NOENT => Some("it was removed meanwhile: run the command again"),
         Errno::OPNOTSUPP => Some("the file system there does not have what it needs"),
         Errno::FBIG => Some("the file system there does not take files of this size"),

@@ -9,18 +9,22 @@ use efscrypt::Error;
 use efscrypt::fs::FileSystem;
 
 use super::contents::Copy;
+use super::except::Except;
 use super::exporter;
 use super::host::HostDir;
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
-use super::trouble::{Result, Trouble};
+use super::rights::Rights;
+use super::staging;
+use super::trouble::{self, Result, Trouble};
 use super::walk::{Entry, Job, Tree};
 use super::xattrs::{self, Place};
 
 /// Which side is the source.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Source {
-    Machine,
+    /// The machine, without this.
+    Machine(Except),
     Store,
 }
 
@@ -29,11 +33,15 @@ pub struct Verifier<'a> {
     store: &'a FileSystem,
     monitor: &'a Monitor,
     source: Source,
-    privileged: bool,
-    /// The file that the store itself is in, where it may stand in the source.
-    itself: Option<(u64, u64)>,
-    /// The copies of inodes with several names.
-    copies: Mutex<HashMap<(u64, u64), (u64, u64)>>,
+    rights: Rights,
+    pairs: Mutex<Pairs>,
+}
+
+/// Inodes with several names, and which one of the other side they belong to.
+#[derive(Default)]
+struct Pairs {
+    copy_of: HashMap<(u64, u64), (u64, u64)>,
+    source_of: HashMap<(u64, u64), (u64, u64)>,
 }
 
 /// A directory on both sides.
@@ -47,33 +55,63 @@ impl<'a> Verifier<'a> {
         store: &'a FileSystem,
         monitor: &'a Monitor,
         source: Source,
-        itself: Option<(u64, u64)>,
+        rights: Rights,
     ) -> Self {
-        let privileged = rustix::process::geteuid().is_root();
-        Verifier { store, monitor, source, privileged, itself, copies: Mutex::default() }
+        Verifier { store, monitor, source, rights, pairs: Mutex::default() }
     }
 
-    /// The directories where it begins.
+    /// The directories where it begins, whose attributes are compared at once.
     pub fn root(&self, host: HostDir, ino: u64) -> Pair {
-        Pair { host, ino }
+        let pair = Pair { host, ino };
+        if let Err(trouble) = self.compare_root(&pair) {
+            self.failed(&pair, b"", trouble);
+        }
+        pair
     }
 
-    /// Attributes on both sides: those of the machine, those of the store.
+    fn compare_root(&self, pair: &Pair) -> Result<()> {
+        let store = Meta::of_attr(&self.store.getattr(pair.ino)?);
+        self.compare_attributes(&pair.host.stat_self()?, &store)?;
+        self.compare_xattrs(pair.ino, &Place::Open(pair.host.as_fd()))
+    }
+
+    /// Attributes on both sides: those of the machine, those of the store. `None` for what is not
+    /// copied.
     fn both(&self, dir: &Pair, name: &[u8]) -> Result<Option<(Meta, Meta)>> {
-        let host = dir.host.find(name)?.ok_or(Trouble::Missing)?;
-        if self.itself == Some(host.id) {
-            return Ok(None);
+        match self.source {
+            Source::Machine(except) => {
+                let host = dir.host.find(name)?.ok_or(Trouble::Changed)?;
+                if host.kind != Kind::Directory && except.why(&host).is_some() {
+                    return Ok(None);
+                }
+                let store = self.in_store(dir, name)?.ok_or(Trouble::Missing)?;
+                Ok(Some((host, store)))
+            }
+            Source::Store => {
+                let store = self.in_store(dir, name)?.ok_or(Trouble::Changed)?;
+                if !self.rights.make(store.kind) {
+                    return Ok(None);
+                }
+                let host = dir.host.find(name)?.ok_or(Trouble::Missing)?;
+                Ok(Some((host, store)))
+            }
         }
+    }
+
+    fn in_store(&self, dir: &Pair, name: &[u8]) -> Result<Option<Meta>> {
         match self.store.lookup(dir.ino, name) {
-            Err(Error::NotFound) => Err(Trouble::Missing),
-            found => Ok(Some((host, Meta::of_attr(&found?)))),
+            Err(Error::NotFound) => Ok(None),
+            found => Ok(Some(Meta::of_attr(&found?))),
         }
     }
 
     fn compare(&self, dir: &Pair, name: &[u8], buffer: &mut [u8]) -> Result<()> {
         let Some((host, store)) = self.both(dir, name)? else { return Ok(()) };
         self.compare_attributes(&host, &store)?;
-        self.compare_links(&host, &store)?;
+        if self.is_known(&host, &store)? {
+            self.monitor.add(Count::HardLinks, 1);
+            return Ok(());
+        }
         let place = Place::Path(dir.host.proc_path(name));
         self.compare_xattrs(store.id.1, &place)?;
         let same = match host.kind {
@@ -82,13 +120,16 @@ impl<'a> Verifier<'a> {
             Kind::CharDevice | Kind::BlockDevice => host.rdev == store.rdev,
             _ => true,
         };
-        match same {
-            true => {
-                self.monitor.add(Count::Files, 1);
-                Ok(())
-            }
-            false => Err(Trouble::Differs("contents")),
+        if !same {
+            return Err(Trouble::Differs(trouble::CONTENTS));
         }
+        let count = match host.kind {
+            Kind::Regular => Count::Files,
+            Kind::Symlink => Count::Symlinks,
+            _ => Count::Special,
+        };
+        self.monitor.add(count, 1);
+        Ok(())
     }
 
     fn compare_attributes(&self, host: &Meta, store: &Meta) -> Result<()> {
@@ -102,40 +143,46 @@ impl<'a> Verifier<'a> {
         if host.mtime != store.mtime {
             return differs("time of change");
         }
-        if self.keeps_owners() {
-            if (host.uid, host.gid) != (store.uid, store.gid) {
-                return differs("owner");
-            }
-            if host.kind != Kind::Symlink && host.mode != store.mode {
-                return differs("permissions");
-            }
+        let (mode, owners) = match self.source {
+            Source::Machine(_) => (store.mode, true),
+            // Who is not root gives nothing away.
+            Source::Store => (self.rights.lend(*store).mode, self.rights.privileged),
+        };
+        if owners && (host.uid, host.gid) != (store.uid, store.gid) {
+            return differs("owner");
+        }
+        if host.kind != Kind::Symlink && host.mode != mode {
+            return differs("permissions");
         }
         Ok(())
     }
 
-    /// Who is not root gives nothing away, and with other owners go other permissions.
-    fn keeps_owners(&self) -> bool {
-        self.privileged || self.source == Source::Machine
-    }
-
-    /// Names of one inode of the source must be names of one inode of the copy.
-    fn compare_links(&self, host: &Meta, store: &Meta) -> Result<()> {
+    /// Whether both sides are one more name of what is compared already. Names of one inode of
+    /// the source are names of one inode of the copy, and of no other.
+    fn is_known(&self, host: &Meta, store: &Meta) -> Result<bool> {
         let (source, copy) = match self.source {
-            Source::Machine => (host, store),
+            Source::Machine(_) => (host, store),
             Source::Store => (store, host),
         };
-        if source.links < 2 {
-            return Ok(());
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = None;
+        if source.links > 1 {
+            known = pairs.copy_of.insert(source.id, copy.id);
+            if known.is_some_and(|known| known != copy.id) {
+                return Err(Trouble::Differs("hard links"));
+            }
         }
-        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        match *copies.entry(source.id).or_insert(copy.id) == copy.id {
-            true => Ok(()),
-            false => Err(Trouble::Differs("hard links")),
+        if copy.links > 1 {
+            let known = pairs.source_of.insert(copy.id, source.id);
+            if known.is_some_and(|known| known != source.id) {
+                return Err(Trouble::Differs("hard links"));
+            }
         }
+        Ok(known.is_some())
     }
 
     fn compare_xattrs(&self, ino: u64, place: &Place<'_>) -> Result<()> {
-        match xattrs::same(self.store, ino, place, self.privileged)? {
+        match xattrs::same(self.store, ino, place, &self.rights)? {
             true => Ok(()),
             false => Err(Trouble::Differs("extended attributes")),
         }
@@ -151,7 +198,22 @@ impl<'a> Verifier<'a> {
         let file = dir.host.open_file(name)?;
         let (ino, size) = (store.id.1, store.size);
         let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
-        copy.is_same(buffer)
+        copy.is_same(Count::Bytes, buffer)
+    }
+
+    /// Reads some names of the copy's directory; returns whether there are more.
+    fn list_copy(&self, dir: &Pair, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
+        match self.source {
+            Source::Machine(_) => Ok(exporter::list(self.store, dir.ino, resume, found)?),
+            Source::Store => Ok(dir.host.list(found)?),
+        }
+    }
+
+    fn is_in_source(&self, dir: &Pair, name: &[u8]) -> Result<bool> {
+        Ok(match self.source {
+            Source::Machine(_) => dir.host.find(name)?.is_some(),
+            Source::Store => self.in_store(dir, name)?.is_some(),
+        })
     }
 }
 
@@ -170,8 +232,14 @@ impl Tree for Verifier<'_> {
 
     fn list(&self, dir: &Pair, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
         match self.source {
-            Source::Machine => Ok(dir.host.list(found)?),
-            Source::Store => exporter::list(self.store, dir.ino, resume, found),
+            Source::Machine(except) => {
+                Ok(!except.is_elsewhere(&dir.host.stat_self()?) && dir.host.list(found)?)
+            }
+            Source::Store => {
+                let more = exporter::list(self.store, dir.ino, resume, found)?;
+                found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
+                Ok(more)
+            }
         }
     }
 
@@ -198,7 +266,17 @@ impl Tree for Verifier<'_> {
         }
     }
 
-    fn leave(&self, _: &Pair) -> Result<()> {
+    /// Counts the names that only the copy has.
+    fn leave(&self, dir: &Pair) -> Result<()> {
+        let (mut resume, mut found, mut more) = (0, Vec::new(), true);
+        while more {
+            more = self.list_copy(dir, &mut resume, &mut found)?;
+            for entry in found.drain(..) {
+                if !staging::is_own(dir.ino, &entry.name) && !self.is_in_source(dir, &entry.name)? {
+                    self.monitor.add(Count::OnlyInCopy, 1);
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -6,19 +6,25 @@
 //!    or below it is left to do: whoever has work to do there holds a [`Job`], which holds its
 //!    [`Node`].
 //! 2. Entries in memory: those of one read of each directory on the way down that are directories
-//!    themselves, and at most [`QUEUE`] others.
+//!    themselves, and at most [`JOBS`] others. Open directories: those on the way down, and as
+//!    many others as the limit of open files has room for. The [`Gate`] counts both.
+//! 3. A worker that panics stops all others, and the walk panics when they are done.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::gate::{Bounds, Gate};
+use super::host::max_open_files;
 use super::monitor::Monitor;
 use super::trouble::{Result, Trouble};
 use crate::exit::Failure;
 
-/// Jobs that wait for a worker.
-const QUEUE: usize = 1024;
+/// Jobs that wait for a worker or for another job.
+const JOBS: usize = 1024;
+/// Most directories that jobs hold open.
+const NODES: usize = 1024;
 /// Bytes of the buffer of each worker.
 const BUFFER: usize = 1 << 20;
 
@@ -56,8 +62,13 @@ pub trait Tree: Send + Sync + Sized {
     /// Closes a directory.
     fn leave(&self, dir: &Self::Dir) -> Result<()>;
 
-    /// Says that something in a directory failed.
+    /// Something in a directory failed.
     fn failed(&self, dir: &Self::Dir, name: &[u8], trouble: Trouble) {
+        self.say(dir, name, trouble);
+    }
+
+    /// Says that something in a directory failed.
+    fn say(&self, dir: &Self::Dir, name: &[u8], trouble: Trouble) {
         let path = self.path(dir, name);
         self.monitor().failed(trouble.at(&format!("cannot {} {}", Self::VERB, path.display())));
     }
@@ -66,6 +77,7 @@ pub trait Tree: Send + Sync + Sized {
 /// A directory on the way; dropping the last hold on it leaves it.
 pub struct Node<T: Tree> {
     tree: Arc<T>,
+    gate: Arc<Gate>,
     pub dir: T::Dir,
     parent: Option<Arc<Node<T>>>,
 }
@@ -83,16 +95,27 @@ pub fn walk<T: Tree>(
     root: T::Dir,
     workers: usize,
 ) -> std::result::Result<(), Failure> {
-    let (send, receive) = sync_channel(QUEUE);
-    let receive = Mutex::new(receive);
+    let nodes = NODES.min(max_open_files() / 2);
+    walk_within(tree, root, workers, Bounds { nodes, jobs: JOBS })
+}
+
+fn walk_within<T: Tree>(
+    tree: &Arc<T>,
+    root: T::Dir,
+    workers: usize,
+    bounds: Bounds,
+) -> std::result::Result<(), Failure> {
+    let (send, receive) = channel();
+    let receive = Arc::new(Mutex::new(receive));
     thread::scope(|scope| {
         for _ in 0..workers {
-            let worker = || work(&**tree, &receive);
-            let spawned = thread::Builder::new().spawn_scoped(scope, worker);
+            let (tree, receive) = (&**tree, Arc::clone(&receive));
+            let spawned = thread::Builder::new().spawn_scoped(scope, move || work(tree, &receive));
             spawned.map_err(|e| Failure::file("cannot start a thread", &e))?;
         }
-        descend(tree, root, &send);
-        drop(send);
+        // The workers alone hold it: without them nothing can be sent any more.
+        drop(receive);
+        descend(tree, root, &Arc::new(Gate::new(bounds)), send);
         Ok(())
     })
 }
@@ -103,12 +126,24 @@ pub fn default_workers() -> usize {
 }
 
 fn work<T: Tree>(tree: &T, receive: &Mutex<Receiver<Job<T>>>) {
+    let _last = LastWords(tree.monitor());
     let mut buffer = vec![0; BUFFER];
     loop {
         let next = receive.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         if !tree.monitor().has_stopped() {
             tree.work(job, &mut buffer);
+        }
+    }
+}
+
+/// Stops all others when a worker panics.
+struct LastWords<'a>(&'a Monitor);
+
+impl Drop for LastWords<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
         }
     }
 }
@@ -122,41 +157,53 @@ struct Level<T: Tree> {
 }
 
 impl<T: Tree> Level<T> {
-    fn new(tree: &Arc<T>, dir: T::Dir, parent: Option<&Arc<Node<T>>>) -> Self {
-        let node = Arc::new(Node { tree: Arc::clone(tree), dir, parent: parent.cloned() });
-        Level { node, resume: 0, more: true, below: Vec::new() }
+    fn new(node: Node<T>) -> Self {
+        Level { node: Arc::new(node), resume: 0, more: true, below: Vec::new() }
+    }
+
+    fn list(&mut self, found: &mut Vec<Entry>) -> bool {
+        let (tree, dir) = (&self.node.tree, &self.node.dir);
+        tree.list(dir, &mut self.resume, found).unwrap_or_else(|trouble| {
+            tree.failed(dir, b"", trouble);
+            false
+        })
     }
 }
 
-fn descend<T: Tree>(tree: &Arc<T>, root: T::Dir, send: &SyncSender<Job<T>>) {
-    let mut stack = vec![Level::new(tree, root, None)];
+fn descend<T: Tree>(tree: &Arc<T>, root: T::Dir, gate: &Arc<Gate>, send: Sender<Job<T>>) {
+    let monitor = tree.monitor();
+    let open = |dir: T::Dir, parent: Option<&Arc<Node<T>>>| {
+        let (tree, gate, parent) = (Arc::clone(tree), Arc::clone(gate), parent.cloned());
+        Level::new(Node { tree, gate, dir, parent })
+    };
+    gate.enter(0, monitor);
+    let mut stack = vec![open(root, None)];
     let mut found = Vec::new();
     while let Some(level) = stack.last_mut() {
-        if tree.monitor().has_stopped() {
+        if monitor.has_stopped() {
             return;
         }
-        let dir = &level.node.dir;
         if let Some(entry) = level.below.pop() {
-            match tree.enter(dir, &entry) {
-                Ok(below) => {
-                    let below = Level::new(tree, below, Some(&level.node));
-                    stack.push(below);
+            let parent = Arc::clone(&level.node);
+            gate.enter(stack.len(), monitor);
+            match tree.enter(&parent.dir, &entry) {
+                Ok(dir) => stack.push(open(dir, Some(&parent))),
+                Err(trouble) => {
+                    gate.leave();
+                    tree.failed(&parent.dir, &entry.name, trouble);
                 }
-                Err(trouble) => tree.failed(dir, &entry.name, trouble),
             }
         } else if level.more {
-            level.more = tree.list(dir, &mut level.resume, &mut found).unwrap_or_else(|trouble| {
-                tree.failed(dir, b"", trouble);
-                false
-            });
+            level.more = level.list(&mut found);
             for entry in found.drain(..) {
                 if entry.is_dir {
                     level.below.push(entry);
                     continue;
                 }
-                let node = Arc::clone(&level.node);
+                gate.begin(monitor);
+                let (node, name, ino) = (Arc::clone(&level.node), entry.name, entry.ino);
                 // Fails when all workers are gone, after a panic that the scope passes on.
-                if send.send(Job { node, name: entry.name, ino: entry.ino }).is_err() {
+                if send.send(Job { node, name, ino }).is_err() {
                     return;
                 }
             }
@@ -173,6 +220,12 @@ impl<T: Tree> Job<T> {
     }
 }
 
+impl<T: Tree> Drop for Job<T> {
+    fn drop(&mut self) {
+        self.node.gate.end();
+    }
+}
+
 impl<T: Tree> Drop for Node<T> {
     fn drop(&mut self) {
         if !self.tree.monitor().has_stopped()
@@ -180,10 +233,112 @@ impl<T: Tree> Drop for Node<T> {
         {
             self.tree.failed(&self.dir, b"", trouble);
         }
+        self.gate.leave();
         // By a loop: the depth of a tree must not be that of the stack.
         let mut next = self.parent.take();
         while let Some(mut parent) = next.and_then(Arc::into_inner) {
             next = parent.parent.take();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A tree that exists while it is walked: directories of `width` names each, every third a
+    /// directory, `depth` deep.
+    struct Made {
+        monitor: Monitor,
+        width: usize,
+        depth: usize,
+        open: AtomicUsize,
+        most_open: AtomicUsize,
+        worked: AtomicUsize,
+        panics: bool,
+    }
+
+    struct MadeDir(usize);
+
+    impl Made {
+        fn new(width: usize, depth: usize) -> Arc<Made> {
+            let zero = AtomicUsize::default;
+            let monitor = Monitor::new("testing", true);
+            let (open, most_open, worked) = (zero(), zero(), zero());
+            Arc::new(Made { monitor, width, depth, open, most_open, worked, panics: false })
+        }
+    }
+
+    impl Tree for Made {
+        type Dir = MadeDir;
+
+        const VERB: &'static str = "test";
+
+        fn monitor(&self) -> &Monitor {
+            &self.monitor
+        }
+
+        fn path(&self, _: &MadeDir, _: &[u8]) -> PathBuf {
+            PathBuf::new()
+        }
+
+        fn list(&self, dir: &MadeDir, _: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
+            found.extend((0..self.width).map(|i| {
+                let is_dir = i % 3 == 0 && dir.0 < self.depth;
+                Entry { name: Box::from(&b"x"[..]), is_dir, ino: 0 }
+            }));
+            Ok(false)
+        }
+
+        fn enter(&self, dir: &MadeDir, _: &Entry) -> Result<MadeDir> {
+            let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_open.fetch_max(open, Ordering::SeqCst);
+            Ok(MadeDir(dir.0 + 1))
+        }
+
+        fn work(&self, _: Job<Self>, _: &mut [u8]) {
+            assert!(!self.panics, "on purpose");
+            self.worked.fetch_add(1, Ordering::SeqCst);
+            thread::yield_now();
+        }
+
+        fn leave(&self, dir: &MadeDir) -> Result<()> {
+            self.open.fetch_sub(usize::from(dir.0 > 0), Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_walk_keeps_few_directories_open_and_sees_everything() {
+        let tree = Made::new(6, 6);
+        let bounds = Bounds { nodes: 10, jobs: 1000 };
+        assert!(walk_within(&tree, MadeDir(0), 2, bounds).is_ok());
+        // Two of six names of each directory above the last are directories.
+        let (inner, last) = ((1 << 6) - 1, 1 << 6);
+        assert_eq!(tree.worked.load(Ordering::SeqCst), inner * 4 + last * 6);
+        let most = tree.most_open.load(Ordering::SeqCst);
+        assert!((6..=10).contains(&most), "{most} directories were open");
+        assert_eq!(tree.open.load(Ordering::SeqCst), 0, "a directory was not left");
+    }
+
+    #[test]
+    fn a_tree_that_is_deeper_than_the_bound_is_walked() {
+        let tree = Made::new(1, 100);
+        assert!(walk_within(&tree, MadeDir(0), 2, Bounds { nodes: 2, jobs: 1 }).is_ok());
+        assert_eq!(tree.worked.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_panic_of_all_workers_ends_the_walk() {
+        let mut tree = Made::new(5000, 0);
+        Arc::get_mut(&mut tree).unwrap().panics = true;
+        let bounds = Bounds { nodes: 4, jobs: 8 };
+        let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            walk_within(&tree, MadeDir(0), 3, bounds).is_ok()
+        }));
+        assert!(walked.is_err(), "a panic was lost");
+        assert_eq!(tree.worked.load(Ordering::SeqCst), 0);
     }
 }

@@ -1,16 +1,14 @@
 //! Extended attributes on both sides.
 
-use std::io;
 use std::os::fd::BorrowedFd;
 
+use efscrypt::Error;
 use efscrypt::fs::{FileSystem, XattrMode};
 use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
 
+use super::rights::Rights;
 use super::trouble::Result;
-
-/// Names and values in order of names.
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Longest list of names and longest value that Linux gives out, bytes.
 const MAX: usize = 64 << 10;
@@ -23,82 +21,102 @@ pub enum Place<'a> {
     Path(Vec<u8>),
 }
 
-/// Makes the attributes of an inode those of something of the machine. `fresh`: it has none yet.
-pub fn import(
-    place: &Place<'_>,
-    store: &FileSystem,
+/// An inode of a store.
+struct Inode<'a> {
+    store: &'a FileSystem,
     ino: u64,
-    fresh: bool,
-    privileged: bool,
-) -> Result<()> {
-    let wanted = of_host(place, privileged)?;
-    let there = if fresh { Vec::new() } else { of_store(store, ino, privileged)? };
-    for (name, value) in wanted.iter().filter(|pair| !there.contains(pair)) {
-        store.set_xattr(ino, name, value, XattrMode::Either)?;
-    }
-    for (name, _) in there.iter().filter(|(name, _)| !has(&wanted, name)) {
-        store.remove_xattr(ino, name)?;
-    }
-    Ok(())
+}
+
+/// What has attributes. One value at a time is in memory: together they may be very large.
+trait Side {
+    /// In order.
+    fn names(&self) -> Result<Vec<Vec<u8>>>;
+
+    /// `None` where there is no such attribute.
+    fn value(&self, name: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    fn set(&self, name: &[u8], value: &[u8]) -> Result<()>;
+
+    fn remove(&self, name: &[u8]) -> Result<()>;
+}
+
+/// Makes the attributes of an inode those of something of the machine.
+pub fn import(place: &Place<'_>, store: &FileSystem, ino: u64, rights: &Rights) -> Result<()> {
+    copy(place, &Inode { store, ino }, rights)
 }
 
 /// Makes the attributes of something of the machine those of an inode.
-pub fn export(store: &FileSystem, ino: u64, place: &Place<'_>, privileged: bool) -> Result<()> {
-    let wanted = of_store(store, ino, privileged)?;
-    let there = of_host(place, privileged)?;
-    for (name, value) in wanted.iter().filter(|pair| !there.contains(pair)) {
-        place.set(name, value)?;
+pub fn export(store: &FileSystem, ino: u64, place: &Place<'_>, rights: &Rights) -> Result<()> {
+    copy(&Inode { store, ino }, place, rights)
+}
+
+/// Whether both have the same.
+pub fn same(store: &FileSystem, ino: u64, place: &Place<'_>, rights: &Rights) -> Result<bool> {
+    let inode = Inode { store, ino };
+    let names = kept(place, rights)?;
+    if names != kept(&inode, rights)? {
+        return Ok(false);
     }
-    for (name, _) in there.iter().filter(|(name, _)| !has(&wanted, name)) {
-        place.remove(name)?;
+    for name in names {
+        if place.value(&name)? != inode.value(&name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether something of the machine has any that would be copied.
+pub fn any(place: &Place<'_>, rights: &Rights) -> Result<bool> {
+    Ok(!kept(place, rights)?.is_empty())
+}
+
+fn copy(from: &impl Side, to: &impl Side, rights: &Rights) -> Result<()> {
+    let (wanted, there) = (kept(from, rights)?, kept(to, rights)?);
+    for name in &wanted {
+        let Some(value) = from.value(name)? else { continue };
+        if there.binary_search(name).is_err() || to.value(name)?.as_ref() != Some(&value) {
+            to.set(name, &value)?;
+        }
+    }
+    for name in there.iter().filter(|name| wanted.binary_search(name).is_err()) {
+        to.remove(name)?;
     }
     Ok(())
 }
 
-/// Whether both have the same.
-pub fn same(store: &FileSystem, ino: u64, place: &Place<'_>, privileged: bool) -> Result<bool> {
-    Ok(of_store(store, ino, privileged)? == of_host(place, privileged)?)
+fn kept(side: &impl Side, rights: &Rights) -> Result<Vec<Vec<u8>>> {
+    let mut names = side.names()?;
+    names.retain(|name| rights.keep(name));
+    Ok(names)
 }
 
-fn has(pairs: &Pairs, name: &[u8]) -> bool {
-    pairs.iter().any(|(other, _)| other == name)
-}
+impl Side for Inode<'_> {
+    fn names(&self) -> Result<Vec<Vec<u8>>> {
+        let mut names = self.store.list_xattrs(self.ino)?;
+        names.sort_unstable();
+        Ok(names)
+    }
 
-/// Who is not root may neither see nor set those of the system; access control lists are the
-/// owner's.
-fn is_ours(name: &[u8], privileged: bool) -> bool {
-    privileged || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
-}
-
-fn of_store(store: &FileSystem, ino: u64, privileged: bool) -> Result<Pairs> {
-    let mut pairs = Pairs::new();
-    for name in store.list_xattrs(ino)? {
-        if is_ours(&name, privileged) {
-            let value = store.get_xattr(ino, &name)?;
-            pairs.push((name, value));
+    fn value(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.store.get_xattr(self.ino, name) {
+            Err(Error::NoAttribute) => Ok(None),
+            value => Ok(Some(value?)),
         }
     }
-    pairs.sort_unstable();
-    Ok(pairs)
-}
 
-fn of_host(place: &Place<'_>, privileged: bool) -> Result<Pairs> {
-    let mut pairs = Pairs::new();
-    for name in place.names()?.split(|byte| *byte == 0) {
-        if !name.is_empty()
-            && is_ours(name, privileged)
-            && let Some(value) = place.value(name)?
-        {
-            pairs.push((name.to_owned(), value));
-        }
+    fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
+        self.store.set_xattr(self.ino, name, value, XattrMode::Either)?;
+        Ok(())
     }
-    pairs.sort_unstable();
-    Ok(pairs)
+
+    fn remove(&self, name: &[u8]) -> Result<()> {
+        self.store.remove_xattr(self.ino, name)?;
+        Ok(())
+    }
 }
 
-impl Place<'_> {
-    /// Names, each with a NUL behind it.
-    fn names(&self) -> io::Result<Vec<u8>> {
+impl Side for Place<'_> {
+    fn names(&self) -> Result<Vec<Vec<u8>>> {
         let len = match self {
             Place::Open(fd) => fs::flistxattr_query(fd),
             Place::Path(path) => fs::llistxattr_query(&path[..]),
@@ -114,12 +132,13 @@ impl Place<'_> {
             Place::Open(fd) => fs::flistxattr(fd, &mut names[..]),
             Place::Path(path) => fs::llistxattr(&path[..], &mut names[..]),
         }?;
-        names.truncate(len);
+        let names = names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        let mut names: Vec<_> = names.map(<[u8]>::to_vec).collect();
+        names.sort_unstable();
         Ok(names)
     }
 
-    /// The value of an attribute; `None` where it is gone.
-    fn value(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    fn value(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut value = vec![0; MAX];
         let len = match self {
             Place::Open(fd) => fs::fgetxattr(fd, name, &mut value[..]),
@@ -136,7 +155,7 @@ impl Place<'_> {
         }
     }
 
-    fn set(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+    fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
         let flags = XattrFlags::empty();
         Ok(match self {
             Place::Open(fd) => fs::fsetxattr(fd, name, value, flags),
@@ -144,7 +163,7 @@ impl Place<'_> {
         }?)
     }
 
-    fn remove(&self, name: &[u8]) -> io::Result<()> {
+    fn remove(&self, name: &[u8]) -> Result<()> {
         Ok(match self {
             Place::Open(fd) => fs::fremovexattr(fd, name),
             Place::Path(path) => fs::lremovexattr(&path[..], name),

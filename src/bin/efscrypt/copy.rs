@@ -1,0 +1,160 @@
+//! Copy: what import and export have in common, from the arguments to the exit code.
+
+use clap::Args;
+
+use crate::exit::Failure;
+use crate::output;
+use crate::transfer::{
+    How, Monitor, Rights, Summary, check_descriptor_paths, default_workers, raise_open_files,
+};
+
+/// How a tree is copied, and what is said about it.
+#[derive(Args)]
+pub struct CopyArgs {
+    /// Compare the contents of all files of equal size, also where the times say they are the same
+    #[arg(long)]
+    checksum: bool,
+
+    /// Read everything back and compare
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Threads that copy (default: one for each core, 2 to 8)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+
+    /// Show no progress and no summary
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a copy ended.
+pub struct Outcome<'a> {
+    /// Whether what was copied survives a power cut.
+    pub durable: Result<(), Failure>,
+    /// Whether the source could be gone through.
+    pub walked: Result<(), Failure>,
+    pub copied: &'a Monitor,
+    pub verified: Option<&'a Monitor>,
+}
+
+impl CopyArgs {
+    /// Makes sure of what a copy needs of the machine.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        raise_open_files();
+        check_descriptor_paths().map_err(|e| {
+            Failure::file("cannot use /proc/self/fd", &e)
+                .with_hint("mount /proc: attributes are copied with its help")
+        })
+    }
+
+    pub fn how(&self, rights: Rights) -> How {
+        How { rights, checksum: self.checksum }
+    }
+
+    /// Shows progress as the arguments say.
+    pub fn monitor(&self, doing: &str) -> Monitor {
+        Monitor::new(doing, self.quiet)
+    }
+
+    pub fn workers(&self) -> usize {
+        self.jobs.map_or_else(default_workers, usize::from)
+    }
+
+    /// Prints what was done.
+    pub fn show(
+        &self,
+        done: &str,
+        copied: &Summary,
+        verified: Option<&Summary>,
+    ) -> Result<(), Failure> {
+        #[derive(serde::Serialize)]
+        struct View<'a> {
+            #[serde(flatten)]
+            copied: &'a Summary,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            verified: Option<&'a Summary>,
+        }
+        match (self.json, self.quiet) {
+            (true, _) => output::json(&View { copied, verified }),
+            (false, true) => Ok(()),
+            (false, false) => {
+                let mut lines = vec![copied.line(done)];
+                lines.extend(verified.map(|verified| verified.line("verified")));
+                output::lines(&lines)
+            }
+        }
+    }
+}
+
+impl Outcome<'_> {
+    /// The worst first: what was not made durable is not there, whatever else is said. `show`
+    /// prints what was done, unless that is not true.
+    pub fn verdict(
+        self,
+        show: impl FnOnce() -> Result<(), Failure>,
+        doing: &str,
+        hint: &'static str,
+    ) -> Result<(), Failure> {
+        self.durable?;
+        show()?;
+        self.walked?;
+        self.copied.verdict(doing, hint)?;
+        let Some(verified) = self.verified else { return Ok(()) };
+        verified.verdict("cannot confirm the copy", "the messages above say what to do")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: u8) -> Failure {
+        Failure::of_code("doing", "why", code)
+    }
+
+    fn monitor(code: Option<u8>) -> Monitor {
+        let monitor = Monitor::new("testing", true);
+        code.into_iter().for_each(|code| monitor.failed(failed(code)));
+        monitor
+    }
+
+    #[test]
+    fn what_is_not_durable_comes_first_and_nothing_is_said_to_be_done() {
+        let (copied, verified) = (monitor(Some(54)), monitor(Some(90)));
+        let outcome = |durable, walked| Outcome {
+            durable,
+            walked,
+            copied: &copied,
+            verified: Some(&verified),
+        };
+        let mut shown = false;
+        let verdict = outcome(Err(failed(31)), Err(failed(99))).verdict(
+            || {
+                shown = true;
+                Ok(())
+            },
+            "x",
+            "",
+        );
+        assert_eq!(verdict.map_err(|failure| failure.code()), Err(31));
+        assert!(!shown);
+        let verdict = outcome(Ok(()), Err(failed(99))).verdict(|| Ok(()), "x", "");
+        assert_eq!(verdict.map_err(|failure| failure.code()), Err(99));
+        let verdict = outcome(Ok(()), Ok(())).verdict(|| Ok(()), "x", "");
+        assert_eq!(verdict.map_err(|failure| failure.code()), Err(54));
+    }
+
+    #[test]
+    fn a_difference_is_a_failure_of_its_own() {
+        let (copied, verified) = (monitor(None), monitor(Some(90)));
+        let outcome =
+            Outcome { durable: Ok(()), walked: Ok(()), copied: &copied, verified: Some(&verified) };
+        let verdict = outcome.verdict(|| Ok(()), "x", "");
+        assert_eq!(verdict.map_err(|failure| failure.code()), Err(90));
+    }
+}
