@@ -27,7 +27,7 @@ mod engine;
 mod fixed;
 #[cfg(any(test, feature = "sim"))]
 mod forge;
-mod numbers;
+mod inode_numbers;
 mod queue;
 mod recovery;
 mod run;
