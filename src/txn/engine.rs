@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::inodes::Numbers;
+use super::inode_numbers::Numbers;
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};

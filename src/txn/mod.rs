@@ -27,7 +27,7 @@ mod engine;
 mod fixed;
 #[cfg(any(test, feature = "sim"))]
 mod forge;
-mod inodes;
+mod inode_numbers;
 mod numbers;
 mod queue;
 mod recovery;
