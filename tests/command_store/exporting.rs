@@ -168,13 +168,13 @@ fn a_user_without_rights_repeats_an_export() {
     };
     export(&[]);
     // What has to be made anew, and attributes of a file that nobody may write.
-    for (name, mode) in [("", 0o755), ("shut", 0o755), ("shut/below", 0o755)] {
+    for (name, mode) in [("", 0o755), ("shut", 0o755), ("shut/below", 0o755), ("shut/f", 0o644)] {
         set_mode(&bench.path("in").join(name), mode);
     }
     fs::write(bench.path("in/shut/below/new"), "new").unwrap();
     let changed = set_xattrs(&bench.path("in/shut/f"), &[("user.one", b"2"), ("user.two", b"3")]);
     assert_eq!(changed, has_xattrs);
-    for (name, mode) in [("shut/below", 0o555), ("shut", 0o555), ("", 0o555)] {
+    for (name, mode) in [("shut/f", 0o444), ("shut/below", 0o555), ("shut", 0o555), ("", 0o555)] {
         set_mode(&bench.path("in").join(name), mode);
     }
     bench.ok(&["import", "s", "in"]);

@@ -193,7 +193,6 @@ fn hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::WrongKey => "name the key file that was used when the file was made",
         ErrorKind::Corrupt => "put back a backup, and keep the damaged file for inspection",
         ErrorKind::KeyNotFound => "`efscrypt key list` shows the keys there are",
-        ErrorKind::InUse => "close the program that has it open",
         ErrorKind::Internal => "please report this with the command that caused it",
         _ => return None,
     })

@@ -162,7 +162,6 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::IsDirectory => "name the store's file, not the directory it is in",
         ErrorKind::NoSpace => "make room where the store is, or give it a larger device",
         ErrorKind::Io => io_hint(error)?,
-        ErrorKind::InUse => "wait until the program that has it open is done, or end it",
         ErrorKind::NotAStore => "name a file that `efscrypt create` made",
         ErrorKind::Unsupported => "use a newer efscrypt",
         ErrorKind::Truncated => "its end is missing: copy it again from where it is whole",
