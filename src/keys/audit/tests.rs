@@ -268,3 +268,41 @@ fn without_a_record_no_use_or_a_counted_loss() {
     assert_eq!((&*records[0].result, &*records[1].result), ("ok", "KeyNotFound"));
     assert_eq!(records[1].prev, records[0].hash);
 }
+
+#[test]
+fn another_file_is_not_taken_for_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("passphrase");
+    for bytes in [&b"correct horse battery staple"[..], b"x", b"{}", b"{\"seq\":1,\"time\""] {
+        fs::write(&path, bytes).unwrap();
+        let error = AuditLog::open(&path, AuditDurability::System).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_link_is_not_followed_and_only_what_was_made_is_given_away() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let (link, target) = (dir.path().join("audit"), dir.path().join("elsewhere"));
+    symlink(&target, &link).unwrap();
+    for there in [false, true] {
+        let error = AuditLog::open(&link, AuditDurability::System).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert_eq!(target.exists(), there);
+        fs::write(&target, b"").unwrap();
+    }
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    assert!(AuditLog::open(&pipe, AuditDurability::System).is_err());
+
+    // To oneself is allowed to everybody.
+    let me = fs::metadata(dir.path()).unwrap();
+    let path = dir.path().join("log");
+    open(&path).give_to(me.uid(), me.gid()).unwrap();
+    if me.uid() == 0 {
+        open(&path).give_to(me.uid() + 1, me.gid()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().uid(), 0, "it was there before");
+    }
+}
