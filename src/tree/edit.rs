@@ -108,7 +108,7 @@ impl Forest {
                     self.fetch(&pointer)?;
                 }
                 // Taken before the pointer is looked up again.
-                Err(Need::Node(_)) => pin = Some(self.pins.pin()),
+                Err(Need::Node(_)) => pin = Some(self.pins.pin(0)),
             }
         }
     }
@@ -116,7 +116,7 @@ impl Forest {
     /// Brings a neighbour of a sparse leaf into memory, so that the deletion may merge them. A
     /// neighbour that cannot be read is left alone.
     fn fetch_neighbour(&self, tree: TreeId, key: &[u8]) -> Result<()> {
-        let _pin = self.pins.pin();
+        let _pin = self.pins.pin(0);
         let pointer = self.state.write().neighbour(&self.cache, tree, key)?;
         if let Some(pointer) = pointer {
             // Damage there is reported by whoever reads those rows.

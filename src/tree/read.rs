@@ -189,7 +189,7 @@ impl Forest {
         pointer: &NodePointer,
     ) -> Result<()> {
         if pin.is_none() {
-            *pin = Some(self.pins.pin());
+            *pin = Some(self.pins.pin(0));
             return Ok(());
         }
         self.fetch(pointer).map(drop)

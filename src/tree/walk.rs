@@ -24,7 +24,7 @@ impl Forest {
     /// Visits every node of a tree that nobody changes meanwhile, parents first, reading each copy
     /// from the device. Damaged copies are reported and the walk goes on.
     pub fn walk_nodes(&self, tree: TreeId, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
-        let _pin = self.pins.pin();
+        let _pin = self.pins.pin(0);
         let root = match &self.state.read().tree(tree)?.root {
             Some(Edge::Clean(pointer)) => Edge::Clean(*pointer),
             Some(Edge::Dirty(node)) => Edge::Dirty(Arc::clone(node)),

@@ -334,7 +334,12 @@ impl Engine {
     /// Keeps what is reachable now from being overwritten: taken before rows are read whose units
     /// will be read from the device, and held until they were.
     pub fn pin(&self) -> Pin<'_> {
-        self.pins.pin()
+        self.pin_for(0)
+    }
+
+    /// As [`Engine::pin`], for readers of something that has a number: those of others seldom wait.
+    pub fn pin_for(&self, number: u64) -> Pin<'_> {
+        self.pins.pin(number)
     }
 
     /// Makes everything up to a transaction durable: the prefix survives any crash.

@@ -8,8 +8,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::map::Map;
 use crate::limits::UNIT;
 
-/// Most sets of working memory that wait for use.
-const IDLE: usize = 8;
+/// Places for working memory that waits for use, so that threads do not wait for each other.
+const SHARDS: usize = 4;
+/// Most sets that wait in each.
+const IDLE: usize = 2;
 
 /// One unit, aligned for the device and the kernels.
 #[derive(Clone, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -64,20 +66,32 @@ pub(super) struct Scratch {
 /// Working memory that is not in use.
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: Mutex<Vec<Scratch>>,
+    shards: [Shard; SHARDS],
 }
 
+/// Sets of working memory. Each has cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Vec<Scratch>>);
+
 impl Pool {
-    /// Takes a set, until it is dropped.
-    pub(super) fn take(&self) -> Lease<'_> {
-        let scratch = self.idle.lock().pop().unwrap_or_default();
-        Lease { pool: self, scratch }
+    /// Takes a set, until it is dropped, for work on something that has a number.
+    pub(super) fn take(&self, number: u64) -> Lease<'_> {
+        let first = number as usize % SHARDS;
+        let scratch = self.from(first).find_map(|shard| shard.0.try_lock()?.pop());
+        Lease { pool: self, first, scratch: scratch.unwrap_or_default() }
+    }
+
+    /// The shards, beginning with one. Whoever finds one in use goes to the next.
+    fn from(&self, first: usize) -> impl Iterator<Item = &Shard> {
+        self.shards[first..].iter().chain(&self.shards[..first])
     }
 }
 
 /// Working memory in use. Plaintext in it is wiped when it goes back.
 pub(super) struct Lease<'a> {
     pool: &'a Pool,
+    first: usize,
     scratch: Scratch,
 }
 
@@ -100,9 +114,11 @@ impl Drop for Lease<'_> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.head.wipe();
         scratch.tail.wipe();
-        let mut idle = self.pool.idle.lock();
-        if idle.len() < IDLE {
-            idle.push(scratch);
+        for shard in self.pool.from(self.first) {
+            if let Some(mut idle) = shard.0.try_lock().filter(|idle| idle.len() < IDLE) {
+                idle.push(scratch);
+                break;
+            }
         }
     }
 }

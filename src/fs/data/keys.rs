@@ -13,8 +13,9 @@
 //!    never given out twice.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use zerocopy::FromBytes;
@@ -25,11 +26,14 @@ use crate::crypto::{
 };
 use crate::error::{Error, Object, Result};
 use crate::format::{STORE_TREE, SUITE, StoreId, StoreKey, WrappedKeyRow};
+use crate::fs::inode::NumberHasher;
 use crate::secret::Secret;
 use crate::txn::Engine;
 
-/// Most expanded keys that are kept, in locked memory.
-const CACHED_KEYS: usize = 2048;
+/// Parts of the cache of expanded keys.
+const SHARDS: usize = 16;
+/// Most expanded keys that each keeps, in locked memory.
+const CACHED_KEYS: usize = 128;
 
 /// The data keys of one open store. Thread-safe.
 pub struct DataKeys {
@@ -38,6 +42,8 @@ pub struct DataKeys {
     rng: Arc<Rng>,
     /// `None` while the DATA domain is locked.
     state: RwLock<Option<Unlocked>>,
+    /// Whether `state` is some: seen without a lock.
+    unlocked: AtomicBool,
     /// How many ids were given out.
     made: AtomicU64,
 }
@@ -46,7 +52,14 @@ pub struct DataKeys {
 struct Unlocked {
     /// Wrapping keys by KEK version; the last wraps new keys.
     versions: Vec<(u32, Slot<WrapKey>)>,
-    cache: Mutex<Cache>,
+    /// Expanded keys, by id: threads that use different keys do not wait for each other.
+    caches: [Cache; SHARDS],
+}
+
+impl Unlocked {
+    fn cache(&self, id: u64) -> &Mutex<Keys> {
+        &self.caches[id as usize % SHARDS].0
+    }
 }
 
 /// An expanded key in use. Holds off [`DataKeys::lock`]: dropped before any I/O.
@@ -69,30 +82,32 @@ impl KeyGuard<'_> {
 impl DataKeys {
     /// No keys, locked.
     pub fn new(arena: Arc<KeyArena>, store_id: StoreId, rng: Arc<Rng>) -> DataKeys {
-        DataKeys { arena, store_id, rng, state: RwLock::new(None), made: AtomicU64::new(0) }
+        let (state, unlocked) = (RwLock::new(None), AtomicBool::new(false));
+        DataKeys { arena, store_id, rng, state, unlocked, made: AtomicU64::new(0) }
     }
 
     /// Unlocks the domain, or adds a version of its KEK. New keys are wrapped under the highest.
     pub fn unlock(&self, kek_version: u32, key: Slot<WrapKey>) {
         let mut state = self.state.write();
-        let unlocked = state.get_or_insert_with(|| Unlocked {
-            versions: Vec::new(),
-            cache: Mutex::new(Cache::default()),
-        });
+        let unlocked = state
+            .get_or_insert_with(|| Unlocked { versions: Vec::new(), caches: Default::default() });
         unlocked.versions.retain(|(version, _)| *version != kek_version);
         unlocked.versions.push((kek_version, key));
         unlocked.versions.sort_by_key(|(version, _)| *version);
+        self.unlocked.store(true, Ordering::Release);
     }
 
     /// Locks the domain: when this returns every key is zeroized, and contents answer
     /// [`Error::KeyUnavailable`].
     pub fn lock(&self) {
-        *self.state.write() = None;
+        let mut state = self.state.write();
+        self.unlocked.store(false, Ordering::Release);
+        *state = None;
     }
 
     /// Whether contents can be read and written.
     pub fn is_unlocked(&self) -> bool {
-        self.state.read().is_some()
+        self.unlocked.load(Ordering::Acquire)
     }
 
     /// Fails while the domain is locked, and in a forked child.
@@ -111,7 +126,7 @@ impl DataKeys {
     /// file's, and those of reading it.
     pub(super) fn get(&self, engine: &Engine, id: u64, ino: u64) -> Result<KeyGuard<'_>> {
         let state = self.state.read();
-        let cached = state.as_ref().ok_or(Error::KeyUnavailable)?.cache.lock().get(id);
+        let cached = state.as_ref().ok_or(Error::KeyUnavailable)?.cache(id).lock().get(id);
         if let Some((owner, key)) = cached {
             check_owner(id, owner, ino)?;
             return Ok(KeyGuard { key, _state: state });
@@ -123,7 +138,7 @@ impl DataKeys {
         let unlocked = state.as_ref().ok_or(Error::KeyUnavailable)?;
         let secret = self.unwrap(unlocked, id, &row)?;
         let key = Arc::new(DataKey::derive(&self.arena, &secret, &self.store_id, id)?);
-        unlocked.cache.lock().insert(id, ino, Arc::clone(&key));
+        unlocked.cache(id).lock().insert(id, ino, Arc::clone(&key));
         Ok(KeyGuard { key, _state: state })
     }
 
@@ -153,19 +168,21 @@ impl DataKeys {
             reserved2: [0; 4],
         };
         let key = Arc::new(DataKey::derive(&self.arena, &secret, &self.store_id, id)?);
-        unlocked.cache.lock().insert(id, ino, Arc::clone(&key));
+        unlocked.cache(id).lock().insert(id, ino, Arc::clone(&key));
         Ok((id, row, KeyGuard { key, _state: state }))
     }
 
     /// Keys that are expanded in memory.
     pub fn expanded(&self) -> usize {
-        self.state.read().as_ref().map_or(0, |unlocked| unlocked.cache.lock().entries.len())
+        let state = self.state.read();
+        let caches = state.iter().flat_map(|unlocked| &unlocked.caches);
+        caches.map(|cache| cache.0.lock().entries.len()).sum()
     }
 
     /// Forgets a key whose row was deleted.
     pub(super) fn forget(&self, id: u64) {
         if let Some(unlocked) = &*self.state.read() {
-            unlocked.cache.lock().entries.remove(&id);
+            unlocked.cache(id).lock().entries.remove(&id);
         }
     }
 
@@ -212,10 +229,15 @@ fn check_owner(id: u64, owner: u64, ino: u64) -> Result<()> {
     }
 }
 
+/// Some of the expanded keys. Each has cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Cache(Mutex<Keys>);
+
 /// Expanded keys by id, the least recently used dropped first.
 #[derive(Default)]
-struct Cache {
-    entries: HashMap<u64, Entry>,
+struct Keys {
+    entries: HashMap<u64, Entry, BuildHasherDefault<NumberHasher>>,
     clock: u64,
 }
 
@@ -225,7 +247,7 @@ struct Entry {
     used: u64,
 }
 
-impl Cache {
+impl Keys {
     fn get(&mut self, id: u64) -> Option<(u64, Arc<Slot<DataKey>>)> {
         self.clock += 1;
         let entry = self.entries.get_mut(&id)?;

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::Contents;
+use super::buffer::Buffer;
 use super::map::{Detail, Map, Row};
 use crate::error::Result;
 use crate::format::InodeRow;
@@ -40,16 +41,16 @@ impl Contents {
     }
 
     fn read_windows(&self, ino: u64, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(ino);
         let scratch = &mut *scratch;
         while !buf.is_empty() {
             let first = offset / UNIT as u64;
             let window = ((first + WINDOW) * UNIT as u64 - offset).min(buf.len() as u64) as usize;
             let (now, rest) = buf.split_at_mut(window);
             let end = (offset + window as u64).div_ceil(UNIT as u64);
-            let _pin = self.engine.pin();
+            let _pin = self.engine.pin_for(ino);
             self.lookup(ino, first..end, Detail::Part, usize::MAX, &mut scratch.old)?;
-            self.read_window(ino, offset, now, &scratch.old, scratch.head.units(1))?;
+            self.read_window(ino, offset, now, &scratch.old, &mut scratch.head)?;
             (offset, buf) = (offset + window as u64, rest);
         }
         Ok(())
@@ -62,7 +63,7 @@ impl Contents {
         mut offset: u64,
         mut buf: &mut [u8],
         map: &Map,
-        unit: &mut [u8],
+        head: &mut Buffer,
     ) -> Result<()> {
         while !buf.is_empty() {
             let (first, skip) = (offset / UNIT as u64, offset as usize % UNIT);
@@ -70,9 +71,14 @@ impl Contents {
             let step =
                 if skip == 0 && whole > 0 { whole * UNIT } else { buf.len().min(UNIT - skip) };
             let (now, rest) = buf.split_at_mut(step);
+            let inline = map.inline().map_or(UNIT, |(inline, _)| inline.len);
             if skip == 0 && whole > 0 {
                 self.read_whole(ino, first..first + whole as u64, now, map)?;
+            } else if (first, skip) == (0, 0) && inline <= step {
+                // All of it is wanted.
+                self.read_unit(ino, 0, map, now)?;
             } else {
+                let unit = head.units(1);
                 self.read_unit(ino, first, map, unit)?;
                 now.copy_from_slice(&unit[skip..skip + step]);
             }

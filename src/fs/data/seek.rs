@@ -20,7 +20,7 @@ impl Contents {
         if offset >= size {
             return Ok(None);
         }
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(ino);
         let map = &mut scratch.old;
         let range = offset / UNIT as u64..size.div_ceil(UNIT as u64);
         self.lookup(ino, range, Detail::Place, 1, map)?;
@@ -40,7 +40,7 @@ impl Contents {
         if offset >= size {
             return Ok(None);
         }
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(ino);
         let map = &mut scratch.old;
         let (mut at, last) = (offset / UNIT as u64, size.div_ceil(UNIT as u64));
         while at < last {

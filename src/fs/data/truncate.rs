@@ -65,11 +65,11 @@ impl Contents {
 
     /// The first step of shrinking: the new size, the cut unit, and as many rows as fit.
     fn cut(&self, ino: u64, row: &mut InodeRow, size: u64, finish: &mut Finish<'_>) -> Result<Lsn> {
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(ino);
         let Scratch { old, new, head, cipher, value, .. } = &mut *scratch;
         let (first, within) = (size / UNIT as u64, size as usize % UNIT);
         let mut from = first;
-        let pin = self.engine.pin();
+        let pin = self.engine.pin_for(ino);
         let covered = self.lookup(ino, first..MAX_FILE_UNITS, Detail::Whole, MAX_OLD, old)?;
         let inline = old.inline().map_or(0, |(inline, _)| inline.len);
         if inline > 0 && (1..=within).contains(&inline) {
@@ -172,7 +172,7 @@ impl Contents {
         range: Range<u64>,
         most: usize,
     ) -> Result<u64> {
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(change.ino());
         let Scratch { old, new, value, .. } = &mut *scratch;
         let ino = change.ino();
         let covered = self.lookup(ino, range.clone(), Detail::Whole, most, old)?;

@@ -38,7 +38,8 @@ impl Contents {
         })
     }
 
-    /// Reads one unit of the file as plaintext: an extent's, inline bytes, or a hole's zeros.
+    /// Reads one unit of the file as plaintext: an extent's, inline bytes, or a hole's zeros. `buf`
+    /// may be shorter than a unit where the inline bytes fit.
     pub(super) fn read_unit(&self, ino: u64, unit: u64, map: &Map, buf: &mut [u8]) -> Result<()> {
         if let Some(row) = map.find(unit) {
             let from = (unit - row.first) as u32;

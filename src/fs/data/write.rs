@@ -39,7 +39,7 @@ impl Contents {
         self.keys.check()?;
         self.settle(ino, row, offset + bytes.len() as u64, usize::MAX, finish)?;
         let mut written = Written { bytes: 0, lsn: self.engine.last() };
-        let mut scratch = self.pool.take();
+        let mut scratch = self.pool.take(ino);
         while written.bytes < bytes.len() {
             let (at, rest) = (offset + written.bytes as u64, &bytes[written.bytes..]);
             let size = row.size.get().max(at + rest.len() as u64);
@@ -75,7 +75,7 @@ impl Contents {
         let Scratch { old, new, head, value, .. } = scratch;
         let plain = head.units(1);
         {
-            let _pin = self.engine.pin();
+            let _pin = self.engine.pin_for(ino);
             self.lookup(ino, 0..1, Detail::Whole, MAX_OLD, old)?;
             if start > 0 || (end as u64) < row.size.get() {
                 self.read_unit(ino, 0, old, plain)?;
@@ -110,7 +110,7 @@ impl Contents {
         let mut stream = self.streams.take(ino, first);
         // A stream's extent grows: it ends before the first unit.
         let from = if stream.is_some() { first.saturating_sub(1) } else { first };
-        let pin = self.engine.pin();
+        let pin = self.engine.pin_for(ino);
         let last = self.lookup(ino, from..last, Detail::Whole, MAX_OLD, old)?;
         let bytes = &bytes[..(end.min(last * UNIT as u64) - offset) as usize];
         let mut plain = Plain { body: bytes, ..Plain::default() };
