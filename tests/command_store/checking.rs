@@ -1,6 +1,7 @@
 //! `check`: a sound store is clean, and damage is found and told apart.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::bench::{Bench, changed_blocks};
 use crate::tree::pattern;
@@ -31,6 +32,27 @@ fn a_sound_store_is_clean() {
     assert!(text.ends_with("101 files read, 1.0 MiB\nclean\n"), "{text}");
     let text = bench.ok(&["check", "s", "--metadata-only"]);
     assert!(text.ends_with("contents were left out\nclean\n"), "{text}");
+}
+
+#[test]
+fn nothing_is_written_not_even_what_the_log_holds() {
+    let (bench, before) = filled();
+    let store = bench.open("s");
+    store.file_system().unlink(1, b"large").unwrap();
+    store.sync().unwrap();
+    // Not closed: the log is not empty.
+    drop(store);
+    let bytes = fs::read(bench.path("s")).unwrap();
+    fs::set_permissions(bench.path("s"), fs::Permissions::from_mode(0o400)).unwrap();
+    let report = bench.json(&["check", "s"]);
+    assert_eq!((&report["clean"], &report["contents"]["files"]), (&true.into(), &100.into()));
+    assert!(fs::read(bench.path("s")).unwrap() == bytes);
+
+    fs::set_permissions(bench.path("s"), fs::Permissions::from_mode(0o600)).unwrap();
+    bench.flip_contents("s", &before);
+    let bytes = fs::read(bench.path("s")).unwrap();
+    let _ = bench.command(&["check", "s"]).output().unwrap();
+    assert!(fs::read(bench.path("s")).unwrap() == bytes);
 }
 
 #[test]

@@ -71,8 +71,8 @@ struct ContentsView {
 /// Runs `efscrypt check`.
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let store = args.store.open(match args.metadata_only {
-        true => Access::WriteMetadata,
-        false => Access::Write,
+        true => Access::Metadata,
+        false => Access::Read,
     })?;
     let fs = store.file_system();
     let monitor = Monitor::new("checking", args.quiet);

@@ -198,6 +198,6 @@ fn corrupt_hint(error: &Error) -> &'static str {
             "give the same --context pairs as at its creation; with the right ones, the store's \
              key slots are damaged: put back a backup"
         }
-        _ => "`efscrypt check` shows what is damaged; put back a backup",
+        _ => "put back a backup; if the store opens, `efscrypt check` shows all that is damaged",
     }
 }
