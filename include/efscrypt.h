@@ -519,7 +519,8 @@ typedef struct efscrypt_dir_entry {
    */
   uint32_t reserved;
   /**
-   * Attributes, from `efscrypt_fs_readdir_plus`; NULL for an entry that was removed meanwhile.
+   * Attributes, from `efscrypt_fs_readdir_plus`; NULL for an entry that was removed meanwhile,
+   * or whose inode cannot be read.
    */
   const struct efscrypt_attr *attr;
 } efscrypt_dir_entry;
@@ -605,8 +606,8 @@ typedef struct efscrypt_set_attr {
    */
   uint32_t mode;
   /**
-   * Owner. Changing owner or group of anything but a directory clears its set-user-ID and
-   * set-group-ID bits, unless the mode is set too.
+   * Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
+   * and its set-group-ID bit where the group may execute it, unless the mode is set too.
    */
   uint32_t uid;
   /**
@@ -674,7 +675,7 @@ typedef struct efscrypt_statfs {
    */
   uint32_t reserved;
   /**
-   * Bytes in all; for a file that grows, the most it may have.
+   * Bytes in all; of a store in a file those that it has, and those that its host has free.
    */
   uint64_t total;
   /**
@@ -857,7 +858,8 @@ bool efscrypt_mode_is_dir(uint32_t mode);
  * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
  * entries "." and ".." come first. Sets `*end`, which may be NULL, to whether the last was read.
  * Entries that are neither added nor removed meanwhile are seen exactly once, also where reading
- * goes on after reopening.
+ * goes on after reopening. Where a part of a damaged directory cannot be read, what is behind it
+ * is shown too before the function fails.
  *
  * # Safety
  * `store` is valid; `visit` may be called with `userdata`, from this thread; `end` is NULL or
@@ -927,9 +929,10 @@ efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
                                  struct efscrypt_error *error);
 
 /**
- * Writes all of `len` bytes at `offset`, growing the file. After a failure a first part of them
- * may be written, in whole steps of at most 1 MiB. `file` receives what became of the file.
- * Durable after `efscrypt_store_commit`.
+ * Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
+ * set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
+ * a failure a first part of them may be written, in whole steps of at most 1 MiB. `file` receives
+ * what became of the file. Durable after `efscrypt_store_commit`.
  *
  * # Safety
  * `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
@@ -1196,7 +1199,62 @@ efscrypt_status efscrypt_fs_rename(const struct efscrypt_store *store,
                                    struct efscrypt_error *error);
 
 /**
- * Sets attributes, all or none; a size cuts or grows a regular file. Setting nothing changes
+ * As `efscrypt_fs_write`, for a caller that keeps set-user-ID and set-group-ID bits, as one with
+ * Linux's `CAP_FSETID` does.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_write(const struct efscrypt_store *store,
+                                             uint64_t ino,
+                                             uint64_t offset,
+                                             const uint8_t *buf,
+                                             size_t len,
+                                             struct efscrypt_wcc *file,
+                                             struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_append`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_append(const struct efscrypt_store *store,
+                                              uint64_t ino,
+                                              const uint8_t *buf,
+                                              size_t len,
+                                              struct efscrypt_wcc *file,
+                                              struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_punch_hole`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_punch_hole(const struct efscrypt_store *store,
+                                                  uint64_t ino,
+                                                  uint64_t offset,
+                                                  uint64_t len,
+                                                  struct efscrypt_wcc *file,
+                                                  struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_setattr`, for a caller whose new size leaves set-user-ID and set-group-ID bits;
+ * a new owner takes them away still.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_setattr(const struct efscrypt_store *store,
+                                               uint64_t ino,
+                                               const struct efscrypt_set_attr *set,
+                                               struct efscrypt_wcc *file,
+                                               struct efscrypt_error *error);
+
+/**
+ * Sets attributes, all or none; a size cuts or grows a regular file, and
+ * takes away its set-ID bits as `efscrypt_fs_write` does. Setting nothing changes
  * nothing. Durable after `efscrypt_store_commit`.
  *
  * # Safety

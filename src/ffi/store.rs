@@ -168,9 +168,9 @@ pub unsafe extern "C" fn efscrypt_store_write_verifier(
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
     let body = |store: &Store| {
-        let epoch = store.file_system().engine().epoch();
+        let bytes = store.file_system().write_verifier();
         // SAFETY: as the caller promises.
-        unsafe { put(out(verifier)?, epoch) };
+        unsafe { put(out(verifier)?, u64::from_le_bytes(bytes)) };
         Ok(())
     };
     // SAFETY: as the caller promises.

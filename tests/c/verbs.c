@@ -179,6 +179,18 @@ static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
     OK(efscrypt_fs_lookup(store, dir, NAME("link"), &attr, &error));
     OK(efscrypt_fs_readlink(store, attr.ino, back, sizeof back, &done, &error));
     CHECK(done == 4 && memcmp(back, "file", 4) == 0);
+    /* Contents that change take set-ID bits away, unless the caller keeps them. */
+    set.valid = EFSCRYPT_SET_MODE;
+    set.mode = 06755;
+    OK(efscrypt_fs_privileged_setattr(store, file, &set, &wcc, &error));
+    OK(efscrypt_fs_privileged_write(store, file, 4096, page, 4, &wcc, &error));
+    OK(efscrypt_fs_privileged_append(store, file, page, 4096, &wcc, &error));
+    OK(efscrypt_fs_privileged_punch_hole(store, file, 0, 10, &wcc, &error));
+    CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 8196);
+    OK(efscrypt_fs_write(store, file, 0, page, 1, &wcc, &error));
+    CHECK((wcc.after.mode & 07777) == 0755);
+    set.valid = EFSCRYPT_SET_SIZE;
+    OK(efscrypt_fs_setattr(store, file, &set, &wcc, &error));
     OK(efscrypt_fs_set_xattr(store, file, NAME("user.a"), page, 100, EFSCRYPT_XATTR_CREATE, NULL, &error));
     OK(efscrypt_fs_get_xattr(store, file, NAME("user.a"), back, sizeof back, &done, &error));
     CHECK(done == 100 && memcmp(back, page, 100) == 0);

@@ -28,7 +28,8 @@ pub struct efscrypt_dir_entry {
     pub kind: u32,
     /// Zero.
     pub reserved: u32,
-    /// Attributes, from `efscrypt_fs_readdir_plus`; NULL for an entry that was removed meanwhile.
+    /// Attributes, from `efscrypt_fs_readdir_plus`; NULL for an entry that was removed meanwhile,
+    /// or whose inode cannot be read.
     pub attr: *const efscrypt_attr,
 }
 
@@ -41,7 +42,8 @@ pub type efscrypt_visit =
 /// Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
 /// entries "." and ".." come first. Sets `*end`, which may be NULL, to whether the last was read.
 /// Entries that are neither added nor removed meanwhile are seen exactly once, also where reading
-/// goes on after reopening.
+/// goes on after reopening. Where a part of a damaged directory cannot be read, what is behind it
+/// is shown too before the function fails.
 ///
 /// # Safety
 /// `store` is valid; `visit` may be called with `userdata`, from this thread; `end` is NULL or

@@ -75,9 +75,10 @@ pub unsafe extern "C" fn efscrypt_fs_read(
     unsafe { with_fs(store, error, body) }
 }
 
-/// Writes all of `len` bytes at `offset`, growing the file. After a failure a first part of them
-/// may be written, in whole steps of at most 1 MiB. `file` receives what became of the file.
-/// Durable after `efscrypt_store_commit`.
+/// Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
+/// set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
+/// a failure a first part of them may be written, in whole steps of at most 1 MiB. `file` receives
+/// what became of the file. Durable after `efscrypt_store_commit`.
 ///
 /// # Safety
 /// `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
@@ -91,17 +92,11 @@ pub unsafe extern "C" fn efscrypt_fs_write(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem| {
-        // SAFETY: as the caller promises.
-        let buf = unsafe { bytes(buf, len)? };
-        let at = |done: usize| offset.checked_add(done as u64).ok_or(Error::FileTooLarge);
-        let wcc = write_all(buf, |done| fs.write(ino, at(done)?, &buf[done..]))?;
-        // SAFETY: as the caller promises.
-        unsafe { put_wanted(file, wcc) };
-        Ok(())
+    let body = |fs: &FileSystem, buf: &[u8]| {
+        write_all(buf, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
     };
     // SAFETY: as the caller promises.
-    unsafe { with_fs(store, error, body) }
+    unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
 /// Writes all of `len` bytes at the end of a file, wherever that is by then. Other than that as
@@ -118,10 +113,25 @@ pub unsafe extern "C" fn efscrypt_fs_append(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
+    let body = |fs: &FileSystem, buf: &[u8]| write_all(buf, |done| fs.append(ino, &buf[done..]));
+    // SAFETY: as the caller promises.
+    unsafe { with_bytes(store, (buf, len), file, error, body) }
+}
+
+/// Runs a change of a file by bytes of the caller's.
+///
+/// # Safety
+/// `store` is valid; `buf` has its length; `file` is NULL or valid for a write.
+pub(super) unsafe fn with_bytes(
+    store: *const efscrypt_store,
+    buf: (*const u8, usize),
+    file: *mut efscrypt_wcc,
+    error: *mut efscrypt_error,
+    change: impl FnOnce(&FileSystem, &[u8]) -> Result<Wcc>,
+) -> efscrypt_status {
     let body = |fs: &FileSystem| {
         // SAFETY: as the caller promises.
-        let buf = unsafe { bytes(buf, len)? };
-        let wcc = write_all(buf, |done| fs.append(ino, &buf[done..]))?;
+        let wcc = change(fs, unsafe { bytes(buf.0, buf.1)? })?;
         // SAFETY: as the caller promises.
         unsafe { put_wanted(file, wcc) };
         Ok(())
@@ -130,8 +140,13 @@ pub unsafe extern "C" fn efscrypt_fs_append(
     unsafe { with_fs(store, error, body) }
 }
 
+/// The offset of what is left after a first part was written.
+pub(super) fn behind(offset: u64, done: usize) -> Result<u64> {
+    offset.checked_add(done as u64).ok_or(Error::FileTooLarge)
+}
+
 /// Repeats a write with what is left, also of nothing: then it is done once, and checks its file.
-fn write_all(buf: &[u8], mut write: impl FnMut(usize) -> Result<Write>) -> Result<Wcc> {
+pub(super) fn write_all(buf: &[u8], mut write: impl FnMut(usize) -> Result<Write>) -> Result<Wcc> {
     let first = write(0)?;
     let (mut done, mut wcc) = (first.len, first.file);
     while done < buf.len() {

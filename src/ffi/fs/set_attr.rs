@@ -8,7 +8,7 @@ use crate::ffi::boundary::{put_wanted, with_fs};
 use crate::ffi::error::{efscrypt_error, efscrypt_status};
 use crate::ffi::sized::{Sized, check_reserved, sized};
 use crate::ffi::store::efscrypt_store;
-use crate::fs::{FileSystem, NewAttr, SetAttr, SetTime, Time};
+use crate::fs::{FileSystem, NewAttr, SetAttr, SetTime, Time, Wcc};
 
 /// `mode` counts.
 pub const EFSCRYPT_SET_MODE: u32 = 1;
@@ -47,8 +47,8 @@ pub struct efscrypt_set_attr {
     pub valid: u32,
     /// Permission bits; others are ignored. The caller applies a umask.
     pub mode: u32,
-    /// Owner. Changing owner or group of anything but a directory clears its set-user-ID and
-    /// set-group-ID bits, unless the mode is set too.
+    /// Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
+    /// and its set-group-ID bit where the group may execute it, unless the mode is set too.
     pub uid: u32,
     /// Group. What is made in a directory with the set-group-ID bit has the directory's.
     pub gid: u32,
@@ -136,7 +136,8 @@ pub(super) unsafe fn new_attr(pointer: *const efscrypt_set_attr, mode: u32) -> R
     Ok(new)
 }
 
-/// Sets attributes, all or none; a size cuts or grows a regular file. Setting nothing changes
+/// Sets attributes, all or none; a size cuts or grows a regular file, and
+/// takes away its set-ID bits as `efscrypt_fs_write` does. Setting nothing changes
 /// nothing. Durable after `efscrypt_store_commit`.
 ///
 /// # Safety
@@ -150,10 +151,25 @@ pub unsafe extern "C" fn efscrypt_fs_setattr(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { set_with(store, set, file, error, |fs, set| fs.setattr(ino, set)) }
+}
+
+/// Has `apply` set attributes.
+///
+/// # Safety
+/// As for `efscrypt_fs_setattr`.
+pub(super) unsafe fn set_with(
+    store: *const efscrypt_store,
+    set: *const efscrypt_set_attr,
+    file: *mut efscrypt_wcc,
+    error: *mut efscrypt_error,
+    apply: impl FnOnce(&FileSystem, &SetAttr) -> Result<Wcc>,
+) -> efscrypt_status {
     let body = |fs: &FileSystem| {
         // SAFETY: as the caller promises.
         let set = unsafe { sized(set)? }.ok_or(Error::InvalidArgument("set is NULL"))?;
-        let wcc = fs.setattr(ino, &set.set_attr()?)?;
+        let wcc = apply(fs, &set.set_attr()?)?;
         // SAFETY: as the caller promises.
         unsafe { put_wanted(file, wcc) };
         Ok(())

@@ -18,7 +18,7 @@ pub struct efscrypt_statfs {
     pub link_max: u32,
     /// Zero.
     pub reserved: u32,
-    /// Bytes in all; for a file that grows, the most it may have.
+    /// Bytes in all; of a store in a file those that it has, and those that its host has free.
     pub total: u64,
     /// Bytes that are free. What removed files hold until it is freed counts as used, and is freed
     /// when a writer needs it.
