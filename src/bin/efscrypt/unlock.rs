@@ -132,11 +132,11 @@ impl KmsArgs {
     pub fn audited(&self, kms: LocalKms) -> Result<Audited<LocalKms>, Failure> {
         let path = self.audit_path()?;
         let doing = format!("cannot use audit log {}", path.display());
+        let is_new = !path.exists();
         let log = AuditLog::open(&path, AuditDurability::EachRecord);
         let log = log.map_err(|e| Failure::new(doing.clone(), e))?;
-        if rustix::process::geteuid().is_root() {
-            let owner = kms.path().metadata().map_err(|e| Failure::file(doing.clone(), &e))?;
-            log.give_to(owner.uid(), owner.gid()).map_err(|e| Failure::new(doing, e))?;
+        if is_new {
+            keep_owner(kms.path(), &path).map_err(|e| Failure::file(doing, &e))?;
         }
         let user = rustix::process::getuid().as_raw();
         let audited = Audited::new(kms, Arc::new(log), AuditPolicy::FailClosed);
@@ -198,4 +198,14 @@ fn ask_twice() -> Result<Secret, Failure> {
         true => Ok(second),
         false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
     }
+}
+
+/// Gives a new file to the owner of `like`, so that an administrator does not lock a service
+/// out of the log that it must write.
+fn keep_owner(like: &Path, new: &Path) -> std::io::Result<()> {
+    let (like, about) = (std::fs::metadata(like)?, std::fs::metadata(new)?);
+    if (like.uid(), like.gid()) == (about.uid(), about.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(new, Some(like.uid()), Some(like.gid()))
 }

@@ -18,13 +18,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::error::{Error, Object, Result};
 
@@ -34,9 +32,6 @@ use crate::keys::{Clock, SystemClock, disk, hex};
 
 /// Bytes at the end of a log that are verified when it is opened: at least one whole line.
 const TAIL: u64 = 4 * MAX_LINE as u64;
-
-/// What the first record of every log begins with.
-const FIRST: &[u8] = br#"{"seq":0,"#;
 
 /// When a record survives a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,8 +63,6 @@ pub struct AuditLog {
     path: PathBuf,
     durability: AuditDurability,
     clock: Arc<dyn Clock>,
-    /// Whether opening it made the file.
-    created: bool,
     tail: Mutex<Tail>,
 }
 
@@ -81,12 +74,10 @@ struct Tail {
 }
 
 impl AuditLog {
-    /// Opens the log at `path`, or creates it with mode 0600, and verifies its last records. A
-    /// symbolic link there is not followed: who may write the directory would choose the file.
+    /// Opens the log at `path`, or creates it with mode 0600, and verifies its last records.
     ///
     /// # Errors
-    /// `Io`, `IsDirectory`; `InvalidArgument` for a link and for what is not a regular file;
-    /// `Corrupt` where the last records are not a chain, or the file is no log.
+    /// `Io`, `IsDirectory`; `Corrupt` where the last records are not a chain.
     pub fn open(path: &Path, durability: AuditDurability) -> Result<Self> {
         Self::open_with_clock(path, durability, Arc::new(SystemClock))
     }
@@ -97,9 +88,15 @@ impl AuditLog {
         durability: AuditDurability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let (file, created) = open_file(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| io_error("open", e))?;
         let mut tail = Tail { file, end: 0, head: Head::START, failed: false };
-        let log = |tail| AuditLog { path: path.to_owned(), durability, clock, created, tail };
+        let log = |tail| AuditLog { path: path.to_owned(), durability, clock, tail };
         tail.file.lock().map_err(|e| io_error("lock", e))?;
         let torn = tail.load()?;
         if tail.end == 0 {
@@ -130,18 +127,6 @@ impl AuditLog {
             head: hex::encode(&head.hash),
             torn_bytes: scan.torn,
         })
-    }
-
-    /// Gives the file to another owner if opening it made it; one that was there keeps its own. So
-    /// an administrator does not lock a service out of the log that it must write.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn give_to(&self, uid: u32, gid: u32) -> Result<()> {
-        if !self.created {
-            return Ok(());
-        }
-        fchown(&self.tail.lock().file, Some(uid), Some(gid)).map_err(|e| io_error("give", e))
     }
 
     /// Removes the remains of a crash and says so in the log.
@@ -231,22 +216,7 @@ impl Tail {
         let no_chain = || Error::corrupt(Object::AuditLog, "it does not end in records");
         self.head = scan.head.ok_or_else(no_chain)?;
         self.end = start + skipped.len() as u64 + scan.whole;
-        if self.end == 0 && scan.torn > 0 && !self.begins_as_a_log()? {
-            return Err(Error::corrupt(
-                Object::AuditLog,
-                "it is some other file, and is left alone",
-            ));
-        }
         Ok(scan.torn)
-    }
-
-    /// Whether the file begins with as much of a first record as it has.
-    fn begins_as_a_log(&mut self) -> Result<bool> {
-        let mut found = Vec::new();
-        self.file.seek(SeekFrom::Start(0)).map_err(|e| io_error("seek", e))?;
-        let mut start = (&self.file).take(FIRST.len() as u64);
-        start.read_to_end(&mut found).map_err(|e| io_error("read", e))?;
-        Ok(FIRST.starts_with(&found))
     }
 
     /// Takes in the records after `end`; returns the bytes of a cut one.
@@ -292,29 +262,7 @@ fn scan(mut reader: impl BufRead, mut head: Option<Head>) -> Result<Scan> {
     }
 }
 
-/// Opens the file, and tells whether that made it.
-fn open_file(path: &Path) -> Result<(File, bool)> {
-    let mut options = OpenOptions::new();
-    // A pipe that somebody put there must not hold up who opens it.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.read(true).append(true).mode(0o600).custom_flags(flags.bits() as i32);
-    let (file, created) = match options.clone().create_new(true).open(path) {
-        Ok(file) => (file, true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            (options.open(path).map_err(|e| io_error("open", e))?, false)
-        }
-        Err(e) => return Err(io_error("open", e)),
-    };
-    match file.metadata().map_err(|e| io_error("stat", e))?.is_file() {
-        true => Ok((file, created)),
-        false => Err(Error::InvalidArgument("the audit log is not a regular file")),
-    }
-}
-
 fn io_error(op: &'static str, source: io::Error) -> Error {
-    if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-        return Error::InvalidArgument("the audit log is a symbolic link: name the file itself");
-    }
     match source.kind() {
         io::ErrorKind::IsADirectory => Error::IsDirectory,
         _ => Error::io(op, Object::AuditLog, source),

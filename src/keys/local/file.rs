@@ -67,7 +67,6 @@ pub(super) fn lock(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
 /// # Errors
 /// `Io`. Unless the flush of the directory failed, the old file is still there.
 pub(super) fn replace(path: &Path, locked: &Snapshot, bytes: &[u8]) -> Result<Snapshot> {
-    check_len(bytes, MAX_LEN)?;
     let temporary = with_suffix(path, ".tmp");
     // Left by a crash, or put there to be written through: either way not ours to open.
     match fs::remove_file(&temporary) {
@@ -89,7 +88,6 @@ pub(super) fn replace(path: &Path, locked: &Snapshot, bytes: &[u8]) -> Result<Sn
 /// # Errors
 /// `Exists` where the name is taken; `Io`, also where its directory is not there.
 pub(super) fn create(path: &Path, bytes: &[u8], rng: &Rng) -> Result<Snapshot> {
-    check_len(bytes, MAX_LEN)?;
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists,
         _ => Error::io("create", Object::KeyService, source),
@@ -103,16 +101,6 @@ pub(super) fn create(path: &Path, bytes: &[u8], rng: &Rng) -> Result<Snapshot> {
     snapshot(file, path)
 }
 
-/// Refuses what [`read`] would refuse, before anything is written.
-fn check_len(bytes: &[u8], most: u64) -> Result<()> {
-    match bytes.len() as u64 <= most {
-        true => Ok(()),
-        false => Err(Error::InvalidArgument(
-            "the key service is full: make another, or destroy keys that are not needed",
-        )),
-    }
-}
-
 /// Writes a file that does not exist yet, flushed.
 fn write_new(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<File> {
     let mut file =
@@ -123,12 +111,8 @@ fn write_new(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result
         if let Some((uid, gid)) = owner
             && (uid, gid) != (about.uid(), about.gid())
         {
-            // An administrator's change must not lock the service out of its own file. Others
-            // give nothing away, and are in the file's group or not.
-            match fchown(&file, Some(uid), Some(gid)) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-                given => given?,
-            }
+            // An administrator's change must not lock the service out of its own file.
+            fchown(&file, Some(uid), Some(gid))?;
         }
         file.write_all(bytes)?;
         file.sync_all()
@@ -170,27 +154,5 @@ pub(super) fn io_error(op: &'static str, source: io::Error, path: &Path) -> Erro
             path.display()
         )),
         _ => Error::io(op, Object::KeyService, source),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorKind;
-
-    #[test]
-    fn nothing_is_written_that_could_not_be_read() {
-        assert!(check_len(&[0; 100], 100).is_ok());
-        let error = check_len(&[0; 101], 100).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("kms");
-        fs::write(&path, b"old").unwrap();
-        let (locked, _) = lock(&path).unwrap();
-        assert!(replace(&path, &locked, &vec![0; MAX_LEN as usize + 1]).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert!(replace(&path, &locked, &vec![0; MAX_LEN as usize]).is_ok());
-        assert!(read(&path).is_ok());
     }
 }
