@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::crypto::Rng;
@@ -73,8 +73,8 @@ pub(super) fn replace(path: &Path, locked: &Snapshot, bytes: &[u8]) -> Result<Sn
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", e, path)),
         _ => {}
     }
-    let owner = (locked.about.uid(), locked.about.gid());
-    let file = write_new(&temporary, bytes, Some(owner)).map_err(|e| io_error("write", e, path))?;
+    let file = write_new(&temporary, bytes, Some(&locked.about));
+    let file = file.map_err(|e| io_error("write", e, path))?;
     let renamed = fs::rename(&temporary, path);
     renamed.and_then(|()| disk::sync_parent(path)).map_err(|e| {
         let _ = fs::remove_file(&temporary);
@@ -102,18 +102,12 @@ pub(super) fn create(path: &Path, bytes: &[u8], rng: &Rng) -> Result<Snapshot> {
 }
 
 /// Writes a file that does not exist yet, flushed.
-fn write_new(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<File> {
+fn write_new(path: &Path, bytes: &[u8], owner: Option<&Metadata>) -> io::Result<File> {
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     let mut fill = || {
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        let about = file.metadata()?;
-        if let Some((uid, gid)) = owner
-            && (uid, gid) != (about.uid(), about.gid())
-        {
-            // An administrator's change must not lock the service out of its own file.
-            fchown(&file, Some(uid), Some(gid))?;
-        }
+        owner.map_or(Ok(()), |owner| disk::keep_owner(&file, owner))?;
         file.write_all(bytes)?;
         file.sync_all()
     };
