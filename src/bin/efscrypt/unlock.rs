@@ -78,11 +78,11 @@ impl KmsArgs {
 
     fn unlock_or(
         &self,
-        prompt: impl FnOnce() -> Result<Vec<u8>, Failure>,
+        prompt: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, Failure>,
     ) -> Result<Unlock, Failure> {
         let files = (self.key_file.as_deref(), self.passphrase_file.as_deref());
         unlock(files, || match env::var_os(PASSPHRASE_VARIABLE) {
-            Some(value) => Ok(value.into_vec()),
+            Some(value) => Ok(value.into_vec().into()),
             None => prompt(),
         })
     }
@@ -138,17 +138,18 @@ pub fn new_unlock(
 
 fn unlock(
     (key_file, passphrase_file): (Option<&Path>, Option<&Path>),
-    otherwise: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    otherwise: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, Failure>,
 ) -> Result<Unlock, Failure> {
     if let Some(path) = key_file {
         return Ok(Unlock::KeyFile(path.to_owned()));
     }
-    let passphrase = Passphrase::new(passphrase_file.map_or_else(otherwise, read_passphrase)?);
+    let mut text = passphrase_file.map_or_else(otherwise, read_passphrase)?;
+    let passphrase = Passphrase::new(std::mem::take(&mut *text));
     passphrase.map(Unlock::Passphrase).map_err(|e| Failure::new("cannot use the passphrase", e))
 }
 
 /// A file's contents without one newline at the end.
-fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_passphrase(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let doing = || format!("cannot read passphrase file {}", path.display());
     let failed = |e| Failure::file(doing(), &e);
     let file = File::open(path).map_err(failed)?;
@@ -157,7 +158,7 @@ fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
         eprintln!("efscrypt: warning: {} is open to other users: chmod 600 it", path.display());
     }
     // Room from the start: a growing vector would leave copies behind.
-    let mut text = Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1);
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1));
     file.take(MAX_PASSPHRASE_FILE).read_to_end(&mut text).map_err(failed)?;
     let without = text.strip_suffix(b"\n").map(|t| t.strip_suffix(b"\r").unwrap_or(t));
     let len = without.map_or(text.len(), <[u8]>::len);
@@ -165,18 +166,17 @@ fn read_passphrase(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-fn ask(prompt: &str) -> Result<Vec<u8>, Failure> {
-    rpassword::prompt_password(prompt).map(String::into_bytes).map_err(|_| {
+fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    rpassword::prompt_password(prompt).map(|text| text.into_bytes().into()).map_err(|_| {
         let why = "no terminal: use --passphrase-file, --key-file or EFSCRYPT_PASSPHRASE";
         Failure::usage("cannot ask for the passphrase", why)
     })
 }
 
-fn ask_twice() -> Result<Vec<u8>, Failure> {
-    let first = Zeroizing::new(ask("New passphrase: ")?);
-    let second = ask("The same again: ")?;
-    match *first == second {
-        true => Ok(second),
+fn ask_twice() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let first = ask("New passphrase: ")?;
+    match first == ask("The same again: ")? {
+        true => Ok(first),
         false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
     }
 }
