@@ -145,7 +145,7 @@ fn an_administrators_change_leaves_the_file_to_its_owner() {
 fn remains_of_a_crash_are_ignored_and_not_written_through() {
     let bench = Bench::new();
     let kms = bench.init();
-    let temporary = bench.dir.path().join("kms.json.tmp");
+    let temporary = bench.dir.path().join("kms.json.0123456789abcdef.tmp");
     fs::write(&temporary, "half a file").unwrap();
     assert_eq!(bench.open().unwrap().list().unwrap(), []);
     kms.create_key(None).unwrap();
@@ -165,13 +165,16 @@ fn a_change_that_cannot_be_written_changes_nothing() {
     let kms = bench.init();
     kms.create_key(Some("alias/one")).unwrap();
     let before = fs::read(bench.path()).unwrap();
-    let obstacle = bench.dir.path().join("kms.json.tmp");
-    fs::create_dir(&obstacle).unwrap();
-    assert!(kms.disable("alias/one").is_err());
-    assert_eq!(fs::read(bench.path()).unwrap(), before);
-    assert_eq!(kms.describe("alias/one").unwrap().state, KeyState::Enabled);
-    fs::remove_dir(&obstacle).unwrap();
+    // Beside so long a name there can be none that is longer.
+    let long = bench.dir.path().join("k".repeat(250));
+    fs::rename(bench.path(), &long).unwrap();
+    let there = LocalKms::open(&long, &passphrase("correct horse")).unwrap();
+    assert_eq!(kind(there.disable("alias/one")), ErrorKind::Io);
+    assert_eq!(fs::read(&long).unwrap(), before);
+    assert_eq!(there.describe("alias/one").unwrap().state, KeyState::Enabled);
+    fs::rename(&long, bench.path()).unwrap();
     assert_eq!(kms.disable("alias/one").unwrap().state, KeyState::Disabled);
+    assert_eq!(bench.names(), ["kms.json"]);
 }
 
 #[test]

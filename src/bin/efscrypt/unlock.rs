@@ -5,7 +5,7 @@ use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -132,12 +132,9 @@ impl KmsArgs {
     pub fn audited(&self, kms: LocalKms) -> Result<Audited<LocalKms>, Failure> {
         let path = self.audit_path()?;
         let doing = format!("cannot use audit log {}", path.display());
-        let is_new = !path.exists();
-        let log = AuditLog::open(&path, AuditDurability::EachRecord);
-        let log = log.map_err(|e| Failure::new(doing.clone(), e))?;
-        if is_new {
-            keep_owner(kms.path(), &path).map_err(|e| Failure::file(doing, &e))?;
-        }
+        // The owner of the file, so that an administrator does not lock the service out.
+        let log = AuditLog::open_like(&path, AuditDurability::EachRecord, kms.path());
+        let log = log.map_err(|e| Failure::new(doing, e))?;
         let user = rustix::process::getuid().as_raw();
         let audited = Audited::new(kms, Arc::new(log), AuditPolicy::FailClosed);
         Ok(audited.with_principal(&format!("uid {user}")))
@@ -198,14 +195,4 @@ fn ask_twice() -> Result<Secret, Failure> {
         true => Ok(second),
         false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
     }
-}
-
-/// Gives a new file to the owner of `like`, so that an administrator does not lock a service
-/// out of the log that it must write.
-fn keep_owner(like: &Path, new: &Path) -> std::io::Result<()> {
-    let (like, about) = (std::fs::metadata(like)?, std::fs::metadata(new)?);
-    if (like.uid(), like.gid()) == (about.uid(), about.gid()) {
-        return Ok(());
-    }
-    std::os::unix::fs::chown(new, Some(like.uid()), Some(like.gid()))
 }

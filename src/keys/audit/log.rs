@@ -10,19 +10,21 @@
 //! 1. A record is one line, written by one append while the file is locked (`flock`), so several
 //!    processes may use one log.
 //! 2. Under the lock, a line without its newline is the remains of a crash: it was never
-//!    acknowledged. It is removed, and a `recover-tail` record says so.
+//!    acknowledged. It is removed, and a `recover-tail` record says so. Without a record before
+//!    it, it must begin as a first record does: else the file is no log, and stays as it is.
 //! 3. `head` is the head after the record that ends at `end`. Before an append, records that
 //!    other processes added after `end` are verified and taken in.
 //! 4. After a failed flush, or a failed append whose bytes could not be removed, nothing is
 //!    appended until the log is opened again: the bytes in the page cache are not to be trusted.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 
 use crate::error::{Error, Object, Result};
 
@@ -32,6 +34,11 @@ use crate::keys::{Clock, SystemClock, disk, hex};
 
 /// Bytes at the end of a log that are verified when it is opened: at least one whole line.
 const TAIL: u64 = 4 * MAX_LINE as u64;
+
+/// How often a name that another process creates and removes is tried.
+const TRIES: u32 = 16;
+/// How the first record of every log begins.
+const FIRST: &[u8] = b"{\"seq\":0,\"time\":";
 
 /// When a record survives a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,10 +83,23 @@ struct Tail {
 impl AuditLog {
     /// Opens the log at `path`, or creates it with mode 0600, and verifies its last records.
     ///
+    /// The name must stand for the log itself: a symbolic link is refused, so that who may write
+    /// to the directory cannot have another file created or continued through it.
+    ///
     /// # Errors
-    /// `Io`, `IsDirectory`; `Corrupt` where the last records are not a chain.
+    /// `Io`, also for a symbolic link; `IsDirectory`; `InvalidArgument` for another file that is
+    /// not a regular one; `Corrupt` where the last records are not a chain, which is then left
+    /// as it is.
     pub fn open(path: &Path, durability: AuditDurability) -> Result<Self> {
         Self::open_with_clock(path, durability, Arc::new(SystemClock))
+    }
+
+    /// As [`AuditLog::open`]; a log that this call creates gets the owner and group of the file
+    /// `like`, so that an administrator does not lock a service out of the log that it must
+    /// write. Who may not give the group keeps his own.
+    pub fn open_like(path: &Path, durability: AuditDurability, like: &Path) -> Result<Self> {
+        let owner = fs::metadata(like).map_err(|e| io_error("stat", e))?;
+        Self::open_file(path, Some(&owner), durability, Arc::new(SystemClock))
     }
 
     /// As [`AuditLog::open`], with another clock for the dates of records.
@@ -88,13 +108,16 @@ impl AuditLog {
         durability: AuditDurability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| io_error("open", e))?;
+        Self::open_file(path, None, durability, clock)
+    }
+
+    fn open_file(
+        path: &Path,
+        owner: Option<&Metadata>,
+        durability: AuditDurability,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let file = open_or_create(path, owner)?;
         let mut tail = Tail { file, end: 0, head: Head::START, failed: false };
         let log = |tail| AuditLog { path: path.to_owned(), durability, clock, tail };
         tail.file.lock().map_err(|e| io_error("lock", e))?;
@@ -229,6 +252,51 @@ impl Tail {
     }
 }
 
+/// Opens the file that the name stands for, or creates one, with that owner where it is given.
+fn open_or_create(path: &Path, owner: Option<&Metadata>) -> Result<File> {
+    // The name may come and go between the two: another try each time it did.
+    for _ in 0..TRIES {
+        // Creating first: what this call did not create is never given to another owner.
+        match log_options().create_new(true).mode(0o600).open(path) {
+            Ok(file) => return give(file, path, owner),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(io_error("create", e)),
+        }
+        match log_options().open(path) {
+            Ok(file) => return check_regular(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io_error("open", e)),
+        }
+    }
+    Err(io_error("open", io::Error::other("its name comes and goes")))
+}
+
+/// No link is followed, and a pipe without a reader makes nobody wait.
+fn log_options() -> OpenOptions {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).custom_flags(flags.bits().cast_signed());
+    options
+}
+
+/// Gives a log that this process created to its owner, or removes it again.
+fn give(file: File, path: &Path, owner: Option<&Metadata>) -> Result<File> {
+    let given = owner.map_or(Ok(()), |owner| disk::keep_owner(&file, owner));
+    given.map_err(|e| {
+        let _ = fs::remove_file(path);
+        io_error("chown", e)
+    })?;
+    Ok(file)
+}
+
+fn check_regular(file: File) -> Result<File> {
+    match file.metadata().map_err(|e| io_error("stat", e))?.file_type() {
+        kind if kind.is_file() => Ok(file),
+        kind if kind.is_dir() => Err(Error::IsDirectory),
+        _ => Err(Error::InvalidArgument("an audit log is a regular file")),
+    }
+}
+
 /// What a stretch of a log holds.
 struct Scan {
     /// Head after the last whole record; `None` where there is none and none was given.
@@ -251,6 +319,9 @@ fn scan(mut reader: impl BufRead, mut head: Option<Head>) -> Result<Scan> {
             if len > MAX_LINE {
                 return Err(Error::corrupt(place, "its line is too long"));
             }
+            if head == Some(Head::START) && !begins_first(&line) {
+                return Err(Error::corrupt(Object::AuditLog, "it is no log of key uses"));
+            }
             return Ok(Scan { head, whole, torn: len as u64 });
         };
         let (record, next) = AuditRecord::parse(text).map_err(|why| Error::corrupt(place, why))?;
@@ -260,6 +331,11 @@ fn scan(mut reader: impl BufRead, mut head: Option<Head>) -> Result<Scan> {
         head = Some(next);
         whole += len as u64;
     }
+}
+
+/// Whether a crash can have left these bytes of a first record.
+fn begins_first(torn: &[u8]) -> bool {
+    torn.starts_with(FIRST) || FIRST.starts_with(torn)
 }
 
 fn io_error(op: &'static str, source: io::Error) -> Error {

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::*;
 use crate::error::{Error, ErrorKind, Object, Result};
@@ -125,9 +128,65 @@ fn a_torn_record_is_removed_and_the_log_says_so() {
         assert_eq!((summary.records, summary.torn_bytes), (4, 0));
         assert!(lines(&path)[2].contains("recover-tail"), "{:?}", lines(&path)[2]);
     }
-    fs::write(&path, b"{\"seq\":0,").unwrap();
-    drop(open(&path));
-    assert_eq!(AuditLog::verify(&path).unwrap().records, 1);
+    for first in [&b"{\"seq\":0,"[..], &whole[..1], &whole[..60]] {
+        fs::write(&path, first).unwrap();
+        drop(open(&path));
+        assert_eq!(AuditLog::verify(&path).unwrap().records, 1);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_log_stays_as_it_is() {
+    let (_dir, path) = sample(0);
+    for foreign in ["correct horse", "correct horse\n", "{\"seq\":1,", "{}", "\0", "\n"] {
+        fs::write(&path, foreign).unwrap();
+        let error = AuditLog::open(&path, AuditDurability::System).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{foreign}");
+        assert_eq!(AuditLog::verify(&path).unwrap_err().kind(), ErrorKind::Corrupt, "{foreign}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
+    }
+}
+
+#[test]
+fn no_log_is_made_or_continued_through_a_link() {
+    let (dir, path) = sample(1);
+    let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+    symlink(&target, &link).unwrap();
+    let kind = |path: &Path| AuditLog::open(path, AuditDurability::System).err().unwrap().kind();
+    assert_eq!(kind(&link), ErrorKind::Io, "a dangling link");
+    assert!(!target.exists());
+    assert!(AuditLog::open_like(&link, AuditDurability::System, &path).is_err());
+    assert!(!target.exists());
+    let whole = fs::read(&path).unwrap();
+    fs::rename(&path, &target).unwrap();
+    assert_eq!(kind(&link), ErrorKind::Io, "a link to a log");
+    assert_eq!(fs::read(&target).unwrap(), whole);
+
+    let socket = dir.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert_eq!(kind(&socket), ErrorKind::Io);
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    assert_eq!(kind(&pipe), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn only_a_new_log_gets_an_owner() {
+    let (dir, path) = sample(1);
+    let like = dir.path().join("like");
+    fs::write(&like, "").unwrap();
+    // Only root may give files away; for others the owners are the same here.
+    if chown(&like, Some(12345), Some(12346)).is_err() {
+        assert!(AuditLog::open_like(&path, AuditDurability::System, &like).is_ok());
+        return;
+    }
+    let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
+    let before = owner(&path);
+    AuditLog::open_like(&path, AuditDurability::System, &like).unwrap();
+    assert_eq!(owner(&path), before);
+    let new = dir.path().join("new");
+    AuditLog::open_like(&new, AuditDurability::System, &like).unwrap();
+    assert_eq!(owner(&new), (12345, 12346));
 }
 
 #[test]

@@ -137,10 +137,11 @@ impl LocalKms {
     /// Creates a key, enabled, with version 1.
     ///
     /// # Errors
-    /// `Exists` where another key has the alias; `InvalidArgument` for what is no alias.
+    /// `Exists` where another key has the alias; `InvalidArgument` for what is no alias;
+    /// `FileTooLarge` where the file is full.
     pub fn create_key(&self, alias: Option<&str>) -> Result<KeyDescription> {
         alias.map_or(Ok(()), check_alias)?;
-        self.change(|body, sealer, now| {
+        self.grow(|body, sealer, now| {
             if alias.is_some_and(|alias| find(body, alias).is_ok()) {
                 return Err(Error::Exists);
             }
@@ -163,16 +164,18 @@ impl LocalKms {
     /// What is wrapped already names the key by its id, so it is not affected.
     ///
     /// # Errors
-    /// `InvalidArgument` for what is no alias; `KeyDisabled` for a key pending deletion.
+    /// `InvalidArgument` for what is no alias; `KeyDisabled` for a key pending deletion;
+    /// `FileTooLarge` where the file is full.
     pub fn set_alias(&self, alias: &str, key: &str) -> Result<KeyDescription> {
         check_alias(alias)?;
-        self.change_key(key, |body, index, _| {
+        self.grow(|body, _, _| {
+            let index = find(body, key)?;
             body.keys[index].check_staying()?;
             for key in &mut body.keys {
                 key.aliases.retain(|a| a != alias);
             }
             body.keys[index].aliases.push(alias.to_owned());
-            Ok(())
+            Ok(body.keys[index].describe())
         })
     }
 
@@ -235,9 +238,9 @@ impl LocalKms {
     /// Gives a key new material, which wraps from now on; older versions still unwrap.
     ///
     /// # Errors
-    /// `KeyDisabled` unless the key is enabled.
+    /// `KeyDisabled` unless the key is enabled; `FileTooLarge` where the file is full.
     pub fn rotate(&self, key: &str) -> Result<KeyDescription> {
-        self.change(|body, sealer, now| {
+        self.grow(|body, sealer, now| {
             let key = find(body, key)?;
             body.keys[key].check_enabled()?;
             body.keys[key].add_version(sealer, &self.rng, now)?;
@@ -324,9 +327,24 @@ impl LocalKms {
         })
     }
 
-    /// Changes the file: all of `f` or nothing, durable when this returns. `f` sees no expired
-    /// key, and none is written.
+    /// As [`LocalKms::change_within`], for a change that the reserve of the file is for.
     fn change<R>(&self, f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>) -> Result<R> {
+        self.change_within(file::MAX_LEN, f)
+    }
+
+    /// As [`LocalKms::change_within`], for a change that adds to the file and may not take that
+    /// reserve.
+    fn grow<R>(&self, f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>) -> Result<R> {
+        self.change_within(file::MAX_GROWN_LEN, f)
+    }
+
+    /// Changes the file: all of `f` or nothing, durable when this returns. `f` sees no expired
+    /// key, and none is written. The new file has at most `limit` bytes.
+    fn change_within<R>(
+        &self,
+        limit: u64,
+        f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>,
+    ) -> Result<R> {
         let floor = self.seen.lock().body.sequence;
         let (locked, bytes) = file::lock(&self.path)?;
         let mut body = self.verify(&bytes, floor)?;
@@ -336,7 +354,8 @@ impl LocalKms {
         let result = f(&mut body, &sealer, now)?;
         let next = body.sequence.checked_add(1);
         body.sequence = next.ok_or(Error::Internal("the key service had 2^64 changes"))?;
-        let file = file::replace(&self.path, &locked, &body.to_file(&keys.file, &self.rng)?)?;
+        let bytes = body.to_file(&keys.file, &self.rng)?;
+        let file = file::replace(&self.path, &locked, &bytes, (limit, &self.rng))?;
         // Another thread's later change may be there already.
         let mut seen = self.seen.lock();
         if seen.body.sequence < body.sequence {
