@@ -78,8 +78,8 @@ pub(super) fn lock(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
 ///
 /// # Errors
 /// `FileTooLarge`, before anything is touched; `Corrupt` where the file was replaced or written
-/// by something that does not take the lock, which stays; `Io`. Unless the flush of the directory failed, the
-/// old file is still there.
+/// by something that does not take the lock, which stays; `Io`. Unless the flush of the directory
+/// failed, the old file is still there.
 pub(super) fn replace(
     path: &Path,
     locked: &Snapshot,
