@@ -16,7 +16,7 @@
 //!   what it left half done: the store is poisoned, and from now on every function on it but the
 //!   one that closes it answers `EFSCRYPT_STATUS_POISONED`.
 //! - A NULL where an object or a buffer is needed becomes `EFSCRYPT_STATUS_INVALID_ARGUMENT`.
-//! - A struct that C fills in begins with its own size and may grow at its end ([`sized`]). A
+//! - A struct that C fills in begins with its own size and may grow at its end (`sized`). A
 //!   struct that C receives never grows, but for one that it only sees through a pointer in a
 //!   callback.
 #![allow(unsafe_code, reason = "C passes raw pointers")]

@@ -17,9 +17,9 @@ impl Store {
     /// be. Durable when it returns. What a failure leaves on the device is no store.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for options; those of the providers, and [`Error::WrongKey`]
-    /// where one does not unwrap what it wrapped; [`Error::NoSpace`] where the device is too small;
-    /// those of the device.
+    /// [`InvalidArgument`](crate::Error::InvalidArgument) for options; those of the providers, and
+    /// [`WrongKey`](crate::Error::WrongKey) where one does not unwrap what it wrapped;
+    /// [`NoSpace`](crate::Error::NoSpace) where the device is too small; those of the device.
     pub fn create(
         device: Arc<dyn Device>,
         providers: Providers,
