@@ -1,19 +1,13 @@
 //! `efscrypt create`: a new store.
 
-use std::fs::{self, OpenOptions};
-use std::path::Path;
-use std::sync::Arc;
+use std::fs;
 
 use clap::Args;
-use efscrypt::device::{Device, FileDevice};
 use efscrypt::{Error, ErrorKind, Providers, Store};
 
 use crate::describe;
 use crate::exit::Failure;
 use crate::store::{StoreArgs, pair};
-
-/// Bytes at the start of a block device that a failed creation leaves as zeros, as it found them.
-const BLANK: usize = 1 << 20;
 
 #[derive(Args)]
 pub struct CreateArgs {
@@ -64,28 +58,9 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let provider = store.provider()?;
     let metadata_key = args.metadata_key.as_deref().unwrap_or(&args.data_key);
 
-    let was_there = fs::symlink_metadata(store.path()).is_ok();
-    let device = Arc::new(FileDevice::create(store.path()).map_err(failed)?);
-    let held: Arc<dyn Device> = Arc::clone(&device) as _;
     let providers = Providers::same(provider);
-    let made = Store::create(held, providers, metadata_key, &args.data_key, options);
-    // Undone while the device is locked: nobody else can have begun to use what is removed.
-    let made = made.map_err(|error| {
-        undo(store.path(), &*device, was_there);
-        failed(error)
-    })?;
+    let made = Store::create_file(store.path(), providers, metadata_key, &args.data_key, options);
+    let made = made.map_err(failed)?;
     describe::show(&made.describe().map_err(failed)?, args.json)?;
     made.close().map_err(failed)
-}
-
-/// Leaves what was there before: no file, an empty file, or a blank device. The failure to report
-/// is that of the creation.
-fn undo(path: &Path, device: &dyn Device, was_there: bool) {
-    if !was_there {
-        let _ = fs::remove_file(path);
-    } else if device.capacity().is_ok_and(|capacity| capacity.is_some()) {
-        let _ = device.write_at(0, &vec![0; BLANK]).and_then(|()| device.flush());
-    } else {
-        let _ = OpenOptions::new().write(true).truncate(true).open(path);
-    }
 }
