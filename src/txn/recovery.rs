@@ -70,6 +70,9 @@ impl Engine {
         };
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        if !options.read_only {
+            engine.see_medium(&tail)?;
+        }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
         let (tail, recovery) = engine.replay(tail, applied)?;
@@ -83,6 +86,18 @@ impl Engine {
             engine.set_epoch(epoch, recovery);
         }
         Ok(engine)
+    }
+
+    /// Where something is in the log, sees that what follows reads the medium. A failed flush may
+    /// have left records and contents that only the host's cache holds, and that no later flush
+    /// writes; nor can they be written again here: where they were durable after all, a power cut
+    /// in that write would cost what was acknowledged.
+    fn see_medium(&self, tail: &LogTail) -> Result<()> {
+        if self.ring.next_header(tail)?.is_some() {
+            let seen = self.device.drop_cache();
+            seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
+        }
+        Ok(())
     }
 
     fn add_tree(&self, tree: TreeId) -> Result<()> {

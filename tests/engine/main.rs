@@ -7,6 +7,7 @@ mod full;
 mod hook;
 mod model;
 mod races;
+mod reopened;
 mod rewrap;
 mod rows;
 mod shapes;
