@@ -96,14 +96,9 @@ impl FileSystem {
         let handle_key = Secret::take(&mut body.handle_key);
         let handle_mac = HandleMac::derive(arena, &handle_key, &store_id)?;
         let tree = FIRST_FS_TREE;
-        let last =
-            engine.floor(tree, &FsKey::Inode(u64::MAX).encode(), |key, _| FsKey::parse(key))?;
-        let last = match last.transpose()? {
-            Some(FsKey::Inode(ino)) => ino,
-            Some(_) => return Err(NO_ROOT),
-            None => 0,
-        };
-        engine.raise_ino(last);
+        if !engine.knows_inos() {
+            engine.raise_ino(last_inode(&engine, tree)?);
+        }
         let fs = FileSystem {
             inodes: InodeTable::new(options.inode_cache),
             names: NameCache::new(options.name_cache),
@@ -117,13 +112,11 @@ impl FileSystem {
             tree,
             options,
         };
-        if last == 0 {
-            fs.make_root()?;
+        let root = fs.inodes.get(ROOT_INO);
+        match root.row(&fs.engine, fs.tree) {
+            Err(Error::Stale) => fs.make_root()?,
+            found => drop(found?),
         }
-        fs.inodes.get(ROOT_INO).read(&fs.engine, fs.tree).map_err(|error| match error {
-            Error::Stale => NO_ROOT,
-            other => other,
-        })?;
         Ok(fs)
     }
 
@@ -170,6 +163,16 @@ impl FileSystem {
     /// The engine below.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+}
+
+/// The highest inode number of a store that promises none; 0 where there is no inode.
+fn last_inode(engine: &Engine, tree: TreeId) -> Result<u64> {
+    let last = engine.floor(tree, &FsKey::Inode(u64::MAX).encode(), |key, _| FsKey::parse(key))?;
+    match last.transpose()? {
+        Some(FsKey::Inode(ino)) => Ok(ino),
+        Some(_) => Err(NO_ROOT),
+        None => Ok(0),
     }
 }
 

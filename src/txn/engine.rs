@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::inode_numbers::Numbers;
+use super::inode_numbers::{FIRST, Numbers};
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -117,6 +117,7 @@ impl Engine {
         body.log_base = U64::new(layout.log_base);
         body.log_len = U64::new(layout.log_len);
         body.log_seq = U64::new(1 << 40);
+        body.next_ino = U64::new(FIRST);
         body.pool_base = U64::new(layout.pool_base);
         body.pool_units = U64::new(layout.pool_units);
         keys.rng.fill(&mut body.handle_key)?;

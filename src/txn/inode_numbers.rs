@@ -7,7 +7,7 @@
 //! checkpoint first. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
 //! open of the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
 use super::checkpoint::Reason;
@@ -17,11 +17,13 @@ use crate::error::{Error, Object, Result};
 /// files.
 const AHEAD: u64 = 1 << 16;
 /// The first number: 1 is the root directory's.
-const FIRST: u64 = 2;
+pub(super) const FIRST: u64 = 2;
 /// Numbers end here: 2^23 opens and 2^40 changes in each do not reach it.
 const END: u64 = 1 << 63;
 
 pub(super) struct Numbers {
+    /// Whether `next` is known; before that nothing is promised.
+    known: AtomicBool,
     next: AtomicU64,
     /// What the newest durable superblock promises.
     promised: AtomicU64,
@@ -31,17 +33,24 @@ impl Numbers {
     /// Continues at the promise of a superblock; 0 in one that was written before there were any.
     pub fn new(promised: u64) -> Numbers {
         let next = AtomicU64::new(promised.max(FIRST));
-        Numbers { next, promised: AtomicU64::new(promised) }
+        let known = AtomicBool::new(promised != 0);
+        Numbers { known, next, promised: AtomicU64::new(promised) }
     }
 
     /// What a checkpoint may promise now.
     pub fn promise(&self) -> u64 {
-        self.next.load(Ordering::Relaxed).saturating_add(AHEAD)
+        match self.known.load(Ordering::Acquire) {
+            true => self.next.load(Ordering::Relaxed).saturating_add(AHEAD),
+            false => 0,
+        }
     }
 
     /// What the last checkpoint may promise: all numbers that were not used. None is given out
     /// below an older promise from now on.
     pub fn last_promise(&self) -> u64 {
+        if !self.known.load(Ordering::Acquire) {
+            return 0;
+        }
         let next = self.next.load(Ordering::Relaxed);
         self.promised.store(next, Ordering::Relaxed);
         next
@@ -76,8 +85,14 @@ impl Engine {
         Ok(number)
     }
 
+    /// Whether the store said which numbers are used up. If not, [`Engine::raise_ino`] must.
+    pub fn knows_inos(&self) -> bool {
+        self.inodes.known.load(Ordering::Acquire)
+    }
+
     /// Says that numbers up to `last` are in use: those of a store that promises nothing.
     pub fn raise_ino(&self, last: u64) {
         self.inodes.next.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+        self.inodes.known.store(true, Ordering::Release);
     }
 }
