@@ -87,8 +87,12 @@ impl Engine {
         };
         let prepared = self.forest.prepare(edits, spare, |missing| self.refill(missing));
         // Also where that failed: what it retired is given back by the next checkpoint.
-        self.forest.announce_retired(|unit| self.space.prepare_give(unit, NODE_UNITS as u32))?;
+        self.expect_retired();
         prepared?;
+        if self.options.read_only {
+            // Nothing is written, and a damaged space map keeps nobody from reading.
+            return Ok(());
+        }
         for edit in edits.iter() {
             match edit? {
                 Edit::Take { unit, units, .. } => self.space.prepare_take(unit, units)?,
@@ -102,6 +106,8 @@ impl Engine {
     /// Changes trees and space as prepared. The caller holds the writer lock.
     pub(super) fn apply(&self, edits: &Edits) -> Result<()> {
         self.forest.apply(edits)?;
+        // Neighbours that were merged.
+        self.expect_retired();
         for edit in edits.iter() {
             match edit? {
                 Edit::Take { unit, units, .. } => self.space.take(unit, units)?,
@@ -110,6 +116,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Reads what the next checkpoint needs to give back the nodes that were retired. A failure
+    /// shows there.
+    fn expect_retired(&self) {
+        self.forest.announce_retired(|unit| {
+            let _later = self.space.prepare_give(unit, NODE_UNITS as u32);
+        });
     }
 
     /// Reserves more places for nodes: a batch where there is room, else what is missing.
