@@ -92,12 +92,13 @@ impl FileSystem {
     /// Opens are counted, are not part of the store, and end with the mount.
     ///
     /// # Errors
-    /// [`Error::Stale`] where the inode is gone, and those of reading its row.
+    /// [`Error::Stale`] where the inode is gone, [`Error::InvalidArgument`] where it is open 2^32 - 1
+    /// times, and those of reading its row.
     pub fn open(&self, ino: u64) -> Result<()> {
         let inode = self.inodes.get(ino);
-        let _held = inode.write(&self.engine, self.tree)?;
-        inode.set_opens(inode.opens() + 1);
-        Ok(())
+        // Shared: whether the inode is freed is decided under the exclusive lock.
+        let _held = inode.read(&self.engine, self.tree)?;
+        inode.add_open()
     }
 
     /// Closes an inode as often as it was opened. The last close of one without a name frees it,

@@ -9,6 +9,7 @@ use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO, SetAttr};
 
 use crate::bed::{DIR, FILE, create, pattern};
+use crate::flawed::Flawed;
 
 /// A device whose flush takes long.
 struct Slow {
@@ -157,4 +158,26 @@ fn a_long_truncation_does_not_hold_up_its_directory() {
     }
     assert_eq!(fs.seek_data(ino, 0).unwrap(), Some(30_000 * 4096));
     crate::bed::assert_clean(&fs, "truncated");
+}
+
+#[test]
+fn an_open_does_not_wait_for_reads() {
+    let device = Flawed::new(MemoryDevice::new());
+    let fs = create(device.clone(), 1);
+    let ino = fs.create(ROOT_INO, b"f", &FILE, CreateMode::Guarded).unwrap().attr.ino;
+    fs.write(ino, 0, &pattern(1, 4096)).unwrap();
+    let takes = Duration::from_millis(600);
+    device.slow_reads(takes);
+    std::thread::scope(|scope| {
+        scope.spawn(|| fs.read(ino, 0, &mut [0; 4096]).unwrap());
+        std::thread::sleep(takes / 4);
+        let start = Instant::now();
+        fs.open(ino).unwrap();
+        fs.getattr(ino).unwrap();
+        assert!(start.elapsed() < takes / 2, "an open took {:?}", start.elapsed());
+    });
+    fs.unlink(ROOT_INO, b"f").unwrap();
+    assert_eq!(fs.read(ino, 0, &mut [0; 4096]).unwrap().len, 4096);
+    fs.close(ino).unwrap();
+    assert!(fs.getattr(ino).is_err());
 }
