@@ -8,9 +8,10 @@ use zerocopy::FromZeros;
 
 use super::attr::{FileType, Time};
 use super::data::Contents;
-use super::inode::InodeTable;
+use super::inode::{Inode, InodeTable};
 use super::names::NameCache;
 use super::orphan::Orphans;
+use super::upkeep::Short;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -73,6 +74,8 @@ pub struct FileSystem {
     pub(in crate::fs) moves: Mutex<()>,
     /// What waits to be freed.
     pub(in crate::fs) orphans: Orphans,
+    /// Who makes room for a change that found no space.
+    pub(in crate::fs) short: Short,
     /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
@@ -107,6 +110,7 @@ impl FileSystem {
             handle_mac,
             moves: Mutex::new(()),
             orphans: Orphans::new(),
+            short: Short::default(),
             changes: AtomicU64::new(0),
             engine,
             tree,
@@ -114,7 +118,7 @@ impl FileSystem {
         };
         let root = fs.inodes.get(ROOT_INO);
         match root.row(&fs.engine, fs.tree) {
-            Err(Error::Stale) => fs.make_root()?,
+            Err(Error::Stale) => fs.changing(|| fs.make_root())?,
             found => drop(found?),
         }
         Ok(fs)
@@ -147,9 +151,10 @@ impl FileSystem {
         Ok(())
     }
 
-    /// An inode of a number that was never used before.
-    pub(in crate::fs) fn new_inode(&self) -> Result<Arc<super::inode::Inode>> {
-        Ok(self.inodes.get(self.engine.new_ino()?))
+    /// An inode of a number that was never used before; `None` where
+    /// [`Engine::promise_inos`] must be called first, without locks.
+    pub(in crate::fs) fn new_inode(&self) -> Result<Option<Arc<Inode>>> {
+        Ok(self.engine.try_new_ino()?.map(|ino| self.inodes.get(ino)))
     }
 
     /// A number that no change or generation had before.

@@ -136,7 +136,7 @@ impl FileSystem {
     pub(in crate::fs) fn free_unused(&self, ino: u64) {
         let inode = self.inodes.get(ino);
         for _ in 0..FREE_STEPS {
-            match self.free_step(&inode) {
+            match self.free_step_with_room(&inode) {
                 Ok(Step::More) => self.engine.relieve(),
                 Ok(Step::Last | Step::Idle) | Err(Error::Corrupt { .. }) => return,
                 Err(_) => break,
@@ -206,7 +206,7 @@ impl FileSystem {
                 if reaping.left == 0 {
                     return Some(ino);
                 }
-                let step = self.free_step(&inode);
+                let step = self.free_step_with_room(&inode);
                 if !matches!(step, Ok(Step::Idle)) {
                     reaping.left -= 1;
                     self.engine.relieve();
@@ -242,6 +242,15 @@ impl FileSystem {
             reaping.fail(error);
         }
         (found, last.and_then(|last| last.checked_add(1)))
+    }
+
+    /// One step, with a checkpoint before it where it finds no space.
+    fn free_step_with_room(&self, inode: &Arc<Inode>) -> Result<Step> {
+        let since = self.engine.checkpoints();
+        match self.free_step(inode) {
+            Err(Error::NoSpace) if self.engine.make_room(since)? => self.free_step(inode),
+            step => step,
+        }
     }
 
     /// One step of freeing an inode that lost its last name and is not open, or the contents

@@ -84,8 +84,6 @@ pub struct Engine {
     flushing: Mutex<()>,
     /// Whether so much was dirty that a checkpoint is due.
     pub(super) crowded: AtomicBool,
-    /// How often a change waited for a checkpoint.
-    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
@@ -226,7 +224,6 @@ impl Engine {
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
             crowded: AtomicBool::new(false),
-            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,

@@ -4,7 +4,7 @@
 //! out below what the newest durable superblock promises, so the next open, which starts there,
 //! meets none of them, not even those of files that a crash took or that were removed. Every
 //! checkpoint moves the promise ahead of the numbers in use; who needs one beyond it writes a
-//! checkpoint first. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
+//! checkpoint first, and holds no lock then that others want. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
 //! open of the store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -68,21 +68,26 @@ impl Numbers {
 }
 
 impl Engine {
-    /// An inode number that was never given out before, also not before a crash.
+    /// An inode number that was never given out before, also not before a crash. `None` where
+    /// [`Engine::promise_inos`] must be called first.
     ///
     /// # Errors
-    /// Where a checkpoint is needed, those of the device, which poison the store;
     /// [`Error::Corrupt`] where the store says that 2^63 numbers are used.
-    pub fn new_ino(&self) -> Result<u64> {
-        let number = self.inodes.next.fetch_add(1, Ordering::Relaxed);
-        if !(FIRST..END).contains(&number) {
-            self.inodes.next.store(END, Ordering::Relaxed);
-            return Err(Error::corrupt(Object::Store, "its inode numbers are used up"));
+    pub fn try_new_ino(&self) -> Result<Option<u64>> {
+        let step = |next: u64| self.inodes.covers(next).then(|| next.saturating_add(1));
+        let taken = self.inodes.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        match taken.unwrap_or_else(|next| next) {
+            FIRST..END => Ok(taken.ok()),
+            _ => Err(Error::corrupt(Object::Store, "its inode numbers are used up")),
         }
-        if !self.inodes.covers(number) {
-            self.checkpoint_with(Reason::Number(number))?;
-        }
-        Ok(number)
+    }
+
+    /// Writes a checkpoint that promises more inode numbers, where none is left.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn promise_inos(&self) -> Result<()> {
+        self.checkpoint_with(Reason::Number(self.inodes.next.load(Ordering::Relaxed)))
     }
 
     /// Whether the store said which numbers are used up. If not, [`Engine::raise_ino`] must.
