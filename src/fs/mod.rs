@@ -29,6 +29,7 @@ mod create;
 pub mod data;
 mod dir;
 mod draft;
+mod durable;
 mod file;
 mod handle;
 mod inode;
@@ -46,6 +47,7 @@ mod xattr;
 
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
 pub use create::{CreateMode, Created, NewAttr};
+pub use durable::{Stability, Stable};
 pub use file::{Read, Write};
 pub use handle::HANDLE_BYTES;
 pub use link::Linked;

@@ -75,17 +75,25 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSpace`] where none is free, also after a checkpoint.
     pub fn reserve(&self, want: u32) -> Result<Run<'_>> {
+        self.reserve_for(want, want)
+    }
+
+    /// As [`Engine::reserve`], for units that will be written by about `write` at a time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reserve_for(&self, want: u32, write: u32) -> Result<Run<'_>> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.healthy()?;
-        let mut found = self.space.reserve_run(want);
+        let mut found = self.space.reserve_run(want, write);
         if matches!(found, Err(Error::NoSpace)) {
             if self.could_reclaim() {
                 self.reclaim()?;
             }
             self.space.reclaim(self.pins.oldest());
-            found = self.space.reserve_run(want);
+            found = self.space.reserve_run(want, write);
         }
         let (unit, units) = found?;
         Ok(Run { engine: self, unit, units })
