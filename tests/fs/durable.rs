@@ -213,7 +213,8 @@ fn a_failed_flush_is_loud_and_stays_so() {
     let cause = fs.health().unwrap_err();
     assert_eq!(cause.kind(), ErrorKind::Poisoned);
     // The device works again, and the store refuses all the same, with the first cause.
-    for change in CHANGES.iter().skip(1) {
+    // Those that need nothing but the file.
+    for change in &CHANGES[1..12] {
         assert_eq!(
             fs.durably(change.1).unwrap_err().to_string(),
             cause.to_string(),
