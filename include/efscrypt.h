@@ -11,7 +11,8 @@
  *   struct that you receive never grows, but for efscrypt_dir_entry, which you only look at.
  * - An inode number is never given to another inode. What clients keep is an efscrypt_handle.
  * - A change is seen by others when its function returns, and durable after efscrypt_store_commit
- *   (or fsync, or close): then it survives a power cut, with everything before it.
+ *   (or efscrypt_fs_commit, fsync, or close): then it survives a power cut, with everything before
+ *   it. With the option durable every change is so when its function returns.
  * - Every function may be called from any thread, many at a time on one object, but for the one
  *   that ends it.
  * - Callbacks of yours must not throw, unwind, or leave by longjmp. Those of a key provider must not
@@ -51,6 +52,21 @@
  * Inode number of the root directory.
  */
 #define EFSCRYPT_ROOT 1
+
+/**
+ * A write is durable after a commit: UNSTABLE of NFS.
+ */
+#define EFSCRYPT_STABILITY_UNSTABLE 0
+
+/**
+ * Contents, and what is needed to read them, are durable when the write returns: DATA_SYNC.
+ */
+#define EFSCRYPT_STABILITY_DATA 1
+
+/**
+ * All of a write is durable when it returns: FILE_SYNC.
+ */
+#define EFSCRYPT_STABILITY_FILE 2
 
 /**
  * Most bytes of a file handle.
@@ -778,9 +794,9 @@ typedef struct efscrypt_options {
    */
   uint8_t strict_memory;
   /**
-   * Zero.
+   * Not 0: every change is durable when its function returns.
    */
-  uint8_t reserved;
+  uint8_t durable;
 } efscrypt_options;
 
 #ifdef __cplusplus
@@ -886,6 +902,42 @@ efscrypt_status efscrypt_fs_readdir_plus(const struct efscrypt_store *store,
                                          void *userdata,
                                          bool *end,
                                          struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_write`, and as durable as asked for when it returns, with all that came before.
+ * `*committed`, which may be NULL, receives how durable it is, at least as was asked;
+ * `*verifier`, which may be NULL, what `efscrypt_store_write_verifier` would say. Where making it
+ * durable fails the store is poisoned, and the write may or may not be durable.
+ *
+ * # Safety
+ * As for `efscrypt_fs_write`; `committed` and `verifier` are NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_write_stable(const struct efscrypt_store *store,
+                                         uint64_t ino,
+                                         uint64_t offset,
+                                         const uint8_t *buf,
+                                         size_t len,
+                                         uint32_t stability,
+                                         struct efscrypt_wcc *file,
+                                         uint32_t *committed,
+                                         uint64_t *verifier,
+                                         struct efscrypt_error *error);
+
+/**
+ * Makes what was written to a range of a file durable, with all that came before; a `len` of 0
+ * means up to the end. `*verifier`, which may be NULL, receives the write verifier: where it is
+ * the one that a write answered with, that write is durable now; where it is another, the store
+ * was opened since, and the client has to write again.
+ *
+ * # Safety
+ * `store` is valid; `verifier` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_commit(const struct efscrypt_store *store,
+                                   uint64_t ino,
+                                   uint64_t offset,
+                                   uint64_t len,
+                                   uint64_t *verifier,
+                                   struct efscrypt_error *error);
 
 /**
  * Opens an inode: it stays readable and writable until it is closed, also without a name. Opens
@@ -1420,6 +1472,16 @@ efscrypt_status efscrypt_store_open(const char *file,
  * `store` is valid.
  */
 efscrypt_status efscrypt_store_commit(const struct efscrypt_store *store,
+                                      struct efscrypt_error *error);
+
+/**
+ * Fails once the store is poisoned, with the first cause: for a server that would rather stop, or
+ * open the store again, than answer every change with that status.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_health(const struct efscrypt_store *store,
                                       struct efscrypt_error *error);
 
 /**

@@ -3,6 +3,7 @@
 
 mod attr;
 mod dir;
+mod durable;
 mod file;
 mod handle;
 mod names;
@@ -13,6 +14,7 @@ mod xattr;
 
 pub use attr::*;
 pub use dir::*;
+pub use durable::*;
 pub use file::*;
 pub use handle::*;
 pub use names::*;
