@@ -57,6 +57,14 @@ pub trait Device: Send + Sync {
     /// those writes is unknown, and a second flush proves nothing.
     fn flush(&self) -> io::Result<()>;
 
+    /// Has later reads see what the medium holds, and nothing that only a cache of the host holds.
+    /// Called after a flush, at the opening of a store that was not closed: where a flush failed
+    /// before, the host may still show what it could not write, and count it as written. A device
+    /// whose reads never do that has nothing to do.
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reserves space for the range, growing the device when needed, so that a later write to it
     /// does not fail for lack of space. New bytes read as zero.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
@@ -104,6 +112,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn flush(&self) -> io::Result<()> {
         (**self).flush()
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        (**self).drop_cache()
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -39,7 +39,7 @@ impl<'a> Run<'a> {
         let result = self.engine.device.write_many(self.unit * UNIT as u64, &slices);
         result.map_err(|error| {
             self.units = 0;
-            Error::io("write", Object::Store, error)
+            Error::io("write", Object::Contents { unit: self.unit }, error)
         })
     }
 
@@ -102,7 +102,8 @@ impl Engine {
     /// Reads whole units. The caller holds a pin since before it looked up the address.
     pub fn read_units(&self, unit: u64, buf: &mut [u8]) -> Result<()> {
         let offset = unit.checked_mul(UNIT as u64);
-        let offset = offset.ok_or(Error::corrupt(Object::Store, "address"))?;
-        self.device.read_at(offset, buf).map_err(|error| Error::io("read", Object::Store, error))
+        let object = Object::Contents { unit };
+        let offset = offset.ok_or(Error::corrupt(object, "address"))?;
+        self.device.read_at(offset, buf).map_err(|error| Error::io("read", object, error))
     }
 }
