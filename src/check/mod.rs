@@ -7,8 +7,10 @@
 
 mod census;
 mod finding;
+mod keyless;
 
 pub use finding::{CheckReport, Finding};
+pub use keyless::{KeylessFinding, KeylessKey, KeylessReport, check_keyless};
 
 use crate::error::Result;
 use crate::fs::FileSystem;

@@ -6,6 +6,7 @@ mod bench;
 mod checking;
 mod exporting;
 mod importing;
+mod keyless;
 mod lifecycle;
 mod listing;
 mod messages;

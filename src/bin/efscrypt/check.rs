@@ -7,6 +7,7 @@ use efscrypt::check::{CheckReport, check};
 use serde::Serialize;
 
 use crate::exit::{CONTENTS_DAMAGED, Failure, METADATA_DAMAGED, SPACE_LOST, UNREAD};
+use crate::keyless;
 use crate::output;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{Monitor, Reader, default_workers, walk};
@@ -19,6 +20,10 @@ pub struct CheckArgs {
     /// Leave out the contents of files; needs no data key
     #[arg(long)]
     metadata_only: bool,
+
+    /// Verify what shows without a key: superblocks, wrapped keys, and the checksum of every node
+    #[arg(long, conflicts_with = "metadata_only")]
+    keyless: bool,
 
     /// Show no progress
     #[arg(long, short)]
@@ -70,6 +75,9 @@ struct ContentsView {
 
 /// Runs `efscrypt check`.
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
+    if args.keyless {
+        return keyless::run(&args.store, args.quiet, args.json);
+    }
     let store = args.store.open(match args.metadata_only {
         true => Access::Metadata,
         false => Access::Read,

@@ -17,6 +17,7 @@ mod exit;
 mod export;
 mod import;
 mod key;
+mod keyless;
 mod ls;
 mod output;
 mod rewrap;
