@@ -20,5 +20,5 @@ pub use log::{LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};
-pub use space::{FrozenSpace, Space};
+pub use space::{FrozenSpace, Recount, Space, UnitSet};
 pub use superblock::{RingSlot, SlotState, inspect_ring, read_ring, write_place, write_superblock};

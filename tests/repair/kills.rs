@@ -1,0 +1,1 @@
+//! Repairs that are interrupted: at every write and flush of one.

@@ -1,0 +1,1 @@
+//! Stores that do not open.
