@@ -11,5 +11,6 @@ mod lifecycle;
 mod listing;
 mod messages;
 mod mistakes;
+mod repairing;
 mod transfer;
 mod tree;

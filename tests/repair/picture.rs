@@ -22,6 +22,13 @@ pub struct Seen {
     units: Vec<Option<Vec<u8>>>,
 }
 
+impl Seen {
+    /// Leaves out the time, which each repair makes anew where it is lost.
+    pub fn forget_mtime(&mut self) {
+        self.mtime = Time { seconds: 0, nanoseconds: 0 };
+    }
+}
+
 pub type Picture = BTreeMap<u64, Seen>;
 
 /// Everything that can be read from the root directory.

@@ -20,6 +20,7 @@ mod key;
 mod keyless;
 mod ls;
 mod output;
+mod repair;
 mod rewrap;
 mod store;
 mod transfer;

@@ -262,8 +262,11 @@ impl Salvage {
     /// Those of reading nodes.
     pub fn recount(&self) -> Result<Recount> {
         let owners = self.owners()?;
-        let kept = &self.kept.regions;
-        Ok(self.engine.space.rebuild(&owners.regions, kept, &self.logged))
+        let mut logged = self.logged.clone();
+        // Nodes that changes to rows replace.
+        let retired = self.engine.forest.retired_units().into_iter();
+        logged.extend(retired.map(|unit| (unit, NODE_UNITS as u32, false)));
+        Ok(self.engine.space.rebuild(&owners.regions, &self.kept.regions, &logged))
     }
 
     /// Writes the state as the store's newest. Durable when it returns; whenever it is interrupted
@@ -293,9 +296,9 @@ impl Salvage {
         let epoch = engine.epoch();
         let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
         engine.checkpoint_with(Reason::Epoch(epoch, first))?;
+        let written = engine.superblock().header.generation.get() % RING_SLOTS;
         for (place, slot) in forged {
-            let written = engine.superblock().header.slot;
-            if slot != written {
+            if u64::from(slot) != written {
                 engine.wipe_slot(place, slot)?;
             }
         }
