@@ -17,6 +17,10 @@
 //! 7. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 
+mod rebuild;
+
+pub use rebuild::{Recount, UnitSet};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -429,6 +433,14 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// Whether all units of a range are in use, by the map as it was read; `None` where it cannot
+    /// be read.
+    pub fn is_live(&self, unit: u64, units: u32) -> Option<bool> {
+        let Ok((number, range)) = self.locate(unit, units) else { return Some(false) };
+        let mut state = self.state.lock();
+        self.load(&mut state, number).ok().map(|region| region.live.all(range))
     }
 
     /// The region and the bits of a range of units that lies in one region, behind its homes.
