@@ -4,6 +4,7 @@
 
 mod bench;
 mod checking;
+mod damage;
 mod exporting;
 mod importing;
 mod lifecycle;

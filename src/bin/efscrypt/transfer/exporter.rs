@@ -290,9 +290,9 @@ impl Tree for Exporter<'_> {
     }
 
     fn list(&self, dir: &ExportDir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
-        let more = list(self.store, dir.ino, resume, found)?;
+        let more = list(self.store, dir.ino, resume, found);
         found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
-        Ok(more)
+        Ok(more?)
     }
 
     fn enter(&self, dir: &ExportDir, entry: &Entry) -> Result<ExportDir> {
@@ -392,7 +392,8 @@ fn remove(dir: &ExportDir, name: &[u8], kind: Kind) -> Result<()> {
 }
 
 /// Reads some entries of a directory of a store, without "." and ".."; returns whether there are
-/// more. `resume` is 0 at first and then what the last call left there.
+/// more. `resume` is 0 at first and then what the last call left there, also by failing: then there
+/// is more if it moved.
 pub fn list(
     store: &FileSystem,
     ino: u64,

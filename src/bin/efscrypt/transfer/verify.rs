@@ -236,9 +236,9 @@ impl Tree for Verifier<'_> {
                 Ok(!except.is_elsewhere(&dir.host.stat_self()?) && dir.host.list(found)?)
             }
             Source::Store => {
-                let more = exporter::list(self.store, dir.ino, resume, found)?;
+                let more = exporter::list(self.store, dir.ino, resume, found);
                 found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
-                Ok(more)
+                Ok(more?)
             }
         }
     }
