@@ -2,6 +2,7 @@
 //! output, messages, exit codes, and what is left when they fail.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attributes;
 mod bench;
 mod checking;
 mod damage;

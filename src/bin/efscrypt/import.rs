@@ -48,7 +48,7 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     let except = except(&args, &source)?;
 
     let monitor = how.monitor("importing");
-    let import = Importer::new(fs, &monitor, how.how(rights()), except);
+    let import = Importer::new(fs, &monitor, how.how(rights(&args)), except);
     let import = Arc::new(import.map_err(|error| no_staging(store, error))?);
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot import {}", args.source.display()));
@@ -77,8 +77,8 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
 }
 
 /// The user who imports keeps all that he may see.
-fn rights() -> Rights {
-    Rights::of_process(true)
+fn rights(args: &ImportArgs) -> Rights {
+    Rights::of_process(true, !args.how.no_xattrs)
 }
 
 fn open_source(args: &ImportArgs) -> Result<HostDir, Failure> {
@@ -141,7 +141,7 @@ fn verify(
     except: Except,
 ) -> Result<Monitor, Failure> {
     let monitor = args.how.monitor("verifying");
-    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine(except), rights()));
+    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine(except), rights(args)));
     let root = verifier.root(open_source(args)?, ino);
     monitor.watch(|| {}, || walk(&verifier, root, args.how.workers()))?;
     drop(verifier);

@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
     /// Whether something of the store has all attributes that it should have.
     fn is_complete(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<bool> {
         Ok(Meta::of_attr(there).has_attributes_of(meta)
-            && xattrs::same(self.store, there.ino, place, &self.how.rights)?)
+            && xattrs::is_imported(place, self.store, there.ino, &self.how.rights)?)
     }
 
     /// Makes the attributes of something of the store those of the source.

@@ -182,7 +182,11 @@ impl<'a> Verifier<'a> {
     }
 
     fn compare_xattrs(&self, ino: u64, place: &Place<'_>) -> Result<()> {
-        match xattrs::same(self.store, ino, place, &self.rights)? {
+        let same = match self.source {
+            Source::Machine(_) => xattrs::is_imported(place, self.store, ino, &self.rights)?,
+            Source::Store => xattrs::is_exported(self.store, ino, place, &self.rights)?,
+        };
+        match same {
             true => Ok(()),
             false => Err(Trouble::Differs("extended attributes")),
         }
