@@ -13,7 +13,8 @@ use crate::copy::{CopyArgs, Outcome};
 use crate::exit::Failure;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{
-    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, walk,
+    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, is_in_staging,
+    walk,
 };
 
 #[derive(Args)]
@@ -45,6 +46,9 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     let open = store.open(Access::Write)?;
     let fs = open.file_system();
     let destination = make_destination(fs, &args)?;
+    if is_in_staging(fs, destination.ino).map_err(|error| store.failure("read", error))? {
+        return Err(reserved(&args));
+    }
     let except = except(&args, &source)?;
 
     let monitor = how.monitor("importing");
@@ -89,14 +93,24 @@ fn open_source(args: &ImportArgs) -> Result<HostDir, Failure> {
 }
 
 fn check_destination(args: &ImportArgs) -> Result<(), Failure> {
-    let names = args.destination.components().filter(|part| *part != Component::RootDir);
-    match names.map(Component::as_os_str).next() {
-        Some(first) if first == STAGING => {
-            let doing = format!("cannot import into {}", args.destination.display());
-            Err(Failure::usage(doing, "what an import has not finished is kept there"))
+    let mut names = Vec::new();
+    for part in args.destination.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            // No link is followed on the way, so this is where it leads.
+            Component::ParentDir => drop(names.pop()),
+            _ => {}
         }
+    }
+    match names.first() {
+        Some(first) if *first == STAGING => Err(reserved(args)),
         _ => Ok(()),
     }
+}
+
+fn reserved(args: &ImportArgs) -> Failure {
+    let doing = format!("cannot import into {}", args.destination.display());
+    Failure::usage(doing, "what an import has not finished is kept there")
 }
 
 fn except(args: &ImportArgs, source: &HostDir) -> Result<Except, Failure> {

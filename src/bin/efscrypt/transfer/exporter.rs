@@ -316,7 +316,7 @@ impl Tree for Exporter<'_> {
 
     fn list(&self, dir: &ExportDir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
         let more = list(self.store, dir.ino, resume, found);
-        found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
+        found.retain(|entry| !staging::is_own(self.store, dir.ino, entry));
         Ok(more?)
     }
 

@@ -241,7 +241,7 @@ impl Tree for Verifier<'_> {
             }
             Source::Store => {
                 let more = exporter::list(self.store, dir.ino, resume, found);
-                found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
+                found.retain(|entry| !staging::is_own(self.store, dir.ino, entry));
                 Ok(more?)
             }
         }
@@ -276,7 +276,9 @@ impl Tree for Verifier<'_> {
         while more {
             more = self.list_copy(dir, &mut resume, &mut found)?;
             for entry in found.drain(..) {
-                if !staging::is_own(dir.ino, &entry.name) && !self.is_in_source(dir, &entry.name)? {
+                if !staging::has_name(dir.ino, &entry.name)
+                    && !self.is_in_source(dir, &entry.name)?
+                {
                     self.monitor.add(Count::OnlyInCopy, 1);
                 }
             }
