@@ -55,6 +55,28 @@ fn reads_go_to_memory_that_was_never_written() {
     }
 }
 
+#[test]
+fn a_read_of_a_file_that_grows_is_short_at_its_end_only() {
+    const STEP: usize = 512;
+    const STEPS: usize = 20_000;
+    let store = store();
+    let ino = store.make("file").unwrap().ino;
+    store.write(ino, 0, &[7; STEP]).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for step in 1..STEPS {
+                store.write(ino, (step * STEP) as u64, &[7; STEP]).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let from = store.getattr(ino).unwrap().size - STEP as u64;
+            let (bytes, eof) = store.read(ino, from, 4 * STEP).unwrap();
+            assert!(eof || bytes.len() == 4 * STEP, "{} bytes, and not the end", bytes.len());
+            assert!(bytes.len() >= STEP && bytes.iter().all(|byte| *byte == 7));
+        }
+    });
+}
+
 /// Entries that a callback saw, and the store that it asks about them.
 struct Seen<'a> {
     store: &'a Open,
