@@ -2,7 +2,6 @@
 
 mod bed;
 mod collisions;
-mod crashes;
 mod damage;
 mod full;
 mod hostile;
@@ -12,4 +11,3 @@ mod semantics;
 mod threads;
 mod trimming;
 mod waits;
-mod workload;

@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("jobs", 8),
     ("check", 8),
     ("ffi", 9),
+    ("sim", 9),
     ("bin", 9),
 ];
 
