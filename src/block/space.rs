@@ -54,6 +54,9 @@ pub struct Space {
     sealer: Arc<Sealer>,
     layout: Layout,
     state: Mutex<State>,
+    /// A mistake on purpose, for tests that must notice it: what is given back is free at once.
+    #[cfg(any(test, feature = "sim"))]
+    hasty: std::sync::atomic::AtomicBool,
 }
 
 struct State {
@@ -118,7 +121,20 @@ impl Space {
             data_cursor: 0,
             node_cursor: 0,
         };
-        Space { device, sealer, layout, state: Mutex::new(state) }
+        Space {
+            device,
+            sealer,
+            layout,
+            state: Mutex::new(state),
+            #[cfg(any(test, feature = "sim"))]
+            hasty: Default::default(),
+        }
+    }
+
+    /// Breaks invariant 2 from now on.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn reuse_at_once(&self) {
+        self.hasty.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Units in use, and units of the pool.
@@ -400,6 +416,10 @@ impl Space {
         region.dirty = true;
         state.used = state.used.saturating_sub(u64::from(units));
         state.given.push((unit, units));
+        #[cfg(any(test, feature = "sim"))]
+        if self.hasty.load(std::sync::atomic::Ordering::Relaxed) {
+            state.release(&self.layout, unit, units);
+        }
         Ok(())
     }
 

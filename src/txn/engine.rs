@@ -409,6 +409,14 @@ impl Engine {
         self.queue.wake();
     }
 
+    /// Breaks the engine from now on: freed space is handed out before the checkpoint that frees
+    /// it. For tests that must notice it.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn reuse_at_once(&self) {
+        self.space.reuse_at_once();
+    }
+
     /// Runs work that must not end halfway: a panic in it poisons the engine.
     pub(super) fn whole<T>(&self, work: impl FnOnce() -> T) -> T {
         let unfinished = Unfinished(self);

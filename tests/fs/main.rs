@@ -2,7 +2,6 @@
 
 mod bed;
 mod collisions;
-mod crashes;
 mod damage;
 mod durable;
 mod full;
@@ -14,4 +13,3 @@ mod slow;
 mod threads;
 mod trimming;
 mod waits;
-mod workload;
