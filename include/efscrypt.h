@@ -49,6 +49,16 @@
 #define EFSCRYPT_MESSAGE_LEN 256
 
 /**
+ * A file whose range ends behind it grows to the end of the range.
+ */
+#define EFSCRYPT_BEYOND_GROW 0
+
+/**
+ * A file whose range ends behind it keeps its size.
+ */
+#define EFSCRYPT_BEYOND_KEEP 1
+
+/**
  * Inode number of the root directory.
  */
 #define EFSCRYPT_ROOT 1
@@ -434,6 +444,28 @@ typedef struct efscrypt_time {
 } efscrypt_time;
 
 /**
+ * What tells whether anybody else changed an object. It never grows.
+ */
+typedef struct efscrypt_before {
+  /**
+   * Size.
+   */
+  uint64_t size;
+  /**
+   * Change attribute.
+   */
+  uint64_t change;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Last change of contents or attributes.
+   */
+  struct efscrypt_time ctime;
+} efscrypt_before;
+
+/**
  * Attributes of an inode at one moment. It never grows.
  */
 typedef struct efscrypt_attr {
@@ -504,6 +536,21 @@ typedef struct efscrypt_attr {
 } efscrypt_attr;
 
 /**
+ * An object right before and right after an operation: nothing happened to it in between. It never
+ * grows.
+ */
+typedef struct efscrypt_wcc {
+  /**
+   * Before.
+   */
+  struct efscrypt_before before;
+  /**
+   * After.
+   */
+  struct efscrypt_attr after;
+} efscrypt_wcc;
+
+/**
  * An entry of a directory, as it is read. Valid during the call that shows it. Later versions only
  * add at the end, so it is not copied by its size.
  */
@@ -546,43 +593,6 @@ typedef struct efscrypt_dir_entry {
  * counts as not read. It may call the store, and must not throw, unwind or jump out.
  */
 typedef int32_t (*efscrypt_visit)(void *userdata, const struct efscrypt_dir_entry *entry);
-
-/**
- * What tells whether anybody else changed an object. It never grows.
- */
-typedef struct efscrypt_before {
-  /**
-   * Size.
-   */
-  uint64_t size;
-  /**
-   * Change attribute.
-   */
-  uint64_t change;
-  /**
-   * Last change of contents.
-   */
-  struct efscrypt_time mtime;
-  /**
-   * Last change of contents or attributes.
-   */
-  struct efscrypt_time ctime;
-} efscrypt_before;
-
-/**
- * An object right before and right after an operation: nothing happened to it in between. It never
- * grows.
- */
-typedef struct efscrypt_wcc {
-  /**
-   * Before.
-   */
-  struct efscrypt_before before;
-  /**
-   * After.
-   */
-  struct efscrypt_attr after;
-} efscrypt_wcc;
 
 /**
  * A file handle: what a server gives its clients, who cannot make one of a file that they were
@@ -853,6 +863,88 @@ efscrypt_status efscrypt_provider_create(const char *name,
  * The errno value of a status; 0 for success, EIO for a number that does not exist.
  */
 int32_t efscrypt_status_errno(uint32_t status);
+
+/**
+ * Asks for the space of `len` bytes from `offset` on, which keep their contents. Fails at once
+ * with `EFSCRYPT_STATUS_NO_SPACE` where the store cannot hold them, and sets the size as `beyond`
+ * says: `EFSCRYPT_BEYOND_GROW` or `EFSCRYPT_BEYOND_KEEP`. Space is not set aside: a store that
+ * others fill meanwhile may refuse a later write all the same.
+ *
+ * # Safety
+ * `store` is valid; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_allocate(const struct efscrypt_store *store,
+                                     uint64_t ino,
+                                     uint64_t offset,
+                                     uint64_t len,
+                                     uint32_t beyond,
+                                     struct efscrypt_wcc *file,
+                                     struct efscrypt_error *error);
+
+/**
+ * Makes zeros of `len` bytes from `offset` on, as `efscrypt_fs_punch_hole` does, and sets the size
+ * as `beyond` says: `EFSCRYPT_BEYOND_GROW` or `EFSCRYPT_BEYOND_KEEP`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_allocate`.
+ */
+efscrypt_status efscrypt_fs_zero_range(const struct efscrypt_store *store,
+                                       uint64_t ino,
+                                       uint64_t offset,
+                                       uint64_t len,
+                                       uint32_t beyond,
+                                       struct efscrypt_wcc *file,
+                                       struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_allocate`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_allocate(const struct efscrypt_store *store,
+                                                uint64_t ino,
+                                                uint64_t offset,
+                                                uint64_t len,
+                                                uint32_t beyond,
+                                                struct efscrypt_wcc *file,
+                                                struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_zero_range`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_zero_range(const struct efscrypt_store *store,
+                                                  uint64_t ino,
+                                                  uint64_t offset,
+                                                  uint64_t len,
+                                                  uint32_t beyond,
+                                                  struct efscrypt_wcc *file,
+                                                  struct efscrypt_error *error);
+
+/**
+ * Closes an inode as `efscrypt_fs_close` does, `times` times at once: for servers whose clients
+ * give back many references together, such as FUSE. `EFSCRYPT_STATUS_INVALID_ARGUMENT` for an inode
+ * that is not open so many times: it stays as it is.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_close_times(const struct efscrypt_store *store,
+                                        uint64_t ino,
+                                        uint64_t times,
+                                        struct efscrypt_error *error);
+
+/**
+ * Closes everything that is open: for a server whose clients are gone.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_close_all(const struct efscrypt_store *store,
+                                      struct efscrypt_error *error);
 
 /**
  * The attributes of an inode.

@@ -193,7 +193,7 @@ impl FileSystem {
 
     /// Changes `len` bytes of the contents of a regular file, with its times and change attribute.
     /// It grows to `end` at most.
-    fn change_contents<T>(
+    pub(in crate::fs) fn change_contents<T>(
         &self,
         ids: SetIds,
         ino: u64,

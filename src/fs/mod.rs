@@ -23,6 +23,7 @@
 //!    for writing. Inode numbers are not either: what was ever given out stays below what the
 //!    superblock promises.
 
+mod allocate;
 mod attr;
 mod create;
 #[doc(hidden)]
@@ -45,6 +46,7 @@ mod upkeep;
 mod whole;
 mod xattr;
 
+pub use allocate::Beyond;
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
 pub use create::{CreateMode, Created, NewAttr};
 pub use durable::{Stability, Stable};

@@ -8,6 +8,7 @@ mod full;
 mod hostile;
 mod model;
 mod names;
+mod ranges;
 mod semantics;
 mod slow;
 mod threads;

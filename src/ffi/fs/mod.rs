@@ -1,6 +1,7 @@
 //! The file system for C, with the nouns and verbs of the Rust interface: by inode number, names as
 //! bytes with a length. One file per noun.
 
+mod allocate;
 mod attr;
 mod dir;
 mod durable;
@@ -12,6 +13,7 @@ mod set_attr;
 mod whole;
 mod xattr;
 
+pub use allocate::*;
 pub use attr::*;
 pub use dir::*;
 pub use durable::*;
