@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zerocopy::IntoBytes;
@@ -35,7 +35,7 @@ pub(in crate::fs) struct Inode {
     /// Held shared by what reads contents or names, exclusive by what changes anything.
     order: RwLock<()>,
     row: Mutex<Option<InodeRow>>,
-    opens: AtomicU32,
+    opens: AtomicU64,
     /// Whether it was used since the eviction last came by.
     used: AtomicBool,
 }
@@ -46,7 +46,7 @@ impl Inode {
             ino,
             order: RwLock::new(()),
             row: Mutex::new(None),
-            opens: AtomicU32::new(0),
+            opens: AtomicU64::new(0),
             used: AtomicBool::new(true),
         }
     }
@@ -56,7 +56,7 @@ impl Inode {
     }
 
     /// How many times it is open.
-    pub fn opens(&self) -> u32 {
+    pub fn opens(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)
     }
 
@@ -65,13 +65,13 @@ impl Inode {
     /// # Errors
     /// [`Error::InvalidArgument`] where there is no number for it.
     pub fn add_open(&self) -> Result<()> {
-        let more = |opens: u32| opens.checked_add(1);
+        let more = |opens: u64| opens.checked_add(1);
         let counted = self.opens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         counted.map(drop).map_err(|_| Error::InvalidArgument("the inode is open too often"))
     }
 
     /// Changes the number of opens; the caller holds the exclusive lock.
-    pub fn set_opens(&self, opens: u32) {
+    pub fn set_opens(&self, opens: u64) {
         self.opens.store(opens, Ordering::Relaxed);
     }
 
@@ -232,6 +232,17 @@ impl InodeTable {
         {
             shard.ring.push(inode.ino());
         }
+    }
+
+    /// The numbers of all inodes that are open.
+    pub fn open_numbers(&self) -> Vec<u64> {
+        let mut open = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let inodes = shard.inodes.values().map(|place| &place.inode);
+            open.extend(inodes.filter(|inode| inode.opens() > 0).map(|inode| inode.ino()));
+        }
+        open
     }
 
     /// Forgets all inodes that nobody uses.

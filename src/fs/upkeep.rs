@@ -55,8 +55,9 @@ impl Drop for Turn<'_> {
 }
 
 impl FileSystem {
-    /// Runs a change, which lets all its locks go before it returns. Where it finds no space, makes
-    /// room and runs it again: a change that fails changed nothing, or can be done again.
+    /// Runs a change, which lets all its locks go before it returns, and makes it durable where the
+    /// mount says so. Where it finds no space, makes room and runs it again: a change that fails
+    /// changed nothing, or can be done again.
     #[inline]
     pub(in crate::fs) fn changing<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         self.short.pass();
@@ -68,6 +69,9 @@ impl FileSystem {
             drop(turn);
         }
         self.engine.relieve();
+        if self.options.durable && answer.is_ok() {
+            self.engine.sync(self.engine.last())?;
+        }
         answer
     }
 

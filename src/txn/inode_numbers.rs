@@ -15,7 +15,7 @@ use crate::error::{Error, Object, Result};
 
 /// How far a checkpoint promises ahead. A checkpoint is due more often than once for so many new
 /// files.
-const AHEAD: u64 = 1 << 16;
+pub(super) const AHEAD: u64 = 1 << 16;
 /// The first number: 1 is the root directory's.
 pub(super) const FIRST: u64 = 2;
 /// Numbers end here: 2^23 opens and 2^40 changes in each do not reach it.
@@ -79,6 +79,19 @@ impl Engine {
         match taken.unwrap_or_else(|next| next) {
             FIRST..END => Ok(taken.ok()),
             _ => Err(Error::corrupt(Object::Store, "its inode numbers are used up")),
+        }
+    }
+
+    /// As [`Engine::try_new_ino`], with the checkpoint where one is needed.
+    ///
+    /// # Errors
+    /// As there, and those of the device, which poison the store.
+    pub fn new_ino(&self) -> Result<u64> {
+        loop {
+            if let Some(number) = self.try_new_ino()? {
+                return Ok(number);
+            }
+            self.promise_inos()?;
         }
     }
 

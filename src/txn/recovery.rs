@@ -25,7 +25,11 @@ use crate::limits::{RUN_UNITS, UNIT};
 /// Makes the superblock that was read durable. A process that died before its flush leaves bytes
 /// that can be read and may still be lost; nothing may be reused on their word before. The place
 /// that it was read from comes last, so that a torn write leaves a sound one.
-fn make_durable(device: &dyn Device, sealer: &Sealer, superblock: &Superblock) -> Result<()> {
+pub(super) fn make_durable(
+    device: &dyn Device,
+    sealer: &Sealer,
+    superblock: &Superblock,
+) -> Result<()> {
     let flush = || device.flush().map_err(|error| Error::io("flush", Object::Store, error));
     flush()?;
     let sound = superblock.header.place.min(1);
@@ -204,7 +208,7 @@ impl Engine {
     }
 
     /// Whether what a transaction took holds what it says.
-    fn has_contents(&self, edits: &Edits) -> Result<bool> {
+    pub(super) fn has_contents(&self, edits: &Edits) -> Result<bool> {
         for edit in edits.iter() {
             let Edit::Take { unit, units, check } = edit? else { continue };
             if units > RUN_UNITS {

@@ -77,8 +77,8 @@ impl Engine {
     /// [`Error::NoSpace`] where none is free, also after a checkpoint.
     pub fn reserve(&self, want: u32) -> Result<Run<'_>> {
         let since = self.checkpoints();
-        match self.try_reserve(want) {
-            Err(Error::NoSpace) if self.make_room(since)? => self.try_reserve(want),
+        match self.try_reserve_for(want, want) {
+            Err(Error::NoSpace) if self.make_room(since)? => self.try_reserve_for(want, want),
             found => found,
         }
     }
@@ -88,14 +88,22 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSpace`] where none is free now.
     pub fn try_reserve(&self, want: u32) -> Result<Run<'_>> {
+        self.try_reserve_for(want, want)
+    }
+
+    /// As [`Engine::try_reserve`], for units that will be written by about `write` at a time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_reserve_for(&self, want: u32, write: u32) -> Result<Run<'_>> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.healthy()?;
-        let mut found = self.space.reserve_run(want);
+        let mut found = self.space.reserve_run(want, write);
         if matches!(found, Err(Error::NoSpace)) {
             self.space.reclaim(self.pins.oldest());
-            found = self.space.reserve_run(want);
+            found = self.space.reserve_run(want, write);
         }
         let (unit, units) = found?;
         Ok(Run { engine: self, unit, units })

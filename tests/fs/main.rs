@@ -3,17 +3,18 @@
 mod bed;
 mod bitmaps;
 mod collisions;
-mod crashes;
 mod damage;
+mod durable;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod full;
 mod hostile;
 mod model;
 mod names;
+mod ranges;
 mod sectors;
 mod semantics;
+mod slow;
 mod threads;
 mod trimming;
 mod waits;
-mod workload;
