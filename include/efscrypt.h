@@ -1,7 +1,7 @@
 /* efscrypt: an encrypted file tree in one store.
  *
  * Conventions:
- * - A function is efscrypt_<object>_<verb>. It answers an efscrypt_status: 0 for success.
+ * - A function is efscrypt_<object>_<verb>. Where it can fail it answers an efscrypt_status: 0 for success.
  * - Objects are opaque. create and open give one out; free or close ends it, and accepts NULL.
  * - The last argument is an efscrypt_error of yours that receives details, or NULL.
  * - Outputs are written on success only. Inputs are not kept, unless said so.
@@ -1407,8 +1407,12 @@ efscrypt_status efscrypt_store_create(const char *file,
  * Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
  * program, or this one, has it open.
  *
+ * With `data_optional` among the options, `data` may be NULL, or a provider that refuses or does
+ * not know the key: names and attributes work then, and contents answer
+ * `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Without it NULL fails with that.
+ *
  * # Safety
- * As for `efscrypt_store_create`.
+ * As for `efscrypt_store_create`; `data` is NULL or valid.
  */
 efscrypt_status efscrypt_store_open(const char *file,
                                     const struct efscrypt_options *opts,
@@ -1466,6 +1470,38 @@ efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
                                       const struct efscrypt_provider *data,
                                       const char *data_key,
                                       struct efscrypt_error *error);
+
+/**
+ * Locks the contents: when this returns their keys are wiped from memory, and reading and writing
+ * contents answers `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Names, attributes, renaming, deleting and
+ * committing go on as before. `efscrypt_store_unlock_data` undoes it.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_lock_data(const struct efscrypt_store *store,
+                                         struct efscrypt_error *error);
+
+/**
+ * Has the data provider unlock the contents, with one call: after `efscrypt_store_lock_data`, or
+ * where they could not be unlocked when the store was opened with `data_optional`. A failure
+ * leaves them as they were.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_unlock_data(const struct efscrypt_store *store,
+                                           struct efscrypt_error *error);
+
+/**
+ * Sets `*available` to whether contents can be read and written: their key is unlocked.
+ *
+ * # Safety
+ * `store` is valid; `available` is valid for a write.
+ */
+efscrypt_status efscrypt_store_has_data_key(const struct efscrypt_store *store,
+                                            bool *available,
+                                            struct efscrypt_error *error);
 
 /**
  * Closes a store with everything durable. The store is gone whatever the answer; an error says

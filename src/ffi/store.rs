@@ -94,8 +94,12 @@ pub unsafe extern "C" fn efscrypt_store_create(
 /// Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
 /// program, or this one, has it open.
 ///
+/// With `data_optional` among the options, `data` may be NULL, or a provider that refuses or does
+/// not know the key: names and attributes work then, and contents answer
+/// `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Without it NULL fails with that.
+///
 /// # Safety
-/// As for `efscrypt_store_create`.
+/// As for `efscrypt_store_create`; `data` is NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn efscrypt_store_open(
     file: *const c_char,
@@ -205,6 +209,55 @@ pub unsafe extern "C" fn efscrypt_store_rewrap(
     unsafe { with_store(store, error, body) }
 }
 
+/// Locks the contents: when this returns their keys are wiped from memory, and reading and writing
+/// contents answers `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Names, attributes, renaming, deleting and
+/// committing go on as before. `efscrypt_store_unlock_data` undoes it.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_lock_data(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::lock_data) }
+}
+
+/// Has the data provider unlock the contents, with one call: after `efscrypt_store_lock_data`, or
+/// where they could not be unlocked when the store was opened with `data_optional`. A failure
+/// leaves them as they were.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_unlock_data(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::unlock_data) }
+}
+
+/// Sets `*available` to whether contents can be read and written: their key is unlocked.
+///
+/// # Safety
+/// `store` is valid; `available` is valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_has_data_key(
+    store: *const efscrypt_store,
+    available: *mut bool,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        // SAFETY: as the caller promises.
+        unsafe { put(out(available)?, store.has_data_key()) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
+}
+
 /// Closes a store with everything durable. The store is gone whatever the answer; an error says
 /// that changes since the last commit may be lost. Frees first what removed files still hold, up to
 /// 100 GiB. NULL is fine. In a forked child it answers `EFSCRYPT_STATUS_FORKED`, and the parent's
@@ -230,7 +283,7 @@ pub unsafe extern "C" fn efscrypt_store_close(
     })
 }
 
-/// Both providers.
+/// Both providers, or that of metadata alone.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
@@ -240,9 +293,11 @@ unsafe fn providers(
 ) -> Result<Providers> {
     // SAFETY: as the caller promises.
     let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
+    if data.is_null() {
+        return Ok(Providers::metadata_only(metadata));
+    }
     // SAFETY: as the caller promises.
-    let data = unsafe { provider(data, "the data provider is NULL")? };
-    Ok(Providers { metadata, data })
+    Ok(Providers::new(metadata, unsafe { provider(data, "the data provider is NULL")? }))
 }
 
 /// A provider key that a domain goes to; `None` for NULL.
