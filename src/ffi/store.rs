@@ -11,7 +11,7 @@ use super::options::{efscrypt_options, options};
 use super::provider::{efscrypt_provider, provider};
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
-use crate::store::{Providers, Store};
+use crate::store::{DataAccess, Providers, Store};
 
 /// An open store.
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn efscrypt_store_create(
         // SAFETY: as the caller promises.
         let data_key = unsafe { text(data_key)? };
         // SAFETY: as the caller promises.
-        let providers = unsafe { providers(metadata, data)? };
+        let providers = unsafe { providers(metadata, data, DataAccess::Required)? };
         let made = Store::create_file(file, providers, metadata_key, data_key, opts)?;
         // SAFETY: `store` is valid for a write.
         unsafe { give(store, made.into()) };
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn efscrypt_store_create(
 ///
 /// With `data_optional` among the options, `data` may be NULL, or a provider that refuses or does
 /// not know the key: names and attributes work then, and contents answer
-/// `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Without it NULL fails with that.
+/// `EFSCRYPT_STATUS_KEY_UNAVAILABLE`.
 ///
 /// # Safety
 /// As for `efscrypt_store_create`; `data` is NULL or valid.
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn efscrypt_store_open(
         // SAFETY: as the caller promises.
         let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.
-        let providers = unsafe { providers(metadata, data)? };
+        let providers = unsafe { providers(metadata, data, opts.data_access)? };
         let opened = Store::open_file(file, providers, opts)?;
         // SAFETY: `store` is valid for a write.
         unsafe { give(store, opened.into()) };
@@ -135,6 +135,20 @@ pub unsafe extern "C" fn efscrypt_store_commit(
 ) -> efscrypt_status {
     // SAFETY: as the caller promises.
     unsafe { with_store(store, error, Store::sync) }
+}
+
+/// Makes all changes durable and the log empty, so that the next open has nothing to replay: what
+/// `efscrypt_store_close` does too, at a time of the caller's.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_checkpoint(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::checkpoint) }
 }
 
 /// Does work that was put off, a bounded amount: frees what large removed files still hold, up to
@@ -283,17 +297,18 @@ pub unsafe extern "C" fn efscrypt_store_close(
     })
 }
 
-/// Both providers, or that of metadata alone.
+/// Both providers, or that of metadata alone where that is enough.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
 unsafe fn providers(
     metadata: *const efscrypt_provider,
     data: *const efscrypt_provider,
+    access: DataAccess,
 ) -> Result<Providers> {
     // SAFETY: as the caller promises.
     let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
-    if data.is_null() {
+    if data.is_null() && access == DataAccess::IfAvailable {
         return Ok(Providers::metadata_only(metadata));
     }
     // SAFETY: as the caller promises.

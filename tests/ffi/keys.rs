@@ -231,7 +231,7 @@ fn whoever_has_only_the_key_of_names_opens_a_store() {
     store.close().unwrap();
 
     let other = Provider { raw: Provider::of("other", &OPS, keys.toy).unwrap(), toy: keys.toy };
-    for (data, required) in [(null(), S::KeyUnavailable), (other.raw.cast_const(), S::WrongKey)] {
+    for (data, required) in [(null(), S::InvalidArgument), (other.raw.cast_const(), S::WrongKey)] {
         assert_eq!(open(&path, false, &keys, data).err().unwrap().status, required);
         let store = open(&path, true, &keys, data).unwrap();
         assert!(!has_data_key(&store));
