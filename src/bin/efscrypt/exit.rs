@@ -28,6 +28,8 @@ pub const CONTENTS_DAMAGED: u8 = 92;
 pub const SPACE_LOST: u8 = 93;
 /// Something that could not be read, so that nobody knows whether it is damaged.
 pub const UNREAD: u8 = 94;
+/// Something that was done, and could not be told.
+const UNTOLD: u8 = 95;
 /// A broken promise of the program's own.
 pub const BUG: u8 = 99;
 
@@ -72,6 +74,7 @@ pub const CODES: &[(u8, &str)] = &[
     (92, "the check found damaged contents, and nothing else"),
     (93, "the check found lost space, and no damage"),
     (94, "the check could not read everything, and found no damage"),
+    (95, "all was done, but the output could not be written"),
     (99, "a bug in efscrypt"),
 ];
 
@@ -120,6 +123,12 @@ impl Failure {
     /// Of something that the library has no error for.
     pub fn of_code(doing: impl Into<String>, why: &str, code: u8) -> Self {
         Failure { doing: doing.into(), why: why.to_owned(), hint: None, code }
+    }
+
+    /// Of telling what was done, in the form `STORE was made`: no reason to do it again.
+    pub fn after(self, done: &str) -> Self {
+        let doing = format!("{done}, but this program {}", self.doing);
+        Failure { doing, hint: None, code: UNTOLD, ..self }
     }
 
     /// The exit code.

@@ -3,13 +3,14 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use efscrypt::Error;
 use efscrypt::keys::{
     AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
 };
@@ -134,7 +135,20 @@ impl KmsArgs {
         let doing = format!("cannot use audit log {}", path.display());
         // The owner of the file, so that an administrator does not lock the service out.
         let log = AuditLog::open_like(&path, AuditDurability::EachRecord, kms.path());
-        let log = log.map_err(|e| Failure::new(doing, e))?;
+        let log = log.map_err(|e| {
+            let refused = match &e {
+                Error::Io { source, .. } => source.kind() == ErrorKind::PermissionDenied,
+                _ => false,
+            };
+            let failure = Failure::new(doing, e);
+            match refused {
+                true => failure.with_hint(
+                    "run it as the owner of the key service file, whose log it is, or name a log \
+                     of your own with --audit",
+                ),
+                false => failure,
+            }
+        })?;
         let user = rustix::process::getuid().as_raw();
         let audited = Audited::new(kms, Arc::new(log), AuditPolicy::FailClosed);
         Ok(audited.with_principal(&format!("uid {user}")))
