@@ -57,7 +57,7 @@ impl CopyArgs {
     }
 
     pub fn how(&self, rights: Rights) -> How {
-        How { rights, checksum: self.checksum }
+        How { rights, checksum: self.checksum, keep_damaged: false }
     }
 
     /// Shows progress as the arguments say.

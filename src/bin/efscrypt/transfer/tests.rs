@@ -59,7 +59,7 @@ impl Bench {
 
     fn import_without(&self, except: Except) -> Summary {
         let monitor = Monitor::new("importing", true);
-        let how = How { rights: RIGHTS(), checksum: false };
+        let how = How { rights: RIGHTS(), checksum: false, keep_damaged: false };
         let fs = self.store.file_system();
         let import = Arc::new(Importer::new(fs, &monitor, how, except).unwrap());
         let root = import.root(self.root(), ROOT_INO).unwrap_or_else(|_| panic!("no root"));
