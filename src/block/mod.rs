@@ -10,6 +10,7 @@ mod log;
 mod pins;
 mod seal;
 mod space;
+mod store_keys;
 mod superblock;
 
 pub use bitmap::Bitmap;
@@ -19,4 +20,5 @@ pub use log::{LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Space};
-pub use superblock::{read_ring, write_place, write_superblock};
+pub use store_keys::StoreKeys;
+pub use superblock::{holds_other_keys, read_ring, write_place, write_superblock};
