@@ -36,7 +36,7 @@ enum Failure {
     /// It does not authenticate.
     Forged(Error),
     /// Its keys cannot be had.
-    Refused(Error, UnverifiedSuperblock),
+    Refused(Error, Box<UnverifiedSuperblock>),
     /// So were the same keys before.
     RefusedBefore,
 }
@@ -82,10 +82,10 @@ pub(super) fn newest(
 
 /// Whether a slot whose keys were refused is this store's: then the refusal counts. Returns how
 /// many are not.
-fn settle(sealer: &Sealer, doubtful: Vec<(Error, UnverifiedSuperblock)>) -> Result<u32> {
+fn settle(sealer: &Sealer, doubtful: Vec<(Error, Box<UnverifiedSuperblock>)>) -> Result<u32> {
     let mut rejected = 0;
     for (error, slot) in doubtful {
-        if sealer.owns_superblock(slot)? {
+        if sealer.owns_superblock(*slot)? {
             return Err(error);
         }
         rejected += 1;
@@ -125,7 +125,7 @@ impl<U: FnMut(&UnverifiedSuperblock) -> Result<Unlocked>> Search<U> {
                 Ok(keys) => keys,
                 Err(error) => {
                     self.refused.push(Wraps(store_id, slot.keys));
-                    return Err(Failure::Refused(error, slot));
+                    return Err(Failure::Refused(error, Box::new(slot)));
                 }
             },
         };
