@@ -8,6 +8,7 @@ mod cache;
 mod layout;
 mod log;
 mod pins;
+mod scan;
 mod seal;
 mod space;
 mod store_keys;
@@ -18,7 +19,10 @@ pub use cache::NodeCache;
 pub use layout::Layout;
 pub use log::{LogRing, LogTail};
 pub use pins::{Pin, Pins};
+pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};
-pub use space::{FrozenSpace, Space};
+pub use space::{FrozenSpace, Recount, Space, UnitSet};
 pub use store_keys::StoreKeys;
-pub use superblock::{holds_other_keys, read_ring, write_place, write_superblock};
+pub use superblock::{
+    RingSlot, SlotState, holds_other_keys, inspect_ring, read_ring, write_place, write_superblock,
+};

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::{KEY_SLOTS, KeySlot, StoreId, Superblock, UnverifiedSuperblock};
 
 /// The keys that a slot of the ring needs, and a source of nonces.
-type Unlocked = (Slot<MetaKeys>, Arc<Rng>);
+pub(super) type Unlocked = (Slot<MetaKeys>, Arc<Rng>);
 
 /// The newest superblock, open.
 pub(super) struct Newest {
