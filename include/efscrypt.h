@@ -926,8 +926,8 @@ efscrypt_status efscrypt_fs_privileged_zero_range(const struct efscrypt_store *s
 
 /**
  * Closes an inode as `efscrypt_fs_close` does, `times` times at once: for servers whose clients
- * give back many references together, such as FUSE. `EFSCRYPT_STATUS_INVALID_ARGUMENT` for an inode
- * that is not open so many times: it stays as it is.
+ * give back many references together, such as FUSE. `EFSCRYPT_STATUS_INVALID_ARGUMENT` for an
+ * inode that is not open so many times: it stays as it is.
  *
  * # Safety
  * `store` is valid.
