@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -185,6 +186,46 @@ fn a_passphrase_comes_from_a_file_or_the_environment() {
     assert_eq!(failure(from_environment(&["list"], "correct horse")).0, 2);
     fs::rename(new, bench.path("key")).unwrap();
     assert_eq!(bench.ok(&["list"]).lines().count(), 2);
+}
+
+/// As another program of the user who is not root, if this one is.
+fn as_user(mut command: Command) -> Command {
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn other_programs_of_the_user_do_not_see_what_the_command_was_given() {
+    let bench = Bench::new();
+    // A passphrase file that nobody writes to: it waits.
+    let pipe = bench.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let program = bench.path("efscrypt");
+    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), &program).unwrap();
+    for path in [bench.dir.path().to_owned(), pipe.clone(), bench.path("kms")] {
+        std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).ok();
+    }
+    let mut command = as_user(Command::new(program));
+    command.args(["key", "list", "--passphrase-file"]).arg(&pipe).stdin(Stdio::null());
+    command.env("EFSCRYPT_KMS", bench.path("kms")).env("EFSCRYPT_PASSPHRASE", "correct horse");
+    let mut child = command.spawn().unwrap();
+    let place = format!("/proc/{}/environ", child.id());
+    let look = |command| {
+        let mut command = as_user(command);
+        command.arg(&place).env_clear().output().unwrap()
+    };
+    // Until it has begun to work it is a process like any other.
+    let hidden = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        !look(Command::new("/bin/cat")).status.success()
+    });
+    let waits = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(waits && hidden, "waits: {waits}, hidden: {hidden}");
 }
 
 #[test]

@@ -11,9 +11,10 @@ use crate::keys::{Kek, KeyProvider, newest};
 impl Store {
     /// Wraps the KEKs of one or both domains under other provider keys: one commit, whatever the
     /// store's size, after which every slot of the superblock ring is written anew. When this
-    /// returns, the old provider keys open nothing in the store's current bytes. They still open
-    /// copies of the store that were made before, and what the medium itself keeps of overwritten
-    /// blocks; only destroying the provider key closes those.
+    /// returns, the old provider keys open nothing in the store's current bytes; where a crash
+    /// comes between, the next open for writing sees to that. They still open copies of the store
+    /// that were made before, and what the medium itself keeps of overwritten blocks; only
+    /// destroying the provider key closes those.
     ///
     /// The old provider keys must be enabled: each domain takes one call of the old provider and
     /// two of the new, which wraps the KEK and has to unwrap it again before the old wrap goes.
