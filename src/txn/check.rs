@@ -62,6 +62,9 @@ impl Owners {
             return;
         };
         let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if units == 0 {
+            return;
+        }
         if start + units > REGION_UNITS || first + units > self.pool_units {
             self.outside = true;
             return;

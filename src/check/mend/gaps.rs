@@ -29,8 +29,8 @@ impl Mender<'_> {
                 fewer || inline || self.made.contains(&ino)
             };
             if suspect {
-                let all = vec![0..MAX_FILE_UNITS];
-                self.mark(ino, seen, if lost.is_empty() { all } else { lost })?;
+                let all = || std::iter::once(0..MAX_FILE_UNITS).collect();
+                self.mark(ino, seen, if lost.is_empty() { all() } else { lost })?;
             }
         }
         Ok(())

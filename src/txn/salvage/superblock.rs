@@ -9,6 +9,9 @@ use crate::error::{Error, Object, Result};
 use crate::format::{RING_SLOTS, Superblock, UnverifiedSuperblock};
 use zerocopy::IntoBytes;
 
+/// The keys of metadata, and the source of nonces.
+type Unlocked = (Slot<MetaKeys>, Arc<Rng>);
+
 /// A superblock that opens, and what is wrong with the others.
 pub(super) struct Chosen {
     pub superblock: Superblock,
@@ -27,11 +30,11 @@ pub(super) struct Chosen {
 /// Finds the newest superblock that opens with the keys that `unlock` makes of it.
 pub(super) fn choose(
     device: &dyn Device,
-    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<Chosen> {
     let slots = read_ring(device)?;
     let ring = inspect_ring(device)?;
-    let mut keys: Option<(Slot<MetaKeys>, Arc<Rng>)> = None;
+    let mut keys: Option<Unlocked> = None;
     let (mut chosen, mut failure) = (None::<Superblock>, None);
     let (mut refused, mut newer, mut tried) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
     let mut twins = 0;
