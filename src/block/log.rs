@@ -77,7 +77,7 @@ impl LogRing {
         let tag = self.sealer.seal_log(record, tail.seq, durable, tail.tag)?;
         let offset = self.place(tail.offset, record.len() as u64);
         self.device
-            .write_at(self.base + offset, record)
+            .write_through(self.base + offset, record)
             .map_err(|error| Error::io("write", Object::Log { offset }, error))?;
         let end = offset + record.len() as u64;
         Ok(LogTail { offset: end % self.len, seq: tail.seq + 1, tag })

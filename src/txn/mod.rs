@@ -38,7 +38,7 @@ pub use check::StructureReport;
 pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
-pub use fixed::{fixed_keys, fixed_unlock};
+pub use fixed::{fixed_keys, fixed_keys_in, fixed_unlock, fixed_unlock_in};
 #[cfg(any(test, feature = "sim"))]
 pub use forge::{Forge, logged};
 pub use queue::Lsn;

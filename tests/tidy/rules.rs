@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("jobs", 8),
     ("check", 9),
     ("ffi", 10),
+    ("sim", 10),
     ("bin", 10),
 ];
 

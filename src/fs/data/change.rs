@@ -197,7 +197,7 @@ impl<'a> Change<'a> {
         let key_id = self.row.key_id.get();
         let mut drawn = stream.draw(units, key_id);
         if drawn.is_none() {
-            let run = match engine.reserve(RUN_UNITS) {
+            let run = match engine.reserve_for(RUN_UNITS, units) {
                 Err(Error::NoSpace) => return Ok(()),
                 run => run?,
             };
