@@ -106,6 +106,11 @@ impl Salvage {
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
     ) -> Result<Salvage> {
+        // What only a cache of the host holds may never reach the medium.
+        if device.flush().is_ok() {
+            let seen = device.drop_cache();
+            seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
+        }
         let chosen = superblock::choose(&*device, &mut unlock)?;
         let superblock = chosen.superblock;
         if superblock.header.ro_compat.get() != 0 {
