@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::inode_numbers::Numbers;
+use super::inode_numbers::{FIRST, Numbers};
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
 use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
@@ -84,8 +84,6 @@ pub struct Engine {
     flushing: Mutex<()>,
     /// Whether so much was dirty that a checkpoint is due.
     pub(super) crowded: AtomicBool,
-    /// How often a change waited for a checkpoint.
-    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
@@ -117,6 +115,7 @@ impl Engine {
         body.log_base = U64::new(layout.log_base);
         body.log_len = U64::new(layout.log_len);
         body.log_seq = U64::new(1 << 40);
+        body.next_ino = U64::new(FIRST);
         body.pool_base = U64::new(layout.pool_base);
         body.pool_units = U64::new(layout.pool_units);
         keys.rng.fill(&mut body.handle_key)?;
@@ -225,7 +224,6 @@ impl Engine {
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
             crowded: AtomicBool::new(false),
-            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,
