@@ -143,6 +143,7 @@ impl Salvage {
         let mut salvage =
             Salvage { engine, wreck, superblock, forged, kept, logged, tail, older, owned };
         salvage.assemble()?;
+        salvage.promise_numbers()?;
         Ok(salvage)
     }
 
@@ -181,6 +182,18 @@ impl Salvage {
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
         self.tail = self.replay_log(tail, applied, &mut kept)?;
         self.kept = kept;
+        Ok(())
+    }
+
+    /// Sees that numbers of inodes begin above all that are known, and that some can be given out:
+    /// the commit promises more than are in use.
+    fn promise_numbers(&self) -> Result<()> {
+        let end = FsKey::Inode(u64::MAX).encode();
+        let last = self.engine.floor(FIRST_FS_TREE, &end, |key, _| FsKey::parse(key))?;
+        if let Some(Ok(FsKey::Inode(ino))) = last {
+            self.engine.raise_ino(ino);
+        }
+        self.engine.inodes.promised(self.engine.inodes.promise());
         Ok(())
     }
 
