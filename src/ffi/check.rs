@@ -92,7 +92,7 @@ pub unsafe extern "C" fn efscrypt_store_check(
     unsafe { with_store(store, error, body) }
 }
 
-/// What opening found in the log: all zero for a store that was closed. It never grows.
+/// What opening found: all zero for a store that was closed. It never grows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -103,14 +103,28 @@ pub struct efscrypt_recovery {
     pub transactions: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// Slots of the superblock ring that no writer of this store left there: forged, or written to
+    /// the wrong place.
+    pub rejected_slots: u32,
+    /// 1 where opening finished a rewrap that was interrupted, else 0.
+    pub finished_rewrap: u32,
     /// Zero; for later versions.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 impl From<&Recovery> for efscrypt_recovery {
     fn from(found: &Recovery) -> efscrypt_recovery {
-        let Recovery { records, transactions, bytes } = *found;
-        efscrypt_recovery { records, transactions, bytes, reserved: [0; 5] }
+        let Recovery { records, transactions, bytes, rejected_slots, finished_rewrap } = *found;
+        let finished_rewrap = u32::from(finished_rewrap);
+        let reserved = [0; 4];
+        efscrypt_recovery {
+            records,
+            transactions,
+            bytes,
+            rejected_slots,
+            finished_rewrap,
+            reserved,
+        }
     }
 }
 

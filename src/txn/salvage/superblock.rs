@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring, read_ring};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
 use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -28,8 +28,8 @@ pub(super) fn choose(
     device: &dyn Device,
     unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<Chosen> {
-    let slots = read_ring(device)?;
     let ring = inspect_ring(device)?;
+    let slots = sound(&ring)?;
     let mut keys: Option<Unlocked> = None;
     let (mut chosen, mut failure) = (None::<(Superblock, Slot<StoreKeys>)>, None);
     let (mut refused, mut newer, mut tried) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
@@ -44,14 +44,14 @@ pub(super) fn choose(
         }
         if keys.is_none() && !tried.contains(&slot.keys.as_bytes().to_vec()) {
             tried.push(slot.keys.as_bytes().to_vec());
-            match unlock(&slot) {
+            match unlock(slot) {
                 Ok(unlocked) => keys = Some(unlocked),
                 Err(error) => failure = Some(failure.unwrap_or(error)),
             }
         }
         let object = Object::Superblock { place, slot: number };
         let opened = match &keys {
-            Some((meta, _)) => Sealer::open_superblock(meta, slot),
+            Some((meta, _)) => Sealer::open_superblock(meta, slot.clone()),
             None => Err(Error::corrupt(object, "its keys cannot be unlocked")),
         };
         match opened {
@@ -75,6 +75,34 @@ pub(super) fn choose(
     let outdated = !newer.is_empty() || is_outdated(&ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
     Ok(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+}
+
+/// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
+/// salvages a store takes what there is.
+fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
+    let has = |state: fn(&SlotState) -> bool| ring.iter().any(|slot| state(&slot.state));
+    let is_newer = |slot: &RingSlot| matches!(slot.state, SlotState::Newer);
+    let agreed = ring.iter().filter(|slot| is_newer(slot)).any(|one| {
+        ring.iter().any(|two| is_newer(two) && (two.place, two.slot) == (1 - one.place, one.slot))
+    });
+    let mut slots: Vec<&UnverifiedSuperblock> = ring
+        .iter()
+        .filter_map(|slot| match &slot.state {
+            SlotState::Sound(found) => Some(&**found),
+            _ => None,
+        })
+        .collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
+    if agreed || (slots.is_empty() && has(|state| matches!(state, SlotState::Newer))) {
+        return Err(Error::Unsupported("its format version is unknown"));
+    }
+    if !slots.is_empty() {
+        return Ok(slots);
+    }
+    match has(|state| matches!(state, SlotState::Torn | SlotState::Unread)) {
+        true => Err(Error::corrupt(Object::Store, "no sound superblock is left")),
+        false => Err(Error::NotAStore),
+    }
 }
 
 /// Whether some slot is sound in neither place, and holds something: perhaps the newest state.
