@@ -36,5 +36,8 @@ pub mod check;
 #[doc(hidden)]
 pub mod ffi;
 
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};

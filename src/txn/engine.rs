@@ -383,7 +383,10 @@ impl Engine {
     }
 
     /// Refuses to go on once the engine is poisoned, and in a forked child.
-    pub(super) fn healthy(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with the first cause, [`Error::Forked`].
+    pub fn healthy(&self) -> Result<()> {
         self.sealer.check_process()?;
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
@@ -404,6 +407,14 @@ impl Engine {
     pub fn poison(&self, cause: &str) {
         self.poison.get_or_init(|| cause.into());
         self.queue.wake();
+    }
+
+    /// Breaks the engine from now on: freed space is handed out before the checkpoint that frees
+    /// it. For tests that must notice it.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn reuse_at_once(&self) {
+        self.space.reuse_at_once();
     }
 
     /// Runs work that must not end halfway: a panic in it poisons the engine.

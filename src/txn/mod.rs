@@ -32,16 +32,20 @@ mod numbers;
 mod queue;
 mod recovery;
 mod run;
+mod salvage;
 
 pub use check::StructureReport;
 pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
-pub use fixed::{fixed_keys, fixed_unlock};
+pub use fixed::{fixed_keys, fixed_keys_in, fixed_unlock, fixed_unlock_in};
 #[cfg(any(test, feature = "sim"))]
 pub use forge::{Forge, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
+pub use salvage::{LogLoss, Salvage, Wreck};
 
+pub use crate::block::Recount;
 pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};
+pub use crate::tree::KeyRange;

@@ -4,13 +4,14 @@ use std::io;
 
 use efscrypt::ErrorKind as Kind;
 use efscrypt::check::check;
+use efscrypt::device::sim::Rng;
 use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::fs::data::FsKey;
 use efscrypt::fs::{CreateMode, FileSystem, FileType, ROOT_INO, SetAttr};
+use efscrypt::sim::{Caller, Model, Operation, Workload};
 use efscrypt::txn::FIRST_FS_TREE;
 
 use crate::bed::{FILE, assert_clean, create, names, pattern};
-use crate::workload::Workload;
 
 const UNIT: u64 = 4096;
 
@@ -212,24 +213,72 @@ fn empty(fs: &FileSystem, dir: u64) {
     }
 }
 
+/// What an operation may answer that was made up without looking.
+const EXPECTED: &[Kind] = &[
+    Kind::NotFound,
+    Kind::Exists,
+    Kind::NotEmpty,
+    Kind::NotDirectory,
+    Kind::IsDirectory,
+    Kind::InvalidArgument,
+    Kind::Loop,
+    Kind::NoAttribute,
+    Kind::NoSpace,
+];
+
+/// Random operations and large files, whether there is room for them or not.
+struct Crowd {
+    rng: Rng,
+    work: Workload,
+    /// The file system as it was: nothing in it is found.
+    blank: Model,
+    caller: Caller,
+    full: u64,
+    done: u64,
+}
+
+impl Crowd {
+    fn new(fs: &FileSystem, seed: u64) -> Crowd {
+        let (blank, caller) = (Model::new(fs).unwrap(), Caller::new());
+        let (rng, work) = (Rng::of(seed, 9), Workload::new(seed));
+        Crowd { rng, work, blank, caller, full: 0, done: 0 }
+    }
+
+    fn step(&mut self, fs: &FileSystem, round: u64) {
+        let operation = match round % 3 {
+            0 => {
+                let name = format!("/fill{}", self.rng.below(200));
+                let contents = efscrypt::sim::fill(round, self.rng.below(400_000) as usize);
+                Operation::Create { path: name, mode: 0o644, how: CreateMode::Guarded, contents }
+            }
+            _ => self.work.next(&self.blank),
+        };
+        match self.caller.apply(fs, &operation) {
+            Ok(_) => self.done += 1,
+            Err(error) => {
+                assert!(EXPECTED.contains(&error.kind()), "{operation:?}: {error}");
+                self.full += u64::from(error.kind() == Kind::NoSpace);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_store_that_is_always_full_stays_whole_and_can_be_emptied() {
     for seed in 0..3 {
         let fs = create(MemoryDevice::limited(24 << 20), seed);
         let used = fs.engine().usage().used;
-        let mut work = Workload::new(seed);
-        for round in 0..2_000 {
-            work.step(&fs);
-            if round % 3 == 0 {
-                work.fill(&fs, 400_000);
-            }
+        let mut crowd = Crowd::new(&fs, seed);
+        for round in 0..3_000 {
+            crowd.step(&fs, round);
             if round % 500 == 499 {
                 let report = check(&fs).unwrap();
                 assert!(report.is_clean(), "seed {seed}, round {round}: {report:?}");
             }
         }
-        assert!(work.full > 100 && work.done > 500, "{} full, {} done", work.full, work.done);
-        work.close_all(&fs);
+        let Crowd { full, done, .. } = crowd;
+        assert!(full > 100 && done > 500, "{full} full, {done} done");
+        crowd.caller.close_all(&fs).unwrap();
         empty(&fs, ROOT_INO);
         assert!(fs.reap(usize::MAX).unwrap());
         assert_clean(&fs, &format!("seed {seed}, emptied"));

@@ -2,15 +2,15 @@
 
 mod bed;
 mod collisions;
-mod crashes;
 mod damage;
+mod durable;
 mod full;
 mod hostile;
 mod model;
 mod names;
 mod ranges;
 mod semantics;
+mod slow;
 mod threads;
 mod trimming;
 mod waits;
-mod workload;

@@ -4,6 +4,7 @@
 mod allocate;
 mod attr;
 mod dir;
+mod durable;
 mod file;
 mod handle;
 mod names;
@@ -15,6 +16,7 @@ mod xattr;
 pub use allocate::*;
 pub use attr::*;
 pub use dir::*;
+pub use durable::*;
 pub use file::*;
 pub use handle::*;
 pub use names::*;
