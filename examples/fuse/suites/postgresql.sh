@@ -3,7 +3,7 @@
 suite_postgresql() {
     need_packages postgresql postgresql-contrib
     postgres_bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1)
-    beside postgresql run_postgresql
+    beside postgresql run_postgresql disk
 }
 
 run_postgresql() {

@@ -13,7 +13,7 @@ suite_sqlite() {
     )
     chmod -R go+rX "$tools"
     sqlite_source=$source
-    beside sqlite run_sqlite
+    beside sqlite run_sqlite disk
 }
 
 run_sqlite() {

@@ -51,7 +51,7 @@ need_reference() {
 # Mounts the reference over a directory: SOURCE DIR.
 mount_reference() {
     mkdir -p "$1" "$2"
-    "$reference" -o "allow_other,default_permissions,suid,dev,xattr,flock,source=$1" "$2"
+    (ulimit -n 1048576 && exec "$reference" -o "allow_other,default_permissions,suid,dev,xattr,flock,source=$1" "$2")
     await_mount "$2"
 }
 
@@ -82,18 +82,25 @@ settle_store() {
 }
 
 # Runs a function on the reference and on a new store, as `FUNCTION DIR`, which prints one line
-# that ends with the number of what passed: NAME FUNCTION.
+# that ends with the number of what passed: NAME FUNCTION [disk]. The reference makes files as root
+# whoever calls it; suites of other users run on the disk itself in its place.
 beside() {
-    local name=$1 run=$2 ours theirs settled=clean
-    mount_reference "$work/$name.src" "$work/$name.ref.mnt"
-    theirs=$("$run" "$work/$name.ref.mnt")
-    unmount_reference "$work/$name.ref.mnt"
+    local name=$1 run=$2 ours theirs settled=clean kind=pass-through
+    if [[ ${3:-} == disk ]]; then
+        kind=disk
+        mkdir -p "$work/$name.src"
+        theirs=$("$run" "$work/$name.src")
+    else
+        mount_reference "$work/$name.src" "$work/$name.ref.mnt"
+        theirs=$("$run" "$work/$name.ref.mnt")
+        unmount_reference "$work/$name.ref.mnt"
+    fi
     new_store "$work/$name.efs"
     mount_store "$work/$name.efs" "$work/$name.efs.mnt"
     ours=$("$run" "$work/$name.efs.mnt")
     settle_store "$work/$name.efs" "$work/$name.efs.mnt" || settled=BROKEN
     local worse=
     ((${ours##* } >= ${theirs##* })) || worse=1
-    row "$name" "${ours% *}" "${theirs% *}" "$settled" "$worse"
+    row "$name" "${ours% *}" "$kind: ${theirs% *}" "$settled" "$worse"
     rm -rf --one-file-system "$work/$name.src" "$work/$name.efs"
 }
