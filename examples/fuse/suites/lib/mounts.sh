@@ -51,7 +51,11 @@ need_reference() {
 # Mounts the reference over a directory: SOURCE DIR.
 mount_reference() {
     mkdir -p "$1" "$2"
-    (ulimit -n 1048576 && exec "$reference" -o "allow_other,default_permissions,suid,dev,xattr,flock,source=$1" "$2")
+    # It keeps a file open for each inode that the kernel knows.
+    (
+        ulimit -n "$(ulimit -H -n)"
+        exec "$reference" -o "allow_other,default_permissions,suid,dev,xattr,flock,source=$1" "$2"
+    )
     await_mount "$2"
 }
 
