@@ -107,13 +107,20 @@ impl Engine {
         if owners.outside {
             report.damaged.push(Error::corrupt(Object::Store, "a row owns units outside the pool"));
         }
-        self.space.visit_live(|region, homes, live| {
+        let mut unreadable = Vec::new();
+        let visit = |region: u64, homes, live: &Bitmap| {
             let mut owned = owners.regions.remove(&region).unwrap_or_else(Bitmap::new);
             owned.set(0..homes);
             report.owned += owned.count();
             report.lost += live.count_without(&owned);
             report.unrecorded += owned.count_without(live);
-        })?;
+        };
+        self.space.visit_live(visit, |regions, error| unreadable.push((regions, error)))?;
+        // What is in use there is not known.
+        for (regions, error) in unreadable {
+            owners.regions.retain(|region, _| !regions.contains(region));
+            report.damaged.push(error);
+        }
         report.unrecorded += owners.regions.values().map(Bitmap::count).sum::<u64>();
         Ok(())
     }

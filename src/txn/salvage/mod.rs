@@ -33,7 +33,7 @@ use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::recovery::make_durable;
 use super::{Edits, Engine, EngineOptions, Recovery};
-use crate::block::{Layout, LogTail, MetaKeys, Recount, Sealer};
+use crate::block::{Layout, LogTail, MetaKeys, Recount};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -107,7 +107,7 @@ impl Salvage {
         if superblock.header.ro_compat.get() != 0 {
             return Err(Error::Unsupported("it can only be opened read-only"));
         }
-        let sealer = Arc::new(Sealer::new(superblock.header.store_id, chosen.rng, chosen.meta));
+        let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
         let mut engine =
