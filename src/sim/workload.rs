@@ -15,7 +15,8 @@ pub struct Workload {
     next: VecDeque<Operation>,
     /// Whether it may close and open the store.
     alone: bool,
-    /// How large files get: an index into `SIZES`.
+    /// How large files get: indexes into `SIZES`.
+    smallest: u64,
     largest: u64,
 }
 
@@ -34,7 +35,13 @@ impl Workload {
     pub(super) fn of(seed: u64, caller: u64, alone: bool) -> Workload {
         let mut rng = Rng::of(seed, 0x77 + caller);
         let largest = [9, 11, 11, 12, 13][rng.below(5) as usize];
-        Workload { rng, next: VecDeque::new(), alone, largest }
+        Workload { rng, next: VecDeque::new(), alone, smallest: 0, largest }
+    }
+
+    /// Makes large files, for a device that is to be filled.
+    pub(super) fn greedy(mut self) -> Workload {
+        (self.smallest, self.largest) = (SIZES.len() as u64 / 2, SIZES.len() as u64 - 1);
+        self
     }
 
     /// The next operation.
@@ -84,13 +91,18 @@ impl Workload {
     }
 
     fn contents(&mut self) -> Fill {
-        let len = SIZES[self.rng.below(self.largest + 1) as usize] as usize;
+        let len = self.size() as usize;
         Fill { seed: self.rng.below(1 << 32), len }
+    }
+
+    fn size(&mut self) -> u64 {
+        let choice = self.smallest + self.rng.below(self.largest + 1 - self.smallest);
+        SIZES[choice as usize]
     }
 
     /// An offset or a size.
     fn place(&mut self) -> u64 {
-        let size = SIZES[self.rng.below(self.largest + 1) as usize];
+        let size = self.size();
         if self.rng.one_in(3) { self.rng.below(size + 5_000) } else { size }
     }
 

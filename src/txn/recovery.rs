@@ -8,6 +8,7 @@
 //!
 //! Recovery changes nothing that the durable superblock references, so a crash in it is like none.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
@@ -184,8 +185,13 @@ impl Engine {
                 return Err(Error::corrupt(Object::Store, "a run is too long"));
             }
             let mut bytes = vec![0; units as usize * UNIT];
-            if self.read_units(unit, &mut bytes).is_err() {
-                return Ok(false);
+            match self.read_units(unit, &mut bytes) {
+                // The device never grew so far.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(false);
+                }
+                // They may well be there, and acknowledged: whoever opens it tries again.
+                read => read?,
             }
             if units_check(bytes.chunks_exact(UNIT).map(crc32fast::hash)) != check {
                 return Ok(false);

@@ -5,7 +5,6 @@ mod collisions;
 mod damage;
 mod full;
 mod hostile;
-mod model;
 mod names;
 mod semantics;
 mod threads;
