@@ -11,7 +11,8 @@
  *   struct that you receive never grows, but for efscrypt_dir_entry, which you only look at.
  * - An inode number is never given to another inode. What clients keep is an efscrypt_handle.
  * - A change is seen by others when its function returns, and durable after efscrypt_store_commit
- *   (or fsync, or close): then it survives a power cut, with everything before it.
+ *   (or efscrypt_fs_commit, fsync, or close): then it survives a power cut, with everything before
+ *   it. With the option durable every change is so when its function returns.
  * - Every function may be called from any thread, many at a time on one object, but for the one
  *   that ends it.
  * - Callbacks of yours must not throw, unwind, or leave by longjmp. Those of a key provider must not
@@ -48,9 +49,34 @@
 #define EFSCRYPT_MESSAGE_LEN 256
 
 /**
+ * A file whose range ends behind it grows to the end of the range.
+ */
+#define EFSCRYPT_BEYOND_GROW 0
+
+/**
+ * A file whose range ends behind it keeps its size.
+ */
+#define EFSCRYPT_BEYOND_KEEP 1
+
+/**
  * Inode number of the root directory.
  */
 #define EFSCRYPT_ROOT 1
+
+/**
+ * A write is durable after a commit: UNSTABLE of NFS.
+ */
+#define EFSCRYPT_STABILITY_UNSTABLE 0
+
+/**
+ * Contents, and what is needed to read them, are durable when the write returns: DATA_SYNC.
+ */
+#define EFSCRYPT_STABILITY_DATA 1
+
+/**
+ * All of a write is durable when it returns: FILE_SYNC.
+ */
+#define EFSCRYPT_STABILITY_FILE 2
 
 /**
  * Most bytes of a file handle.
@@ -418,6 +444,28 @@ typedef struct efscrypt_time {
 } efscrypt_time;
 
 /**
+ * What tells whether anybody else changed an object. It never grows.
+ */
+typedef struct efscrypt_before {
+  /**
+   * Size.
+   */
+  uint64_t size;
+  /**
+   * Change attribute.
+   */
+  uint64_t change;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Last change of contents or attributes.
+   */
+  struct efscrypt_time ctime;
+} efscrypt_before;
+
+/**
  * Attributes of an inode at one moment. It never grows.
  */
 typedef struct efscrypt_attr {
@@ -488,6 +536,21 @@ typedef struct efscrypt_attr {
 } efscrypt_attr;
 
 /**
+ * An object right before and right after an operation: nothing happened to it in between. It never
+ * grows.
+ */
+typedef struct efscrypt_wcc {
+  /**
+   * Before.
+   */
+  struct efscrypt_before before;
+  /**
+   * After.
+   */
+  struct efscrypt_attr after;
+} efscrypt_wcc;
+
+/**
  * An entry of a directory, as it is read. Valid during the call that shows it. Later versions only
  * add at the end, so it is not copied by its size.
  */
@@ -530,43 +593,6 @@ typedef struct efscrypt_dir_entry {
  * counts as not read. It may call the store, and must not throw, unwind or jump out.
  */
 typedef int32_t (*efscrypt_visit)(void *userdata, const struct efscrypt_dir_entry *entry);
-
-/**
- * What tells whether anybody else changed an object. It never grows.
- */
-typedef struct efscrypt_before {
-  /**
-   * Size.
-   */
-  uint64_t size;
-  /**
-   * Change attribute.
-   */
-  uint64_t change;
-  /**
-   * Last change of contents.
-   */
-  struct efscrypt_time mtime;
-  /**
-   * Last change of contents or attributes.
-   */
-  struct efscrypt_time ctime;
-} efscrypt_before;
-
-/**
- * An object right before and right after an operation: nothing happened to it in between. It never
- * grows.
- */
-typedef struct efscrypt_wcc {
-  /**
-   * Before.
-   */
-  struct efscrypt_before before;
-  /**
-   * After.
-   */
-  struct efscrypt_attr after;
-} efscrypt_wcc;
 
 /**
  * A file handle: what a server gives its clients, who cannot make one of a file that they were
@@ -778,9 +804,9 @@ typedef struct efscrypt_options {
    */
   uint8_t strict_memory;
   /**
-   * Zero.
+   * Not 0: every change is durable when its function returns.
    */
-  uint8_t reserved;
+  uint8_t durable;
 } efscrypt_options;
 
 #ifdef __cplusplus
@@ -839,6 +865,88 @@ efscrypt_status efscrypt_provider_create(const char *name,
 int32_t efscrypt_status_errno(uint32_t status);
 
 /**
+ * Asks for the space of `len` bytes from `offset` on, which keep their contents. Fails at once
+ * with `EFSCRYPT_STATUS_NO_SPACE` where the store cannot hold them, and sets the size as `beyond`
+ * says: `EFSCRYPT_BEYOND_GROW` or `EFSCRYPT_BEYOND_KEEP`. Space is not set aside: a store that
+ * others fill meanwhile may refuse a later write all the same.
+ *
+ * # Safety
+ * `store` is valid; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_allocate(const struct efscrypt_store *store,
+                                     uint64_t ino,
+                                     uint64_t offset,
+                                     uint64_t len,
+                                     uint32_t beyond,
+                                     struct efscrypt_wcc *file,
+                                     struct efscrypt_error *error);
+
+/**
+ * Makes zeros of `len` bytes from `offset` on, as `efscrypt_fs_punch_hole` does, and sets the size
+ * as `beyond` says: `EFSCRYPT_BEYOND_GROW` or `EFSCRYPT_BEYOND_KEEP`.
+ *
+ * # Safety
+ * As for `efscrypt_fs_allocate`.
+ */
+efscrypt_status efscrypt_fs_zero_range(const struct efscrypt_store *store,
+                                       uint64_t ino,
+                                       uint64_t offset,
+                                       uint64_t len,
+                                       uint32_t beyond,
+                                       struct efscrypt_wcc *file,
+                                       struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_allocate`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_allocate(const struct efscrypt_store *store,
+                                                uint64_t ino,
+                                                uint64_t offset,
+                                                uint64_t len,
+                                                uint32_t beyond,
+                                                struct efscrypt_wcc *file,
+                                                struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_zero_range`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_zero_range(const struct efscrypt_store *store,
+                                                  uint64_t ino,
+                                                  uint64_t offset,
+                                                  uint64_t len,
+                                                  uint32_t beyond,
+                                                  struct efscrypt_wcc *file,
+                                                  struct efscrypt_error *error);
+
+/**
+ * Closes an inode as `efscrypt_fs_close` does, `times` times at once: for servers whose clients
+ * give back many references together, such as FUSE. `EFSCRYPT_STATUS_INVALID_ARGUMENT` for an
+ * inode that is not open so many times: it stays as it is.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_close_times(const struct efscrypt_store *store,
+                                        uint64_t ino,
+                                        uint64_t times,
+                                        struct efscrypt_error *error);
+
+/**
+ * Closes everything that is open: for a server whose clients are gone.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_fs_close_all(const struct efscrypt_store *store,
+                                      struct efscrypt_error *error);
+
+/**
  * The attributes of an inode.
  *
  * # Safety
@@ -858,8 +966,12 @@ bool efscrypt_mode_is_dir(uint32_t mode);
  * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
  * entries "." and ".." come first. Sets `*end`, which may be NULL, to whether the last was read.
  * Entries that are neither added nor removed meanwhile are seen exactly once, also where reading
- * goes on after reopening. Where a part of a damaged directory cannot be read, what is behind it
- * is shown too before the function fails.
+ * goes on after reopening.
+ *
+ * A directory of which a part cannot be read fails with `EFSCRYPT_STATUS_CORRUPT` or `_IO` after
+ * what is behind that part was shown too, until `visit` answered other than 0; `*end` is then not
+ * set. Such a failure is not the end: call again with the cookie of the last entry for which
+ * `visit` answered 0. A call that fails without any such entry has nothing behind it.
  *
  * # Safety
  * `store` is valid; `visit` may be called with `userdata`, from this thread; `end` is NULL or
@@ -886,6 +998,42 @@ efscrypt_status efscrypt_fs_readdir_plus(const struct efscrypt_store *store,
                                          void *userdata,
                                          bool *end,
                                          struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_write`, and as durable as asked for when it returns, with all that came before.
+ * `*committed`, which may be NULL, receives how durable it is, at least as was asked;
+ * `*verifier`, which may be NULL, what `efscrypt_store_write_verifier` would say. Where making it
+ * durable fails the store is poisoned, and the write may or may not be durable.
+ *
+ * # Safety
+ * As for `efscrypt_fs_write`; `committed` and `verifier` are NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_write_stable(const struct efscrypt_store *store,
+                                         uint64_t ino,
+                                         uint64_t offset,
+                                         const uint8_t *buf,
+                                         size_t len,
+                                         uint32_t stability,
+                                         struct efscrypt_wcc *file,
+                                         uint32_t *committed,
+                                         uint64_t *verifier,
+                                         struct efscrypt_error *error);
+
+/**
+ * Makes what was written to a range of a file durable, with all that came before; a `len` of 0
+ * means up to the end. `*verifier`, which may be NULL, receives the write verifier: where it is
+ * the one that a write answered with, that write is durable now; where it is another, the store
+ * was opened since, and the client has to write again.
+ *
+ * # Safety
+ * `store` is valid; `verifier` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_commit(const struct efscrypt_store *store,
+                                   uint64_t ino,
+                                   uint64_t offset,
+                                   uint64_t len,
+                                   uint64_t *verifier,
+                                   struct efscrypt_error *error);
 
 /**
  * Opens an inode: it stays readable and writable until it is closed, also without a name. Opens
@@ -1420,6 +1568,16 @@ efscrypt_status efscrypt_store_open(const char *file,
  * `store` is valid.
  */
 efscrypt_status efscrypt_store_commit(const struct efscrypt_store *store,
+                                      struct efscrypt_error *error);
+
+/**
+ * Fails once the store is poisoned, with the first cause: for a server that would rather stop, or
+ * open the store again, than answer every change with that status.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_health(const struct efscrypt_store *store,
                                       struct efscrypt_error *error);
 
 /**

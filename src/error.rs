@@ -64,6 +64,11 @@ pub enum Object {
         /// Byte offset in the file.
         offset: u64,
     },
+    /// Contents of some file, by their first unit.
+    Contents {
+        /// First unit on the device.
+        unit: u64,
+    },
     /// A key service file or another file that is not the store.
     KeyService,
     /// The key file that opens a key service file.
@@ -93,6 +98,7 @@ impl fmt::Display for Object {
             Object::Key { id } => write!(f, "data key {id}"),
             Object::Inode { ino } => write!(f, "inode {ino}"),
             Object::File { ino, offset } => write!(f, "inode {ino} at byte {offset}"),
+            Object::Contents { unit } => write!(f, "contents at unit {unit}"),
             Object::KeyService => write!(f, "the key service file"),
             Object::KeyFile => write!(f, "the key file"),
             Object::WrappedKey => write!(f, "a wrapped key"),

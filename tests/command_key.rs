@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -153,7 +153,7 @@ fn every_mistake_has_its_code_and_says_what_to_do() {
     fs::write(bench.path("kms.audit"), log.replace("create-key", "create-kex")).unwrap();
     let (code, message) = bench.fail(&["audit"]);
     assert_eq!(code, 54);
-    assert!(message.contains("audit record 0"), "{message}");
+    assert!(message.contains("audit record 1"), "{message}");
 }
 
 #[test]
@@ -173,6 +173,11 @@ fn a_passphrase_comes_from_a_file_or_the_environment() {
     let (code, message) = failure(from_environment(&["list"], "correct house"));
     assert_eq!(code, 71);
     assert!(message.contains("kms") && !message.contains("house"), "{message}");
+    let log = fs::read_to_string(bench.path("kms.audit")).unwrap();
+    let (first, last) = (log.lines().next().unwrap(), log.lines().last().unwrap());
+    assert!(first.contains(r#""op":"init""#) && first.contains(r#""result":"ok""#), "{log}");
+    assert!(last.contains(r#""op":"open""#), "{log}");
+    assert!(last.contains(r#""result":"WrongPassphrase""#) && last.contains("\"uid "), "{log}");
 
     let new = bench.path("new");
     let change = ["change-unlock", "--new-key-file", new.to_str().unwrap()];
@@ -180,6 +185,28 @@ fn a_passphrase_comes_from_a_file_or_the_environment() {
     assert_eq!(failure(from_environment(&["list"], "correct horse")).0, 2);
     fs::rename(new, bench.path("key")).unwrap();
     assert_eq!(bench.ok(&["list"]).lines().count(), 2);
+}
+
+#[test]
+fn a_log_is_nothing_but_a_log() {
+    let bench = Bench::new();
+    fs::remove_file(bench.path("kms.audit")).unwrap();
+    symlink(bench.path("target"), bench.path("kms.audit")).unwrap();
+    assert_eq!(bench.fail(&["create"]).0, 31);
+    assert!(!bench.path("target").exists(), "made through a link");
+    fs::remove_file(bench.path("kms.audit")).unwrap();
+    assert_eq!(bench.ok(&["list"]).lines().count(), 1, "the key that has no record is not made");
+
+    let secret = bench.path("secret");
+    fs::write(&secret, "correct horse").unwrap();
+    let (code, message) = bench.fail(&["create", "--audit", secret.to_str().unwrap()]);
+    assert_eq!(code, 54, "{message}");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "correct horse");
+
+    // What does not parse may be anyone's file: nothing is made beside it.
+    let foreign = secret.to_str().unwrap();
+    assert_eq!(bench.fail(&["list", "--kms", foreign]).0, 54);
+    assert!(!bench.path("secret.audit").exists());
 }
 
 #[test]
@@ -196,7 +223,7 @@ fn many_processes_lose_no_change() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(bench.json(&["list"]).as_array().unwrap().len(), PROCESSES);
-    assert_eq!(bench.json(&["audit"])["records"], PROCESSES);
+    assert_eq!(bench.json(&["audit"])["records"], 1 + PROCESSES, "and how it was made");
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl LogRing {
         let tag = self.sealer.seal_log(record, tail.seq, durable, tail.tag)?;
         let offset = self.place(tail.offset, record.len() as u64);
         self.device
-            .write_at(self.base + offset, record)
+            .write_through(self.base + offset, record)
             .map_err(|error| Error::io("write", Object::Log { offset }, error))?;
         let end = offset + record.len() as u64;
         Ok(LogTail { offset: end % self.len, seq: tail.seq + 1, tag })
@@ -110,6 +110,26 @@ impl LogRing {
                     && (tail.seq..header.seq.get()).contains(&header.durable.get())
             })
         }))
+    }
+
+    /// The first record behind the tail that opens although those before it are lost: for salvage.
+    /// It is of this store and of the tail's epoch, and follows the tail by its number alone.
+    pub fn behind_gap(&self, tail: &LogTail) -> Result<Option<LogTail>> {
+        let mut block = vec![0; LOG_ALIGN];
+        for step in (0..self.len).step_by(LOG_ALIGN) {
+            let offset = (tail.offset + step) % self.len;
+            if self.device.read_at(self.base + offset, &mut block).is_err() {
+                continue;
+            }
+            let Some(header) = LogHeader::parse_any(&block) else { continue };
+            let seq = header.seq.get();
+            let next = LogTail { offset, seq, tag: header.previous };
+            let follows = seq > tail.seq && seq >> 40 == tail.seq >> 40;
+            if follows && matches!(self.read(&next, offset), Ok(Some(_))) {
+                return Ok(Some(next));
+            }
+        }
+        Ok(None)
     }
 
     fn record(&self, tail: &LogTail) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {

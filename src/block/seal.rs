@@ -252,7 +252,9 @@ impl Sealer {
         let nonce = self.rng.nonce()?;
         let (header, payload) = record.split_at_mut(LOG_HEADER_LEN);
         let tag = keys.log.seal(&nonce, aad.as_bytes(), payload);
-        header.copy_from_slice(LogHeader::new(payload.len(), seq, durable, nonce, tag).as_bytes());
+        let mut clear = LogHeader::new(payload.len(), seq, durable, previous);
+        (clear.nonce, clear.tag) = (nonce, tag);
+        header.copy_from_slice(clear.as_bytes());
         record.resize(record.len().next_multiple_of(LOG_ALIGN), 0);
         Ok(tag)
     }

@@ -17,6 +17,10 @@
 //! 7. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 
+mod rebuild;
+
+pub use rebuild::{Recount, UnitSet};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -36,6 +40,9 @@ use crate::limits::{NODE_UNITS, REGION_UNITS, UNIT};
 const CHUNK: u64 = REGION_UNITS / 64;
 /// Regions that one search for a long run looks at before it takes a shorter one.
 const SEARCH: u64 = 8;
+
+/// Most units of a write that is small.
+const SMALL: u32 = 16;
 
 type Entries = [SpaceEntry; ENTRIES_PER_PAGE];
 type Units = Vec<(u64, u32)>;
@@ -140,15 +147,16 @@ impl Space {
         !self.state.lock().given.is_empty()
     }
 
-    /// Reserves up to `want` contiguous units; fewer where space is fragmented.
+    /// Reserves up to `want` contiguous units, to be written by about `write` at a time; fewer
+    /// where space is fragmented.
     ///
     /// # Errors
     /// [`Error::NoSpace`] where no unit is free.
-    pub fn reserve_run(&self, want: u32) -> Result<(u64, u32)> {
+    pub fn reserve_run(&self, want: u32, write: u32) -> Result<(u64, u32)> {
         let mut state = self.state.lock();
         loop {
             let (region, run) = self.find_run(&mut state, want)?.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, run.clone())? {
+            if !self.hand_out(&mut state, region, run.clone(), write <= SMALL)? {
                 continue;
             }
             state.data_cursor = region * REGION_UNITS + run.end;
@@ -219,7 +227,7 @@ impl Space {
         while left > 0 {
             let found = self.find_place(&mut state, left >= chunk_nodes)?;
             let (region, range) = found.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, range.clone())? {
+            if !self.hand_out(&mut state, region, range.clone(), false)? {
                 continue;
             }
             state.node_cursor = region * REGION_UNITS + range.end;
@@ -277,14 +285,21 @@ impl Space {
         Ok(None)
     }
 
-    /// Marks a clear range busy, once the device backs it; `false` where the device is full there.
-    fn hand_out(&self, state: &mut State, number: u64, range: Range<u64>) -> Result<bool> {
+    /// Marks a clear range busy, once the device backs it, for small writes or others; `false`
+    /// where the device is full there.
+    fn hand_out(
+        &self,
+        state: &mut State,
+        number: u64,
+        range: Range<u64>,
+        small: bool,
+    ) -> Result<bool> {
         let mut backed = self.load(state, number)?.backed;
         if backed & 1 == 0 {
             // The homes of the bitmap, and of the index pages above it.
             let mut page = SpacePage { level: 0, index: number };
             while page.level < SPACE_LEVELS {
-                if !self.back(state, page.first_region(), 0)? {
+                if !self.back(state, page.first_region(), 0, false)? {
                     return Ok(false);
                 }
                 page = page.parent().0;
@@ -293,7 +308,7 @@ impl Space {
         }
         for chunk in range.start / CHUNK..range.end.div_ceil(CHUNK) {
             if backed & (1 << chunk) == 0 {
-                if !self.back(state, number, chunk)? {
+                if !self.back(state, number, chunk, small)? {
                     return Ok(false);
                 }
                 backed |= 1 << chunk;
@@ -308,13 +323,16 @@ impl Space {
 
     /// Has the device allocate a chunk. Where it has no room the limit falls to the chunk, and the
     /// answer is `false`.
-    fn back(&self, state: &mut State, region: u64, chunk: u64) -> Result<bool> {
+    fn back(&self, state: &mut State, region: u64, chunk: u64, small: bool) -> Result<bool> {
         let first = region * REGION_UNITS + chunk * CHUNK;
         let end = (first + CHUNK).min(self.layout.pool_units);
         let offset = (self.layout.pool_base + first) * UNIT as u64;
-        let Err(error) = self.device.allocate(offset, (end - first) * UNIT as u64) else {
-            return Ok(true);
+        let len = (end - first) * UNIT as u64;
+        let allocated = match small {
+            true => self.device.allocate_for_small(offset, len),
+            false => self.device.allocate(offset, len),
         };
+        let Err(error) = allocated else { return Ok(true) };
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 state.limit = state.limit.min(first);
@@ -435,6 +453,14 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// Whether all units of a range are in use, by the map as it was read; `None` where it cannot
+    /// be read.
+    pub fn is_live(&self, unit: u64, units: u32) -> Option<bool> {
+        let Ok((number, range)) = self.locate(unit, units) else { return Some(false) };
+        let mut state = self.state.lock();
+        self.load(&mut state, number).ok().map(|region| region.live.all(range))
     }
 
     /// The region and the bits of a range of units that lies in one region, behind its homes.

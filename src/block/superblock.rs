@@ -56,6 +56,58 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
     }
 }
 
+/// One slot of the ring as it stands in one place.
+pub struct RingSlot {
+    /// Place 0 or 1.
+    pub place: u8,
+    /// Number in the ring.
+    pub slot: u8,
+    /// What is there.
+    pub state: SlotState,
+}
+
+/// What stands in a slot of the ring, as far as that shows without a key.
+pub enum SlotState {
+    /// Zeros: nothing was written there yet.
+    Empty,
+    /// A superblock whose crc fits.
+    Sound(Box<UnverifiedSuperblock>),
+    /// A superblock that needs a newer version.
+    Newer,
+    /// Something that begins as a superblock, and whose crc does not fit or whose place is another.
+    Torn,
+    /// Something else.
+    Other,
+    /// The device does not read it.
+    Unread,
+}
+
+/// Reads all slots of the ring in both places, one by one.
+///
+/// # Errors
+/// [`Error::Io`] where the device does not say how long it is.
+pub fn inspect_ring(device: &dyn Device) -> Result<Vec<RingSlot>> {
+    let len = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    let mut slots = Vec::new();
+    for (place, slot) in (0..2u8).flat_map(|place| (0..RING_SLOTS as u8).map(move |s| (place, s))) {
+        let at = Layout::slot(place, u64::from(slot));
+        let mut bytes = vec![0; SLOT_SIZE];
+        let there = len.saturating_sub(at).min(SLOT_SIZE as u64) as usize;
+        let state = match device.read_at(at, &mut bytes[..there]) {
+            Err(_) => SlotState::Unread,
+            Ok(()) => match UnverifiedSuperblock::parse(&bytes, place, slot) {
+                Ok(Some(found)) => SlotState::Sound(Box::new(found)),
+                Ok(None) if bytes.iter().all(|byte| *byte == 0) => SlotState::Empty,
+                Ok(None) if UnverifiedSuperblock::has_magic(&bytes) => SlotState::Torn,
+                Ok(None) => SlotState::Other,
+                Err(_) => SlotState::Newer,
+            },
+        };
+        slots.push(RingSlot { place, slot, state });
+    }
+    Ok(slots)
+}
+
 /// Writes a superblock to its slot in both places. Durable only after the caller's flush.
 pub fn write_superblock(
     device: &dyn Device,

@@ -8,28 +8,47 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::finding::{CheckReport, Finding};
 use crate::error::{Error, Result};
 use crate::format::{
-    COOKIE_COUNTER_BITS, DataRow, EntryRow, FsKey, InodeRow, STORE_TREE, StoreKey, TreeId,
-    WrappedKeyRow, XattrRow,
+    COOKIE_COUNTER_BITS, DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, STORE_TREE, StoreKey,
+    TreeId, WrappedKeyRow, XattrRow,
 };
 use crate::fs::{FileType, ROOT_INO};
 use crate::limits::UNIT;
 use crate::txn::StructureReport;
 
 /// What an inode says, and what was found of it.
-struct Seen {
-    kind: Option<FileType>,
-    row: InodeRow,
-    names: u32,
-    subdirs: u32,
-    /// The directory of the last name.
-    above: u64,
-    entries: u64,
-    name_bytes: u64,
-    xattrs: u32,
-    units: u64,
+pub(super) struct Seen {
+    pub kind: Option<FileType>,
+    pub row: InodeRow,
+    pub names: u32,
+    pub subdirs: u32,
+    /// The directory of the last name, and the name's cookie there.
+    pub above: u64,
+    pub cookie: u64,
+    pub entries: u64,
+    pub name_bytes: u64,
+    pub xattrs: u32,
+    pub units: u64,
     /// Units of the file that contents were found for reach to here.
-    end: u64,
-    orphan: bool,
+    pub end: u64,
+    /// Bytes of inline contents.
+    pub inline: u64,
+    pub orphan: bool,
+}
+
+/// What rows say of an inode that has no row itself.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// The type that a name of it says.
+    pub kind: Option<FileType>,
+    /// The directory of a name.
+    pub above: u64,
+    /// Whether it has entries, and so is a directory.
+    pub entries: bool,
+    /// Units of the device that its contents take.
+    pub units: u64,
+    /// Units of the file that its contents reach to, and bytes of inline contents.
+    pub end: u64,
+    pub inline: u64,
 }
 
 /// The attribute whose pieces come next.
@@ -53,6 +72,12 @@ pub(super) struct Census<B> {
     entries: u64,
     orphans: u64,
     findings: Vec<Finding>,
+    /// Rows that do not parse.
+    pub bad_rows: Vec<(TreeId, Vec<u8>)>,
+    /// Inodes that are missing.
+    pub wanted: BTreeMap<u64, Wanted>,
+    /// Contents without their data key: inode and unit.
+    pub unkeyed: Vec<(u64, u64)>,
 }
 
 impl<B: Fn(&[u8]) -> u64> Census<B> {
@@ -66,6 +91,9 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: 0,
             orphans: 0,
             findings: Vec::new(),
+            bad_rows: Vec::new(),
+            wanted: BTreeMap::new(),
+            unkeyed: Vec::new(),
         }
     }
 
@@ -77,6 +105,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         };
         if let Err(error) = taken {
             self.findings.push(Finding::Row(error));
+            self.bad_rows.push((tree, key.to_vec()));
         }
     }
 
@@ -104,6 +133,8 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         if kind.is_none() {
             let object = crate::error::Object::Inode { ino };
             self.findings.push(Finding::Row(Error::corrupt(object, "inode type")));
+            let key = FsKey::Inode(ino).encode();
+            self.bad_rows.push((FIRST_FS_TREE, key.to_vec()));
         }
         let seen = Seen {
             kind,
@@ -111,11 +142,13 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             names: 0,
             subdirs: 0,
             above: 0,
+            cookie: 0,
             entries: 0,
             name_bytes: 0,
             xattrs: 0,
             units: 0,
             end: 0,
+            inline: 0,
             orphan: false,
         };
         self.inodes.insert(ino, seen);
@@ -135,17 +168,30 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             self.findings.push(Finding::EntryTwice { dir, cookie });
         }
         match self.inodes.get_mut(&ino) {
-            None => self.findings.push(Finding::EntryToNothing { dir, cookie, ino }),
+            None => {
+                self.findings.push(Finding::EntryToNothing { dir, cookie, ino });
+                let wanted = self.wanted.entry(ino).or_default();
+                wanted.kind = FileType::from_code(entry.kind);
+                wanted.above = dir;
+            }
             Some(seen) => {
+                if seen.names > 0 && seen.kind == Some(FileType::Directory) {
+                    self.findings.push(Finding::DirectoryTwice { dir, cookie, ino });
+                }
                 seen.names += 1;
-                seen.above = dir;
+                (seen.above, seen.cookie) = (dir, cookie);
                 if seen.kind != FileType::from_code(entry.kind) {
                     self.findings.push(Finding::EntryType { dir, cookie, ino });
                 }
             }
         }
         match self.inodes.get_mut(&dir).filter(|seen| seen.kind == Some(FileType::Directory)) {
-            None => self.findings.push(Finding::EntryInNothing { dir, cookie }),
+            None => {
+                self.findings.push(Finding::EntryInNothing { dir, cookie });
+                if !self.inodes.contains_key(&dir) {
+                    self.wanted.entry(dir).or_default().entries = true;
+                }
+            }
             Some(seen) => {
                 seen.entries += 1;
                 seen.name_bytes += entry.name.len() as u64;
@@ -189,17 +235,29 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 (extent.key_id, extent.units)
             }
             DataRow::Inline(inline, _) => (inline.key_id, 0),
+            DataRow::Lost(_) => (0, 0),
         };
-        if self.keys.get(&key).is_none_or(|(owner, _)| *owner != ino) {
+        if key != 0 && self.keys.get(&key).is_none_or(|(owner, _)| *owner != ino) {
             self.findings.push(Finding::KeyMissing { ino, key });
+            self.unkeyed.push((ino, unit));
         }
+        let inline = match &data {
+            DataRow::Inline(inline, _) => inline.len as u64,
+            _ => 0,
+        };
         let holds =
             |seen: &&mut Seen| matches!(seen.kind, Some(FileType::Regular | FileType::Symlink));
         let Some(seen) = self.inodes.get_mut(&ino).filter(holds) else {
             self.findings.push(Finding::ContentsOfNothing { ino, unit });
+            if !self.inodes.contains_key(&ino) {
+                let wanted = self.wanted.entry(ino).or_default();
+                wanted.units += u64::from(units);
+                wanted.end = wanted.end.max(unit + data.units());
+                wanted.inline = wanted.inline.max(inline);
+            }
             return;
         };
-        let end = unit + u64::from(data.units());
+        let end = unit + data.units();
         let trimming = seen.row.flags.get() & InodeRow::TRIMMING != 0;
         if end > seen.row.size.get().div_ceil(UNIT as u64) && !trimming && seen.row.nlink.get() > 0
         {
@@ -209,6 +267,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             self.findings.push(Finding::ContentsTwice { ino, unit });
         }
         seen.end = seen.end.max(end);
+        seen.inline = seen.inline.max(inline);
         seen.units += u64::from(units);
     }
 
@@ -224,28 +283,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
 
     /// What follows once all rows were seen.
     pub fn report(mut self, structure: StructureReport) -> CheckReport {
-        self.end_of_pieces();
-        if self.inodes.get(&ROOT_INO).is_none_or(|seen| seen.kind != Some(FileType::Directory)) {
-            self.findings.push(Finding::NoRoot);
-        }
-        let unreachable = self.unreachable();
-        self.findings.extend(unreachable.into_iter().map(|ino| Finding::Unreachable { ino }));
-        let mut findings = std::mem::take(&mut self.findings);
-        for (&ino, seen) in &self.inodes {
-            seen.compare(ino, &mut findings);
-            let mut key = seen.row.key_id.get();
-            while key != 0 {
-                key = match self.keys.remove(&key) {
-                    Some((owner, previous)) if owner == ino => previous,
-                    _ => {
-                        findings.push(Finding::KeyMissing { ino, key });
-                        break;
-                    }
-                };
-            }
-        }
-        let keys = self.keys.iter();
-        findings.extend(keys.map(|(&key, &(ino, _))| Finding::KeyOfNothing { key, ino }));
+        let findings = self.settle();
         let directories = self.inodes.values().filter(|seen| seen.is_dir()).count() as u64;
         CheckReport {
             structure,
@@ -255,6 +293,44 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             orphans: self.orphans,
             findings,
         }
+    }
+
+    /// Inodes by number.
+    pub fn inodes(&self) -> &BTreeMap<u64, Seen> {
+        &self.inodes
+    }
+
+    /// Data keys: the owner, and the key before it.
+    pub fn keys(&self) -> &HashMap<u64, (u64, u64)> {
+        &self.keys
+    }
+
+    /// Everything that does not fit together, once all rows were seen.
+    pub fn settle(&mut self) -> Vec<Finding> {
+        self.end_of_pieces();
+        if self.inodes.get(&ROOT_INO).is_none_or(|seen| seen.kind != Some(FileType::Directory)) {
+            self.findings.push(Finding::NoRoot);
+        }
+        let unreachable = self.unreachable();
+        self.findings.extend(unreachable.into_iter().map(|ino| Finding::Unreachable { ino }));
+        let mut findings = std::mem::take(&mut self.findings);
+        let mut keys = self.keys.clone();
+        for (&ino, seen) in &self.inodes {
+            seen.compare(ino, &mut findings);
+            let mut key = seen.row.key_id.get();
+            while key != 0 {
+                key = match keys.remove(&key) {
+                    Some((owner, previous)) if owner == ino => previous,
+                    _ => {
+                        findings.push(Finding::KeyMissing { ino, key });
+                        break;
+                    }
+                };
+            }
+        }
+        let unused = keys.iter();
+        findings.extend(unused.map(|(&key, &(ino, _))| Finding::KeyOfNothing { key, ino }));
+        findings
     }
 
     /// Inodes with a name that no path from the root leads to.
@@ -286,19 +362,24 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
 }
 
 impl Seen {
-    fn is_dir(&self) -> bool {
+    pub fn is_dir(&self) -> bool {
         self.kind == Some(FileType::Directory)
+    }
+
+    /// The link count that the names give.
+    pub fn links(&self, ino: u64) -> u32 {
+        let root = ino == ROOT_INO;
+        match self.is_dir() {
+            true if self.names > 0 || root => 1 + u32::from(root) + self.names + self.subdirs,
+            _ => self.names,
+        }
     }
 
     /// Compares what the inode says with what was found.
     fn compare(&self, ino: u64, findings: &mut Vec<Finding>) {
         let row = &self.row;
         let root = ino == ROOT_INO;
-        let stored = row.nlink.get();
-        let found = match self.is_dir() {
-            true if self.names > 0 || root => 1 + u32::from(root) + self.names + self.subdirs,
-            _ => self.names,
-        };
+        let (stored, found) = (row.nlink.get(), self.links(ino));
         if stored != found {
             findings.push(Finding::Links { ino, stored, found });
         }
@@ -332,11 +413,11 @@ impl Seen {
 }
 
 /// Whether an inode must have an ORPHAN row.
-fn waits(row: &InodeRow) -> bool {
+pub(super) fn waits(row: &InodeRow) -> bool {
     row.nlink.get() == 0 || row.flags.get() & InodeRow::TRIMMING != 0
 }
 
 /// The first cookie of the bucket that a cookie is of.
-fn bucket_of(cookie: u64) -> u64 {
+pub(super) fn bucket_of(cookie: u64) -> u64 {
     cookie >> COOKIE_COUNTER_BITS << COOKIE_COUNTER_BITS
 }

@@ -25,6 +25,8 @@ pub enum Finding {
     EntryMisplaced { dir: u64, cookie: u64 },
     /// A directory has two entries of one name.
     EntryTwice { dir: u64, cookie: u64 },
+    /// A directory has a second name.
+    DirectoryTwice { dir: u64, cookie: u64, ino: u64 },
     /// The link count is not the number of names.
     Links { ino: u64, stored: u32, found: u32 },
     /// The number of entries is another.
@@ -75,6 +77,12 @@ impl fmt::Display for Finding {
             }
             F::EntryTwice { dir, cookie } => {
                 write!(f, "entry {cookie:#x} of directory {dir} has the name of another one")
+            }
+            F::DirectoryTwice { dir, cookie, ino } => {
+                write!(
+                    f,
+                    "entry {cookie:#x} of directory {dir} is a second name of directory {ino}"
+                )
             }
             F::Links { ino, stored, found } => {
                 write!(f, "inode {ino} has {found} links and says {stored}")

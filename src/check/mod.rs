@@ -1,4 +1,4 @@
-//! L8: check: a walk over everything that a store holds, which reports what does not fit together.
+//! L9: check: a walk over everything that a store holds, which reports what does not fit together.
 //!
 //! The structure is the engine's: every copy of every node verifies, and every unit in use has
 //! exactly one owner. The meaning is checked here: names lead to inodes, link counts are right,
@@ -7,8 +7,16 @@
 
 mod census;
 mod finding;
+mod keyless;
+mod mend;
+mod note;
+mod repair;
 
 pub use finding::{CheckReport, Finding};
+pub use keyless::{KeylessFinding, KeylessKey, KeylessReport, check_keyless};
+
+pub use note::{Mending, Note};
+pub use repair::{Damage, Repair, RepairReport};
 
 use crate::error::Result;
 use crate::fs::FileSystem;

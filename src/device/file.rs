@@ -9,8 +9,13 @@
 //! 3. The lock ends with the device, also where a forked child still has the file open: it is taken
 //!    back by the process that took it, and by no other.
 //! 4. `growth.reserved` is space that this handle allocated and has not discarded since.
+//! 5. Nothing at or above `fresh` was written or allocated: what lies there grew ahead of need.
 
 mod create;
+mod direct;
+#[cfg(test)]
+mod tests;
+mod traffic;
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -25,8 +30,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use create::Found;
+use direct::Direct;
+use traffic::Traffic;
 
-use super::writeback::Writeback;
+use super::writeback::{Writeback, begin};
 use super::{Device, end_of};
 use crate::error::{Error, Object, Result};
 use crate::limits::UNIT;
@@ -39,6 +46,9 @@ const IOV_MAX: usize = 1024;
 const GROWTH_FRACTION: u64 = 16;
 /// Most growth beyond what was asked, bytes.
 const GROWTH_MAX: u64 = 64 << 20;
+
+/// Bytes of a write for which nobody waits alone.
+const LARGE: usize = 64 << 10;
 
 /// A [`Device`] on a regular file or a block device.
 ///
@@ -56,7 +66,10 @@ pub struct FileDevice {
     owner: Pid,
     len: AtomicU64,
     growth: Mutex<Growth>,
+    fresh: AtomicU64,
+    traffic: Traffic,
     writeback: Writeback,
+    direct: Direct,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,8 +132,24 @@ impl FileDevice {
         };
         let growth = Mutex::new(Growth { reserved: len..len });
         let (found, owner) = (Found::Store, getpid());
-        let (len, writeback) = (AtomicU64::new(len), Writeback::default());
-        Ok(FileDevice { file, kind, read_only, found, owner, len, growth, writeback })
+        // A block device has no lock that keeps writes around its cache and through it apart.
+        let direct = match kind {
+            Kind::File if !read_only => Direct::open(&file),
+            _ => Direct::none(),
+        };
+        Ok(FileDevice {
+            file,
+            kind,
+            read_only,
+            found,
+            owner,
+            len: AtomicU64::new(len),
+            growth,
+            fresh: AtomicU64::new(len),
+            traffic: Traffic::default(),
+            writeback: Writeback::default(),
+            direct,
+        })
     }
 
     fn known_len(&self) -> u64 {
@@ -133,6 +162,7 @@ impl FileDevice {
 
     /// Runs a write that ends at `end`; one that changes the file's size runs under `growth`.
     fn write_to(&self, end: u64, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.touch(end);
         if end <= self.known_len() {
             return write();
         }
@@ -144,6 +174,97 @@ impl FileDevice {
         // A write that failed may have grown the file too.
         self.len.store(self.file.metadata()?.len(), Ordering::Release);
         written
+    }
+
+    /// Says that what lies below `end` may hold something.
+    fn touch(&self, end: u64) {
+        if end > self.fresh.load(Ordering::Acquire) {
+            self.fresh.fetch_max(end, Ordering::AcqRel);
+        }
+    }
+
+    /// Reserves a range, and says whether it is known to hold nothing.
+    fn back(&self, range: Range<u64>) -> io::Result<bool> {
+        let mut growth = self.growth.lock();
+        if growth.reserved.start <= range.start && range.end <= growth.reserved.end {
+            return Ok(range.start >= self.fresh.load(Ordering::Acquire));
+        }
+        if range.end > self.known_len() {
+            let fresh = range.start >= self.fresh.load(Ordering::Acquire);
+            self.grow(&mut growth, range, |range| reserve(&self.file, range))?;
+            return Ok(fresh);
+        }
+        drop(growth);
+        let reserved = reserve(&self.file, range);
+        match is(&reserved, Errno::OPNOTSUPP) || is(&reserved, Errno::NOSYS) {
+            true => Ok(false),
+            false => reserved.map(|()| false),
+        }
+    }
+
+    /// Allocates a range, and says whether it is known to hold nothing.
+    fn allocate_range(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.check_writable()?;
+        let end = end_of(offset, len)?;
+        if len == 0 {
+            return Ok(false);
+        }
+        if self.kind == Kind::Block {
+            return if end <= self.known_len() { Ok(false) } else { Err(Errno::NOSPC.into()) };
+        }
+        let fresh = self.back(offset..end)?;
+        self.touch(end);
+        Ok(fresh)
+    }
+
+    /// Writes several buffers through the host's cache.
+    fn write_cached(&self, range: Range<u64>, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
+        self.write_to(range.end, || {
+            write_all_vectored(&self.file, bufs, range.start, |batch, at| {
+                Ok(rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, batch, at))?)
+            })
+        })
+    }
+
+    /// Writes around the cache, in steps; `None` where that is not to be had.
+    fn write_direct(
+        &self,
+        range: Range<u64>,
+        bufs: &[io::IoSlice<'_>],
+        step: impl FnMut() -> usize,
+    ) -> Option<io::Result<()>> {
+        let [buf] = bufs else { return None };
+        if range.end > self.known_len() {
+            return None;
+        }
+        self.touch(range.end);
+        self.direct.write_at(range.start, buf, step)
+    }
+
+    fn write_large(&self, range: Range<u64>, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
+        if let Some(bulk) = self.traffic.bulk()
+            && let Some(written) = self.write_direct(range.clone(), bufs, || bulk.step())
+        {
+            return written;
+        }
+        self.write_cached(range.clone(), bufs)?;
+        self.writeback.wrote(&self.file, range);
+        Ok(())
+    }
+
+    fn write_small(&self, range: Range<u64>, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
+        let urgent = self.traffic.urgent();
+        if urgent.beside_bulk
+            && let Some(written) = self.write_direct(range.clone(), bufs, || usize::MAX)
+        {
+            return written;
+        }
+        self.write_cached(range.clone(), bufs)?;
+        if self.traffic.is_brisk() {
+            // A flush is near: the disk works on this while the log record is made.
+            begin(&self.file, range);
+        }
+        Ok(())
     }
 
     /// Grows the file so that it holds `offset..end`, by more than asked where there is room.
@@ -218,45 +339,54 @@ impl Device for FileDevice {
         self.write_to(end, || self.file.write_all_at(buf, offset))
     }
 
+    fn write_through(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        let end = end_of(offset, buf.len() as u64)?;
+        let _urgent = self.traffic.urgent();
+        if end <= self.known_len()
+            && self.traffic.is_brisk()
+            && let Some(written) = self.direct.write_copied(offset, buf)
+        {
+            self.touch(end);
+            return written;
+        }
+        self.write_at(offset, buf)
+    }
+
     fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
         self.check_writable()?;
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         let end = end_of(offset, total as u64)?;
-        self.write_to(end, || {
-            write_all_vectored(&self.file, bufs, offset, |batch, at| {
-                Ok(rustix::io::retry_on_intr(|| rustix::io::pwritev(&self.file, batch, at))?)
-            })
-        })?;
-        self.writeback.wrote(&self.file, offset..end);
-        Ok(())
+        match total {
+            LARGE.. => self.write_large(offset..end, bufs),
+            _ => self.write_small(offset..end, bufs),
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
+        let _urgent = self.traffic.flush();
         self.file.sync_data()
     }
 
+    /// Linux counts pages that it failed to write as clean, and goes on showing them.
+    fn drop_cache(&self) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.check_writable()?;
-        let end = end_of(offset, len)?;
-        if len == 0 {
-            return Ok(());
+        self.allocate_range(offset, len).map(|_| ())
+    }
+
+    /// What was only allocated has a record at the host that says so, which the first write
+    /// changes: a flush then waits for the host's journal too. Zeros in one write spare that to
+    /// all the small ones that follow. Not worth it where flushes are few.
+    fn allocate_for_small(&self, offset: u64, len: u64) -> io::Result<()> {
+        let fresh = self.allocate_range(offset, len)?;
+        if fresh && self.traffic.is_brisk() {
+            zero(&self.file, offset..end_of(offset, len)?)?;
         }
-        if self.kind == Kind::Block {
-            return if end <= self.known_len() { Ok(()) } else { Err(Errno::NOSPC.into()) };
-        }
-        let mut growth = self.growth.lock();
-        if growth.reserved.start <= offset && end <= growth.reserved.end {
-            return Ok(());
-        }
-        if end > self.known_len() {
-            return self.grow(&mut growth, offset..end, |range| reserve(&self.file, range));
-        }
-        drop(growth);
-        let reserved = reserve(&self.file, offset..end);
-        if is(&reserved, Errno::OPNOTSUPP) || is(&reserved, Errno::NOSYS) {
-            return Ok(());
-        }
-        reserved
+        Ok(())
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -287,6 +417,18 @@ fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(rustix::io::retry_on_intr(|| {
         rustix::fs::fallocate(file, FallocateFlags::empty(), range.start, len)
     })?)
+}
+
+/// Writes zeros to a range of a file.
+fn zero(file: &File, range: Range<u64>) -> io::Result<()> {
+    const ZEROS: &[u8] = &[0; 256 << 10];
+    let mut at = range.start;
+    while at < range.end {
+        let step = (range.end - at).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..step as usize], at)?;
+        at += step;
+    }
+    Ok(())
 }
 
 /// Writes all buffers one after another. `write` may take any prefix of a batch; a buffer that
@@ -343,206 +485,5 @@ fn failed(op: &'static str, error: io::Error) -> Error {
         io::ErrorKind::IsADirectory => Error::IsDirectory,
         io::ErrorKind::ResourceBusy => Error::InUse,
         _ => Error::io(op, Object::Store, error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-    use crate::error::ErrorKind;
-
-    fn scratch() -> (tempfile::TempDir, std::path::PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("store");
-        (dir, path)
-    }
-
-    fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-        result.unwrap_err().kind()
-    }
-
-    #[test]
-    fn create_write_reopen_read() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        assert_eq!((device.len().unwrap(), device.capacity().unwrap()), (0, None));
-        device.write_at(4096, &[7; 4096]).unwrap();
-        device.flush().unwrap();
-        assert_eq!(device.len().unwrap(), 8192);
-        drop(device);
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-
-        let device = FileDevice::open(&path, true).unwrap();
-        let mut buf = [1; 8192];
-        device.read_at(0, &mut buf).unwrap();
-        assert_eq!(buf[..4096], [0; 4096]);
-        assert_eq!(buf[4096..], [7; 4096]);
-        let beyond = device.read_at(1, &mut buf).unwrap_err();
-        assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
-        for refused in [device.write_at(0, b"x"), device.allocate(0, 1), device.discard(0, 1)] {
-            assert!(is(&refused, Errno::ROFS));
-        }
-    }
-
-    #[test]
-    fn create_never_overwrites() {
-        let (dir, path) = scratch();
-        fs::write(&path, b"precious").unwrap();
-        assert_eq!(kind(FileDevice::create(&path)), ErrorKind::Exists);
-        assert_eq!(fs::read(&path).unwrap(), b"precious");
-        fs::write(&path, b"").unwrap();
-        FileDevice::create(&path).unwrap();
-
-        let within = dir.path().join("no such directory/store");
-        assert_eq!(kind(FileDevice::create(within)), ErrorKind::NotFound);
-        assert_eq!(kind(FileDevice::create(dir.path())), ErrorKind::IsDirectory);
-        assert_eq!(kind(FileDevice::open(dir.path(), false)), ErrorKind::IsDirectory);
-        assert_eq!(kind(FileDevice::open(dir.path().join("none"), false)), ErrorKind::NotFound);
-        assert_eq!(kind(FileDevice::open("/dev/null", false)), ErrorKind::InvalidArgument);
-    }
-
-    #[test]
-    fn one_writer_or_many_readers() {
-        let (_dir, path) = scratch();
-        let writer = FileDevice::create(&path).unwrap();
-        assert_eq!(kind(FileDevice::open(&path, false)), ErrorKind::InUse);
-        assert_eq!(kind(FileDevice::open(&path, true)), ErrorKind::InUse);
-        assert_eq!(kind(FileDevice::create(&path)), ErrorKind::InUse);
-        drop(writer);
-        let _one = FileDevice::open(&path, true).unwrap();
-        let _two = FileDevice::open(&path, true).unwrap();
-        assert_eq!(kind(FileDevice::open(&path, false)), ErrorKind::InUse);
-    }
-
-    #[test]
-    fn vectored_writes_longer_than_one_call() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        let lines: Vec<Vec<u8>> = (0..2 * IOV_MAX + 5).map(|n| vec![n as u8; n % 7]).collect();
-        let bufs: Vec<_> = lines.iter().map(|line| io::IoSlice::new(line)).collect();
-        device.write_many(3, &bufs).unwrap();
-        let mut expected = vec![0; 3];
-        expected.extend(lines.concat());
-        assert_eq!(fs::read(&path).unwrap(), expected);
-        assert_eq!(device.len().unwrap(), expected.len() as u64);
-        device.write_many(0, &[]).unwrap();
-    }
-
-    #[test]
-    fn short_vectored_writes_are_finished() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        let parts = [b"ab".as_slice(), b"", b"cdefg", b"h", b"ijk"].map(io::IoSlice::new);
-        for most in 1..12 {
-            write_all_vectored(&device.file, &parts, 1, |batch, at| {
-                let all: Vec<u8> = batch.iter().flat_map(|buf| buf.to_vec()).collect();
-                let taken = all.len().min(most);
-                device.file.write_all_at(&all[..taken], at)?;
-                Ok(taken)
-            })
-            .unwrap();
-            assert_eq!(fs::read(&path).unwrap(), b"\0abcdefghijk");
-        }
-        let stuck = write_all_vectored(&device.file, &parts, 1, |_, _| Ok(0)).unwrap_err();
-        assert_eq!(stuck.kind(), io::ErrorKind::WriteZero);
-    }
-
-    #[test]
-    fn growth_is_reserved_ahead_but_bounded() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        let mut sizes = std::collections::BTreeSet::new();
-        for mib in 0..64u64 {
-            device.allocate(mib << 20, 1 << 20).unwrap();
-            let (need, len) = ((mib + 1) << 20, device.len().unwrap());
-            assert!(len >= need && len <= need + need / 16, "{len} for {need}");
-            assert_eq!(len, fs::metadata(&path).unwrap().len());
-            sizes.insert(len);
-        }
-        assert!(sizes.len() < 48, "{} changes of size", sizes.len());
-        let mut buf = [1; 100];
-        device.read_at((64 << 20) - 50, &mut buf[..50]).unwrap();
-        assert_eq!(buf[..50], [0; 50]);
-    }
-
-    #[test]
-    fn allocate_fills_holes_and_keeps_bytes() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        device.allocate(0, 1 << 20).unwrap();
-        device.write_at(0, &[9; 1 << 20]).unwrap();
-        let (len, full) = (device.len().unwrap(), fs::metadata(&path).unwrap().blocks());
-        device.discard(4096, 1 << 19).unwrap();
-        device.allocate(0, 1 << 20).unwrap();
-        assert_eq!(device.len().unwrap(), len);
-        assert!(fs::metadata(&path).unwrap().blocks() >= full);
-        let mut buf = [0; 4096];
-        device.read_at(0, &mut buf).unwrap();
-        assert_eq!(buf, [9; 4096]);
-        device.discard(u64::MAX - 5, 1).unwrap_err();
-        device.discard(len, 4096).unwrap();
-        assert!(is(&device.allocate(1, u64::MAX), Errno::FBIG));
-    }
-
-    #[test]
-    fn a_full_host_fails_growth_and_nothing_else() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        device.write_at(0, &[5; 1 << 20]).unwrap();
-        let asked = RefCell::new(Vec::new());
-        // A host with room for 1.5 MiB, which keeps what it allocated before it ran out.
-        let host = |range: Range<u64>| {
-            asked.borrow_mut().push(range.clone());
-            device.file.set_len(range.end.min(3 << 19))?;
-            if range.end > 3 << 19 { Err(Errno::NOSPC.into()) } else { Ok(()) }
-        };
-        let mut growth = device.growth.lock();
-        device.grow(&mut growth, 1 << 20..3 << 19, host).unwrap();
-        assert_eq!(asked.borrow().len(), 2, "generous, then exact");
-        assert_eq!(device.len().unwrap(), 3 << 19);
-
-        let full = device.grow(&mut growth, 3 << 19..2 << 20, host);
-        assert!(is(&full, Errno::NOSPC));
-        drop(growth);
-        assert_eq!(device.len().unwrap(), 3 << 19);
-        assert_eq!(fs::metadata(&path).unwrap().len(), 3 << 19);
-        device.write_at(0, &[6; 4096]).unwrap();
-        device.flush().unwrap();
-    }
-
-    #[test]
-    fn a_host_that_cannot_reserve_still_grows() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        let mut growth = device.growth.lock();
-        device.grow(&mut growth, 0..5000, |_| Err(Errno::OPNOTSUPP.into())).unwrap();
-        drop(growth);
-        assert_eq!(device.len().unwrap(), 5000);
-        assert_eq!(fs::read(&path).unwrap(), [0; 5000]);
-    }
-
-    #[test]
-    fn threads_append_without_losing_bytes() {
-        let (_dir, path) = scratch();
-        let device = FileDevice::create(&path).unwrap();
-        std::thread::scope(|scope| {
-            for thread in 0..4u8 {
-                let device = &device;
-                scope.spawn(move || {
-                    for block in 0..64 {
-                        let at = (block * 4 + u64::from(thread)) * 4096;
-                        device.allocate(at, 4096).unwrap();
-                        device.write_at(at, &[thread + 1; 4096]).unwrap();
-                    }
-                });
-            }
-        });
-        let bytes = fs::read(&path).unwrap();
-        for (n, block) in bytes[..256 * 4096].chunks(4096).enumerate() {
-            assert!(block.iter().all(|byte| usize::from(*byte) == n % 4 + 1), "block {n}");
-        }
     }
 }

@@ -47,13 +47,34 @@ pub trait Device: Send + Sync {
     /// Writes several buffers one after another, starting at `offset`, as one request.
     fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()>;
 
+    /// As [`Device::write_at`], for bytes that the caller flushes at once: the device may send them
+    /// to the medium right away, where that is faster. Durable only after the flush all the same.
+    fn write_through(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.write_at(offset, buf)
+    }
+
     /// Makes all writes that returned before this call durable. After a failure the state of
     /// those writes is unknown, and a second flush proves nothing.
     fn flush(&self) -> io::Result<()>;
 
+    /// Has later reads see what the medium holds, and nothing that only a cache of the host holds.
+    /// Called after a flush, at the opening of a store that was not closed: where a flush failed
+    /// before, the host may still show what it could not write, and count it as written. A device
+    /// whose reads never do that has nothing to do.
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reserves space for the range, growing the device when needed, so that a later write to it
     /// does not fail for lack of space. New bytes read as zero.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// As [`Device::allocate`], for a range that small writes will fill, some of them with a flush
+    /// of their own: the device may prepare it, so that its host has less to record for each. May
+    /// zero what was never written; nobody writes to the range meanwhile.
+    fn allocate_for_small(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.allocate(offset, len)
+    }
 
     /// Says that the range's contents are no longer needed. Advice: may do nothing; the range
     /// reads as anything afterwards.
@@ -85,12 +106,24 @@ impl<D: Device + ?Sized> Device for Arc<D> {
         (**self).write_many(offset, bufs)
     }
 
+    fn write_through(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        (**self).write_through(offset, buf)
+    }
+
     fn flush(&self) -> io::Result<()> {
         (**self).flush()
     }
 
+    fn drop_cache(&self) -> io::Result<()> {
+        (**self).drop_cache()
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         (**self).allocate(offset, len)
+    }
+
+    fn allocate_for_small(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).allocate_for_small(offset, len)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {

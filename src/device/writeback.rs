@@ -50,14 +50,14 @@ impl Writeback {
 
 /// Asks the host to write what it holds of a range. Waits for no disk unless its queue is full.
 #[cfg(target_os = "linux")]
-fn begin(file: &File, range: Range<u64>) {
+pub(super) fn begin(file: &File, range: Range<u64>) {
     let (from, len) = (range.start.cast_signed(), (range.end - range.start).cast_signed());
     // SAFETY: the descriptor is open while the file is borrowed; the call touches no memory.
     unsafe { libc::sync_file_range(file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn begin(_: &File, _: Range<u64>) {}
+pub(super) fn begin(_: &File, _: Range<u64>) {}
 
 #[cfg(test)]
 mod tests {

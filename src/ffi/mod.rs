@@ -1,4 +1,4 @@
-//! L9: the C ABI, as `include/efscrypt.h` declares it.
+//! L10: the C ABI, as `include/efscrypt.h` declares it.
 //!
 //! Conventions, which the header repeats for its users:
 //!

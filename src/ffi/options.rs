@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::mem::offset_of;
 
 use super::bytes::text;
-use super::sized::{Sized, check_reserved, sized};
+use super::sized::{Sized, sized};
 use crate::error::{Error, Result};
 use crate::keys::EncryptionContext;
 use crate::store::{DataAccess, StoreOptions};
@@ -62,13 +62,13 @@ pub struct efscrypt_options {
     pub data_optional: u8,
     /// Not 0: fail where key memory cannot be locked into RAM.
     pub strict_memory: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Not 0: every change is durable when its function returns.
+    pub durable: u8,
 }
 
 // SAFETY: `repr(C)`, begins with its size, and holds numbers and pointers.
 unsafe impl Sized for efscrypt_options {
-    const LEAST: usize = offset_of!(efscrypt_options, reserved) + 1;
+    const LEAST: usize = offset_of!(efscrypt_options, durable) + 1;
 }
 
 /// The options of the caller's, or the default for NULL.
@@ -80,7 +80,6 @@ pub(super) unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOp
     let mut options = StoreOptions::default();
     // SAFETY: as the caller promises.
     let Some(given) = (unsafe { sized(pointer)? }) else { return Ok(options) };
-    check_reserved(&[given.reserved])?;
     let or = |given: usize, default: usize| if given == 0 { default } else { given };
     let StoreOptions { engine, mount, .. } = &mut options;
     engine.cache_bytes = or(given.cache_bytes, engine.cache_bytes);
@@ -89,6 +88,7 @@ pub(super) unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOp
         engine.log_bytes = given.log_bytes;
     }
     mount.inode_cache = or(given.inode_cache, mount.inode_cache);
+    mount.durable = given.durable != 0;
     mount.name_cache = or(given.name_cache, mount.name_cache);
     (mount.root_uid, mount.root_gid) = (given.root_uid, given.root_gid);
     if given.root_mode != 0 {

@@ -133,6 +133,20 @@ pub unsafe extern "C" fn efscrypt_store_commit(
     unsafe { with_store(store, error, Store::sync) }
 }
 
+/// Fails once the store is poisoned, with the first cause: for a server that would rather stop, or
+/// open the store again, than answer every change with that status.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_health(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, |store| store.file_system().health()) }
+}
+
 /// Does work that was put off, a bounded amount: frees what large removed files still hold, up to
 /// about a GiB, and makes the next open fast. Sets `*done`, which may be NULL, to whether nothing
 /// is left to free. For a timer, after opening, and in idle moments, on a thread of the caller's.

@@ -18,6 +18,7 @@ pub const MAX_FILE_UNITS: u64 = MAX_FILE_SIZE.div_ceil(UNIT as u64);
 
 const EXTENT: u8 = 1;
 const INLINE: u8 = 2;
+const LOST: u8 = 3;
 /// Contents stand as they are; other codecs may come.
 const CODEC_NONE: u8 = 0;
 /// Device addresses: 8 bits of device, of which there is one, and 56 of unit.
@@ -66,6 +67,15 @@ struct InlineIdentity {
     reserved2: U16,
     key_id: U64,
     ino: U64,
+}
+
+/// Encoded form of a lost stretch.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct RawLost {
+    kind: u8,
+    reserved: [u8; 7],
+    units: U64,
 }
 
 const _: () = assert!(size_of::<RawExtent>() == 48);
@@ -216,6 +226,35 @@ impl Inline {
     }
 }
 
+/// Units of a file whose contents are gone: what a repair puts where it cannot tell a hole from
+/// what was lost. Reading them fails; whole units may be written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Units of the file.
+    pub units: u64,
+}
+
+impl Lost {
+    /// Appends the row's value.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let raw = RawLost { kind: LOST, reserved: [0; 7], units: U64::new(self.units) };
+        out.extend_from_slice(raw.as_bytes());
+    }
+
+    fn parse(bytes: &[u8], first: u64) -> Result<Lost, &'static str> {
+        let raw = RawLost::read_from_bytes(bytes).map_err(|_| "length of a lost stretch")?;
+        if raw.reserved != [0; 7] {
+            return Err("lost stretch");
+        }
+        let units = raw.units.get();
+        let end = first.checked_add(units).filter(|end| *end <= MAX_FILE_UNITS);
+        match units > 0 && end.is_some() {
+            true => Ok(Lost { units }),
+            false => Err("lost stretch beyond the largest file"),
+        }
+    }
+}
+
 /// The checked value of a DATA row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataRow<'a> {
@@ -223,6 +262,8 @@ pub enum DataRow<'a> {
     Extent(Extent, &'a [u8]),
     /// Inline bytes and their ciphertext.
     Inline(Inline, &'a [u8]),
+    /// A stretch of the file whose contents are gone.
+    Lost(Lost),
 }
 
 impl<'a> DataRow<'a> {
@@ -234,6 +275,7 @@ impl<'a> DataRow<'a> {
         let parsed = match bytes.first() {
             Some(&EXTENT) => Extent::parse(bytes, first).map(|(e, tags)| DataRow::Extent(e, tags)),
             Some(&INLINE) => Inline::parse(bytes, first).map(|(i, text)| DataRow::Inline(i, text)),
+            Some(&LOST) => Lost::parse(bytes, first).map(DataRow::Lost),
             _ => Err("kind of contents"),
         };
         let object = Object::File { ino, offset: first.saturating_mul(UNIT as u64) };
@@ -241,10 +283,11 @@ impl<'a> DataRow<'a> {
     }
 
     /// Units of the file that the row stands for.
-    pub fn units(&self) -> u32 {
+    pub fn units(&self) -> u64 {
         match self {
-            DataRow::Extent(extent, _) => extent.units,
+            DataRow::Extent(extent, _) => u64::from(extent.units),
             DataRow::Inline(..) => 1,
+            DataRow::Lost(lost) => lost.units,
         }
     }
 }
@@ -287,6 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn lost_stretches_come_back_and_stay_within_a_file() {
+        let encoded = |units| {
+            let mut bytes = Vec::new();
+            Lost { units }.encode(&mut bytes);
+            bytes
+        };
+        let bytes = encoded(70);
+        assert_eq!(DataRow::parse(1, 5, &bytes).unwrap(), DataRow::Lost(Lost { units: 70 }));
+        assert!(DataRow::parse(1, MAX_FILE_UNITS - 70, &bytes).is_ok());
+        assert!(DataRow::parse(1, MAX_FILE_UNITS - 69, &bytes).is_err());
+        assert!(DataRow::parse(1, 1, &encoded(u64::MAX)).is_err());
+        assert!(DataRow::parse(1, 0, &encoded(0)).is_err());
+        assert!(DataRow::parse(1, 0, &bytes[..15]).is_err());
+        let mut bad = bytes;
+        bad[3] = 1;
+        assert!(DataRow::parse(1, 0, &bad).is_err());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let good = encoded(&SAMPLE);
         for cut in 0..good.len() {
@@ -299,7 +361,7 @@ mod tests {
         far[16..24].fill(0xff);
         assert!(DataRow::parse(1, 0, &far).is_err());
         // Kind, suite, codec, reserved, units, stored units, key, address.
-        for (at, value) in [(0, 3), (1, 0), (2, 1), (3, 1), (4, 0), (6, 1), (8, 0), (23, 1)] {
+        for (at, value) in [(0, 4), (1, 0), (2, 1), (3, 1), (4, 0), (6, 1), (8, 0), (23, 1)] {
             let mut bad = good.clone();
             bad[at] = value;
             let error = DataRow::parse(7, 2, &bad).unwrap_err();
@@ -311,13 +373,13 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn hostile_bytes_never_panic(
-            kind in 0u8..4,
+            kind in 0u8..5,
             rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
             first in proptest::prelude::any::<u64>(),
         ) {
             let bytes = [&[kind, 1, 0, 0][..], &rest].concat();
             if let Ok(row) = DataRow::parse(1, first, &bytes) {
-                proptest::prop_assert!(first + u64::from(row.units()) <= MAX_FILE_UNITS);
+                proptest::prop_assert!(first + row.units() <= MAX_FILE_UNITS);
             }
         }
     }

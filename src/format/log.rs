@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of the clear header.
-pub const LOG_HEADER_LEN: usize = 64;
+pub const LOG_HEADER_LEN: usize = 80;
 /// Records start at multiples of this, bytes.
 pub const LOG_ALIGN: usize = 4096;
 /// Largest record with its header, bytes. A record never wraps around the end of the ring.
@@ -29,21 +29,25 @@ pub struct LogHeader {
     pub nonce: [u8; 12],
     /// GCM-SIV tag of the payload; the next record's associated data.
     pub tag: [u8; 16],
+    /// Tag of the record before, which the seal binds: a reader that follows the log has it from
+    /// there; salvage, which goes on behind a lost record, from here.
+    pub previous: [u8; 16],
     reserved: [u8; 12],
 }
 
 const _: () = assert!(size_of::<LogHeader>() == LOG_HEADER_LEN);
 
 impl LogHeader {
-    /// The header of a sealed payload.
-    pub fn new(len: usize, seq: u64, durable: u64, nonce: [u8; 12], tag: [u8; 16]) -> LogHeader {
+    /// A header without nonce and tag, which the seal makes.
+    pub fn new(len: usize, seq: u64, durable: u64, previous: [u8; 16]) -> LogHeader {
         LogHeader {
             magic: MAGIC,
             len: U32::new(len as u32),
             seq: U64::new(seq),
             durable: U64::new(durable),
-            nonce,
-            tag,
+            nonce: [0; 12],
+            tag: [0; 16],
+            previous,
             reserved: [0; 12],
         }
     }

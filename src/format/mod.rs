@@ -23,7 +23,7 @@ mod xattr;
 
 pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
 pub use edit::{Edit, EditReader, Edits, units_check};
-pub use extent::{DataRow, Extent, Inline, MAX_FILE_UNITS, UNIT_TAG_LEN};
+pub use extent::{DataRow, Extent, Inline, Lost, MAX_FILE_UNITS, UNIT_TAG_LEN};
 pub use handle::{HANDLE_LEN, HandleRow};
 pub use inode::{FsKey, FsKeyBytes, InodeRow, MAX_INO, TimeRow};
 pub use log::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};

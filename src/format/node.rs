@@ -7,6 +7,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::StoreId;
+use crate::limits::NODE_SIZE;
 
 /// Bytes of the clear header.
 pub const NODE_HEADER_LEN: usize = 80;
@@ -65,10 +66,62 @@ impl NodeHeader {
         self
     }
 
+    /// The header of a block that says it is a node, whoever wrote it.
+    pub fn find(block: &[u8]) -> Option<NodeHeader> {
+        let (header, _) = NodeHeader::read_from_prefix(block).ok()?;
+        (header.magic == MAGIC).then_some(header)
+    }
+
+    /// Whether the crc fits the header and the block behind it. Anyone can make it fit.
+    pub fn is_sound(&self, block: &[u8]) -> bool {
+        let body = block.get(NODE_HEADER_LEN..NODE_SIZE);
+        body.is_some_and(|body| self.checksum(body) == self.crc.get())
+    }
+
+    /// The pointer that a parent would hold to the node, were it at `unit` alone.
+    pub fn pointer(&self, unit: u64) -> super::NodePointer {
+        super::NodePointer {
+            addr: [U64::new(unit), U64::ZERO],
+            birth_gen: self.birth_gen,
+            birth_tree: self.birth_tree,
+            key_epoch: self.key_epoch,
+            nonce: self.nonce,
+            tag: self.tag,
+            suite: self.suite,
+            level: self.level,
+            reserved: [0; 2],
+        }
+    }
+
     fn checksum(&self, sealed: &[u8]) -> u32 {
         let mut hash = crc32fast::Hasher::new();
         hash.update(&self.as_bytes()[..NODE_HEADER_LEN - 4]);
         hash.update(sealed);
         hash.finalize()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{NodePointer, SUITE};
+
+    #[test]
+    fn a_node_is_found_and_told_from_a_damaged_one() {
+        let mut block = vec![7u8; NODE_SIZE];
+        let pointer = NodePointer { suite: SUITE, level: 2, tag: [3; 16], ..NodePointer::EMPTY };
+        assert!(NodeHeader::find(&block).is_none());
+        let header = NodeHeader::new([1; 16], &pointer).finish(&block[NODE_HEADER_LEN..]);
+        block[..NODE_HEADER_LEN].copy_from_slice(header.as_bytes());
+        let found = NodeHeader::find(&block).unwrap();
+        assert!(found.is_sound(&block));
+        assert!(found.pointer(9) == NodePointer { addr: [9.into(), 0.into()], ..pointer });
+        assert!(!found.is_sound(&block[..NODE_SIZE - 1]));
+        for at in [8, 30, 69, NODE_HEADER_LEN, NODE_SIZE - 1] {
+            block[at] ^= 1;
+            assert!(!NodeHeader::find(&block).unwrap().is_sound(&block), "byte {at}");
+            block[at] ^= 1;
+        }
+        assert!(NodeHeader::find(&block[..NODE_HEADER_LEN - 1]).is_none());
     }
 }

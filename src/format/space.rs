@@ -147,6 +147,18 @@ impl SpaceHeader {
         header
     }
 
+    /// The header of a block that says it is a space page, whoever wrote it.
+    pub fn find(block: &[u8]) -> Option<SpaceHeader> {
+        let (header, _) = SpaceHeader::read_from_prefix(block).ok()?;
+        (header.magic == MAGIC).then_some(header)
+    }
+
+    /// Whether the crc fits the header and the block behind it. Anyone can make it fit.
+    pub fn is_sound(&self, block: &[u8]) -> bool {
+        let body = block.get(SPACE_HEADER_LEN..UNIT);
+        body.is_some_and(|body| self.checksum(body) == self.crc.get())
+    }
+
     fn checksum(&self, sealed: &[u8]) -> u32 {
         let mut hash = crc32fast::Hasher::new();
         hash.update(&self.as_bytes()[..SPACE_HEADER_LEN - 4]);

@@ -216,7 +216,7 @@ impl<'a> Draft<'a> {
     }
 
     /// How many times the inode is open.
-    pub fn opens(&self, ino: u64) -> Result<u32> {
+    pub fn opens(&self, ino: u64) -> Result<u64> {
         Ok(self.held(ino)?.inode.opens())
     }
 

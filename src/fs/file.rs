@@ -175,14 +175,13 @@ impl FileSystem {
         Ok(target)
     }
 
-    /// Makes everything that happened to an inode durable; and with it all that came before, as
-    /// [`FileSystem::sync`] does.
-    ///
-    /// # Errors
-    /// [`Error::Stale`]; those of the device, which poison the store.
-    pub fn fsync(&self, ino: u64) -> Result<()> {
-        self.inodes.get(ino).row(&self.engine, self.tree)?;
-        self.sync()
+    /// Fails for a range of what is no regular file, and for one that no file can have.
+    pub(in crate::fs) fn check_range(&self, ino: u64, offset: u64, len: u64) -> Result<()> {
+        self.regular(&self.inodes.get(ino))?;
+        match offset.checked_add(len) {
+            Some(end) if end <= i64::MAX as u64 => Ok(()),
+            _ => Err(Error::InvalidArgument("a range beyond the end of all files")),
+        }
     }
 
     /// The row of a regular file under the shared lock.
@@ -194,7 +193,7 @@ impl FileSystem {
 
     /// Changes `len` bytes of the contents of a regular file, with its times and change attribute.
     /// It grows to `end` at most.
-    fn change_contents<T>(
+    pub(in crate::fs) fn change_contents<T>(
         &self,
         ids: SetIds,
         ino: u64,

@@ -16,7 +16,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zerocopy::IntoBytes;
@@ -34,7 +34,7 @@ pub(in crate::fs) struct Inode {
     /// Held shared by what reads contents or names, exclusive by what changes anything.
     order: RwLock<()>,
     row: Mutex<Option<InodeRow>>,
-    opens: AtomicU32,
+    opens: AtomicU64,
     /// Whether it was used since the eviction last came by.
     used: AtomicBool,
 }
@@ -45,7 +45,7 @@ impl Inode {
             ino,
             order: RwLock::new(()),
             row: Mutex::new(None),
-            opens: AtomicU32::new(0),
+            opens: AtomicU64::new(0),
             used: AtomicBool::new(true),
         }
     }
@@ -55,12 +55,12 @@ impl Inode {
     }
 
     /// How many times it is open.
-    pub fn opens(&self) -> u32 {
+    pub fn opens(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)
     }
 
     /// Changes the number of opens; the caller holds the exclusive lock.
-    pub fn set_opens(&self, opens: u32) {
+    pub fn set_opens(&self, opens: u64) {
         self.opens.store(opens, Ordering::Relaxed);
     }
 
@@ -217,6 +217,17 @@ impl InodeTable {
         {
             shard.ring.push(inode.ino());
         }
+    }
+
+    /// The numbers of all inodes that are open.
+    pub fn open_numbers(&self) -> Vec<u64> {
+        let mut open = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let inodes = shard.inodes.values().map(|place| &place.inode);
+            open.extend(inodes.filter(|inode| inode.opens() > 0).map(|inode| inode.ino()));
+        }
+        open
     }
 
     /// Forgets all inodes that nobody uses.

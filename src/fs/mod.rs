@@ -23,12 +23,14 @@
 //!    for writing. Inode numbers are not either: what was ever given out stays below what the
 //!    superblock promises.
 
+mod allocate;
 mod attr;
 mod create;
 #[doc(hidden)]
 pub mod data;
 mod dir;
 mod draft;
+mod durable;
 mod file;
 mod handle;
 mod inode;
@@ -44,8 +46,10 @@ mod upkeep;
 mod whole;
 mod xattr;
 
+pub use allocate::Beyond;
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
 pub use create::{CreateMode, Created, NewAttr};
+pub use durable::{Stability, Stable};
 pub use file::{Read, Write};
 pub use handle::HANDLE_BYTES;
 pub use link::Linked;

@@ -30,6 +30,8 @@ pub struct MountOptions {
     pub inode_cache: usize,
     /// Names kept in memory; about 100 bytes each.
     pub name_cache: usize,
+    /// Whether each change is durable when its call returns: as [`FileSystem::durably`], for all.
+    pub durable: bool,
     /// Source of times.
     pub clock: Clock,
     /// Bits of the hash of a name: 55. A property of the store, so another number makes its names
@@ -49,6 +51,7 @@ impl Default for MountOptions {
         MountOptions {
             inode_cache: 32_768,
             name_cache: 65_536,
+            durable: false,
             clock: Arc::new(Time::now),
             hash_bits: 55,
             root_uid: 0,

@@ -107,13 +107,25 @@ impl FileSystem {
     /// # Errors
     /// [`Error::InvalidArgument`] for an inode that is not open.
     pub fn close(&self, ino: u64) -> Result<()> {
+        self.close_times(ino, 1)
+    }
+
+    /// Closes an inode as [`FileSystem::close`] does, `times` times at once: for servers whose
+    /// clients give back many references together, such as FUSE.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an inode that is not open so many times: it stays as it is.
+    pub fn close_times(&self, ino: u64, times: u64) -> Result<()> {
+        if times == 0 {
+            return Ok(());
+        }
         let inode = self.inodes.get(ino);
         let last = {
             let (_order, row) = match inode.write(&self.engine, self.tree) {
                 Err(Error::Stale) => return Err(NOT_OPEN),
                 held => held?,
             };
-            let opens = inode.opens().checked_sub(1).ok_or(NOT_OPEN)?;
+            let opens = inode.opens().checked_sub(times).ok_or(NOT_OPEN)?;
             inode.set_opens(opens);
             (opens == 0).then_some(row)
         };
@@ -126,6 +138,18 @@ impl FileSystem {
                 self.free_unused(ino);
             }
             self.reap_few();
+        }
+        Ok(())
+    }
+
+    /// Closes everything that is open: for a server whose clients are gone.
+    ///
+    /// # Errors
+    /// Those of reading rows, for the first inode of which one cannot be read.
+    pub fn close_all(&self) -> Result<()> {
+        for ino in self.inodes.open_numbers() {
+            let opens = self.inodes.get(ino).opens();
+            self.close_times(ino, opens)?;
         }
         Ok(())
     }
@@ -288,4 +312,4 @@ impl FileSystem {
     }
 }
 
-const NOT_OPEN: Error = Error::InvalidArgument("the inode is not open");
+const NOT_OPEN: Error = Error::InvalidArgument("the inode is not open so many times");

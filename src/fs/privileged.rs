@@ -8,6 +8,7 @@
 //! caller as such says so by [`FileSystem::privileged`].
 
 use super::FileSystem;
+use super::allocate::Beyond;
 use super::attr::{SetAttr, Wcc};
 use super::file::Write;
 use crate::error::Result;
@@ -76,6 +77,22 @@ impl Privileged<'_> {
     /// As there.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
         self.fs.punch_hole_as(SetIds::Keep, ino, offset, len)
+    }
+
+    /// As [`FileSystem::allocate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
+        self.fs.allocate_as(SetIds::Keep, ino, (offset, len), beyond)
+    }
+
+    /// As [`FileSystem::zero_range`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
+        self.fs.zero_range_as(SetIds::Keep, ino, (offset, len), beyond)
     }
 
     /// As [`FileSystem::setattr`]: a new size leaves the bits; a new owner takes them away still.

@@ -62,7 +62,9 @@ impl FileSystem {
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::Stale`]; [`Error::Corrupt`] or [`Error::Io`] where a part
     /// of the directory cannot be read. Then what can be read behind that part was visited too, as
-    /// far as `visit` wanted it: resume behind the last entry that was.
+    /// far as `visit` wanted it: **a failure is not the end**. Read on behind the last entry that
+    /// was visited, where there was one since the last read; a read that fails and visits nothing
+    /// has nothing behind it.
     pub fn read_dir(
         &self,
         dir: u64,
@@ -86,7 +88,9 @@ impl FileSystem {
             }
         }
         let mut next = Some(cookie.max(COOKIE_DOT_DOT).saturating_add(1));
-        let (mut batch, mut failure) = (Batch::default(), None);
+        // A failure is told once something behind it was read: whoever goes on there does not
+        // meet it again, and one behind what was read is left to the next read.
+        let (mut batch, mut failure, mut behind) = (Batch::default(), None, None);
         while let Some(from) = next {
             next = self.gather(dir, from, &mut batch)?;
             let mut start = 0;
@@ -97,11 +101,11 @@ impl FileSystem {
                     return failure.map_or(Ok(false), Err);
                 }
                 start = end;
-                failure = failure.or(batch.failure_before(at));
+                failure = failure.or(behind.take()).or(batch.failure_before(at));
             }
-            failure = failure.or(batch.failure_before(usize::MAX));
+            behind = behind.or(batch.failure_before(usize::MAX));
         }
-        failure.map_or(Ok(true), Err)
+        failure.or(behind).map_or(Ok(true), Err)
     }
 
     /// As [`FileSystem::read_dir`], with the attributes of each entry; `None` for one that was

@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 const REAP_STEPS: usize = 256;
 
 impl FileSystem {
-    /// Runs a change, which lets all its locks go before it returns. Where it finds no space,
+    /// Runs a change, which lets all its locks go before it returns, and makes it durable where the
+    /// mount says so. Where it finds no space,
     /// frees what orphans hold and runs it once more: a change that fails changed nothing, or can
     /// be done again.
     #[inline]
@@ -21,6 +22,9 @@ impl FileSystem {
             answer = work();
         }
         self.engine.relieve();
+        if self.options.durable && answer.is_ok() {
+            self.engine.sync(self.engine.last())?;
+        }
         answer
     }
 

@@ -1,7 +1,6 @@
-//! The file system as a whole: durability, space, caches.
+//! The file system as a whole: space, caches.
 
 use super::FileSystem;
-use crate::error::Result;
 use crate::limits::{MAX_FILE_SIZE, MAX_LINKS, MAX_NAME_LEN, UNIT};
 
 /// Space and limits.
@@ -33,25 +32,6 @@ impl FileSystem {
             link_max: MAX_LINKS,
             size_max: MAX_FILE_SIZE,
         }
-    }
-
-    /// The verifier that a server answers to writes which are not durable yet, and to commits: it
-    /// is another one for each opening of the store for writing, so a client sees that what it
-    /// wrote before may be lost. Within one opening nothing is lost: a store that failed to make
-    /// something durable takes no change any more until it is opened again.
-    pub fn write_verifier(&self) -> [u8; 8] {
-        let id = u128::from_le_bytes(*self.engine.store_id());
-        ((id >> 64) as u64 ^ id as u64).wrapping_add(self.engine.epoch()).to_le_bytes()
-    }
-
-    /// Makes everything so far durable.
-    ///
-    /// # Errors
-    /// Those of the device, which poison the store.
-    pub fn sync(&self) -> Result<()> {
-        self.engine.sync(self.engine.last())?;
-        self.reap_few();
-        Ok(())
     }
 
     /// Forgets names and inodes that nobody uses; names are wiped. They are read again when they

@@ -1,15 +1,48 @@
 //! What the files of this layer share: durability of a name, and which file a name stands for.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
+
+use rustix::fs::OFlags;
+
+#[cfg(test)]
+thread_local! {
+    /// Whether directories that this thread flushes fail.
+    pub(super) static FLUSHES_FAIL: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
 
 /// Makes the directory entry of `path` durable: a new or renamed file may otherwise be gone after
 /// a power cut although its contents were flushed.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if FLUSHES_FAIL.get() {
+        return Err(io::Error::other("a flush that a test lets fail"));
+    }
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Opens a file that must be a regular one. Nobody waits for a pipe that has no writer, and no
+/// device is read.
+///
+/// # Errors
+/// Also `IsADirectory`, and `InvalidInput` for what is neither.
+pub(super) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    check_regular(&file)?;
+    Ok(file)
+}
+
+/// Refuses what is not a regular file.
+pub(super) fn check_regular(file: &File) -> io::Result<()> {
+    match file.metadata()?.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
 }
 
 /// Whether both are one file. Holds only while one of them is open: the number of a deleted file

@@ -172,7 +172,7 @@ impl Model {
             ino = self.edit(edit, done)?.or(ino);
         }
         let end = done.len.map_or(u64::MAX, |len| plan.start + len as u64);
-        if (plan.edit.is_some() || plan.pieces.is_empty()) && !state(self) {
+        if (plan.edit.is_some() || !plan.has_parts()) && !state(self) {
             return Ok(());
         }
         for piece in plan.pieces.iter().filter(|piece| piece.start < end) {
@@ -182,8 +182,17 @@ impl Model {
             let ino = ino.ok_or("pieces of no file")?;
             self.piece(ino, plan, piece.start as usize..piece.end as usize);
             if !state(self) {
-                break;
+                return Ok(());
             }
+        }
+        if let (Some(size), Some(ino)) = (plan.size, ino) {
+            self.change(ino, |node| {
+                node.bytes.resize(size as usize, 0);
+                node.seen.size = size;
+                node.seen.mode = without_set_ids(node.seen.mode);
+                touch_contents(node, now);
+            });
+            state(self);
         }
         Ok(())
     }

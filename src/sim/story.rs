@@ -253,7 +253,12 @@ impl<'a> Player<'a> {
         let began = self.stage.tick();
         clock::set(began);
         let plan = self.model.expect(operation);
-        let nothing = matches!(operation, Operation::Fsync { of } if self.model.on(of) == Ok(None));
+        let nothing = match operation {
+            Operation::Fsync { of: on } | Operation::Commit { file: on } => {
+                self.model.on(on) == Ok(None)
+            }
+            _ => false,
+        };
         let answer = self.caller.apply(fs, operation);
         let ended = self.stage.tick();
         let operation_ = operation.clone();
@@ -270,6 +275,8 @@ impl<'a> Player<'a> {
                 played.newest = done.after.iter().map(|attr| attr.change).max().unwrap_or(0);
                 played.effect = Some((Done { after: Vec::new(), ..done }, states));
                 if operation.acknowledges() && !nothing {
+                    let mut least = least;
+                    least[self.number] = self.history.states.len() - 1;
                     self.stage.acknowledge(least);
                 }
             }
@@ -316,8 +323,7 @@ impl<'a> Player<'a> {
         use Edit as E;
         let memory =
             |edit: &E| matches!(edit, E::Find(_) | E::Open { .. } | E::Close(_) | E::CloseAll);
-        let changes =
-            plan.edit.as_ref().is_some_and(|edit| !memory(edit)) || !plan.pieces.is_empty();
+        let changes = plan.edit.as_ref().is_some_and(|edit| !memory(edit)) || plan.has_parts();
         match (self.doomed, changes) {
             (true, true) => Err("changed a store that is poisoned".to_owned()),
             _ => Ok(()),
@@ -338,7 +344,8 @@ impl<'a> Player<'a> {
         }
         self.doomed |= error.kind() == ErrorKind::Poisoned;
         // What it wrote may be lost: nobody may believe otherwise later.
-        self.doomed |= matches!(operation, Operation::Sync) && error.kind() == ErrorKind::Io;
+        let syncs = matches!(operation, Operation::Sync);
+        self.doomed |= syncs && error.kind() == ErrorKind::Io;
         Ok(())
     }
 
@@ -365,14 +372,13 @@ impl<'a> Player<'a> {
             self.same(step);
             return Ok(true);
         }
-        let plan = plan.filter(|plan| !plan.pieces.is_empty());
+        // One that is to be durable may have happened, and not be durable.
+        let durable = matches!(played.operation, Operation::Durably(_));
+        let plan = plan.filter(|plan| durable || plan.has_parts());
         let plan = plan.ok_or("failed, and changed something all the same")?;
-        let made = match &played.operation {
-            Operation::Create { path, .. } => {
-                self.caller.find(fs, path).and_then(|ino| fs.getattr(ino)).ok()
-            }
-            _ => None,
-        };
+        let made = played.operation.change().makes();
+        let made = made.and_then(|path| self.caller.find(fs, path).ok());
+        let made = made.and_then(|ino| fs.getattr(ino).ok());
         let done = Done { made, ..Done::default() };
         let mut reached = false;
         let states = self.perform(&plan, played, &done, step, |digest| {

@@ -6,7 +6,7 @@ use super::caller::COMMON;
 use super::model::Model;
 use super::operation::{Fill, On, Operation, SLOTS};
 use crate::device::sim::Rng;
-use crate::fs::{CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode};
+use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode};
 
 /// A source of operations. It looks at the model, so that most of them find what they work on.
 #[derive(Debug, Clone)]
@@ -50,36 +50,59 @@ impl Workload {
             return operation;
         }
         let paths = model.paths();
-        match self.rng.below(32) {
-            0..=5 => self.create(&paths),
-            6 | 7 => Operation::Mkdir { path: self.dir_name(&paths), mode: self.mode() },
-            8 => self.special(&paths),
-            9 | 10 => self.remove(&paths),
-            11..=13 => self.rename(&paths),
-            14 => Operation::Link { of: self.some(&paths, is_file), path: self.name(&paths) },
-            15..=18 => self.write(&paths),
+        let next = self.make_up(&paths);
+        use Operation as O;
+        let memory = matches!(next, O::Open { .. } | O::Close { .. } | O::DropCaches);
+        match memory || next.acknowledges() || !self.rng.one_in(10) {
+            true => next,
+            false => Operation::Durably(Box::new(next)),
+        }
+    }
+
+    fn make_up(&mut self, paths: &[(String, FileType)]) -> Operation {
+        match self.rng.below(34) {
+            0..=5 => self.create(paths),
+            6 | 7 => Operation::Mkdir { path: self.dir_name(paths), mode: self.mode() },
+            8 => self.special(paths),
+            9 | 10 => self.remove(paths),
+            11..=13 => self.rename(paths),
+            14 => Operation::Link { of: self.some(paths, is_file), path: self.name(paths) },
+            15..=18 => self.write(paths),
             19 => {
                 let bytes = self.contents();
-                Operation::Append { file: self.some(&paths, is_file), bytes }
+                Operation::Append { file: self.some(paths, is_file), bytes }
             }
             20 => {
                 let size = self.place();
-                Operation::Truncate { file: self.some(&paths, is_file), size }
+                Operation::Truncate { file: self.some(paths, is_file), size }
             }
             21 => {
                 let (at, len) = (self.place(), self.place());
-                Operation::PunchHole { file: self.some(&paths, is_file), at, len }
+                Operation::PunchHole { file: self.some(paths, is_file), at, len }
             }
-            22 => Operation::SetAttr { of: self.some(&paths, |_| true), set: self.attributes() },
-            23 | 24 => self.xattr(&paths),
-            25 => self.open(&paths),
-            26 => self.scatter(&paths),
-            27 => Operation::Fsync { of: self.some(&paths, |_| true) },
-            28 | 29 => Operation::Sync,
+            22 => Operation::SetAttr { of: self.some(paths, |_| true), set: self.attributes() },
+            23 | 24 => self.xattr(paths),
+            25 => self.open(paths),
+            26 => self.scatter(paths),
+            27 => Operation::Fsync { of: self.some(paths, |_| true) },
+            32 => {
+                let (at, len, beyond) = (self.place(), self.place(), self.beyond());
+                Operation::ZeroRange { file: self.some(paths, is_file), at, len, beyond }
+            }
+            33 => {
+                let (at, len, beyond) = (self.place(), self.place(), self.beyond());
+                Operation::Allocate { file: self.some(paths, is_file), at, len, beyond }
+            }
+            28 => Operation::Commit { file: self.some(paths, is_file) },
+            29 => Operation::Sync,
             30 => [Operation::Maintain, Operation::Checkpoint][self.rng.below(2) as usize].clone(),
             _ if self.alone && self.rng.one_in(3) => Operation::Reopen,
             _ => Operation::DropCaches,
         }
+    }
+
+    fn beyond(&mut self) -> Beyond {
+        if self.rng.one_in(2) { Beyond::Grow } else { Beyond::Keep }
     }
 
     fn below(&mut self, bound: u64) -> u64 {

@@ -63,7 +63,7 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    pub(super) fn arena(&self) -> Result<Arc<KeyArena>> {
+    pub(crate) fn arena(&self) -> Result<Arc<KeyArena>> {
         if self.strict_memory { KeyArena::strict() } else { KeyArena::new() }
     }
 

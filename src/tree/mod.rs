@@ -25,6 +25,7 @@
 
 mod checkpoint;
 mod edit;
+mod graft;
 mod node;
 mod read;
 mod walk;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub use checkpoint::Frozen;
+pub use graft::{Finder, KeyRange, Losses, Stray};
 use node::{Edge, Node, Retired};
 pub use walk::Visit;
 

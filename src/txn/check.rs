@@ -1,9 +1,7 @@
 //! Check: every node verified, every unit accounted for.
 
-use std::collections::BTreeMap;
-
 use super::Engine;
-use crate::block::Bitmap;
+use crate::block::{Bitmap, Space, UnitSet};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, NodePointer, Page, STORE_TREE, TreeId};
 use crate::limits::{NODE_UNITS, REGION_UNITS};
@@ -37,21 +35,27 @@ impl StructureReport {
 
 /// Units and their owners so far.
 #[derive(Default)]
-struct Owners {
+pub(super) struct Owners {
     pool_base: u64,
-    regions: BTreeMap<u64, Bitmap>,
+    pool_units: u64,
+    pub regions: UnitSet,
     shared: u64,
     outside: bool,
 }
 
 impl Owners {
-    fn own(&mut self, unit: u64, units: u64) {
+    pub fn new(space: &Space) -> Owners {
+        let (pool_base, pool_units) = (space.pool_base(), space.usage().1);
+        Owners { pool_base, pool_units, ..Owners::default() }
+    }
+
+    pub fn own(&mut self, unit: u64, units: u64) {
         let Some(first) = unit.checked_sub(self.pool_base) else {
             self.outside = true;
             return;
         };
         let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
-        if start + units > REGION_UNITS {
+        if start + units > REGION_UNITS || first + units > self.pool_units {
             self.outside = true;
             return;
         }
@@ -70,7 +74,7 @@ impl Engine {
     ) -> Result<StructureReport> {
         self.checkpoint()?;
         let mut report = StructureReport::default();
-        let mut owners = Owners { pool_base: self.space.pool_base(), ..Owners::default() };
+        let mut owners = Owners::new(&self.space);
         for tree in [STORE_TREE, FIRST_FS_TREE] {
             let mut rows = |page: &Page, owners: &mut Owners| {
                 if page.level() == 0 {

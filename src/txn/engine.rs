@@ -383,7 +383,10 @@ impl Engine {
     }
 
     /// Refuses to go on once the engine is poisoned, and in a forked child.
-    pub(super) fn healthy(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with the first cause, [`Error::Forked`].
+    pub fn healthy(&self) -> Result<()> {
         self.sealer.check_process()?;
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),

@@ -15,7 +15,7 @@ use crate::error::{Error, Object, Result};
 
 /// How far a checkpoint promises ahead. A checkpoint is due more often than once for so many new
 /// files.
-const AHEAD: u64 = 1 << 16;
+pub(super) const AHEAD: u64 = 1 << 16;
 /// The first number: 1 is the root directory's.
 const FIRST: u64 = 2;
 /// Numbers end here: 2^23 opens and 2^40 changes in each do not reach it.

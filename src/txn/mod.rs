@@ -32,6 +32,7 @@ mod numbers;
 mod queue;
 mod recovery;
 mod run;
+mod salvage;
 
 pub use check::StructureReport;
 pub use commit::Class;
@@ -43,5 +44,8 @@ pub use forge::{Forge, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
+pub use salvage::{LogLoss, Salvage, Wreck};
 
+pub use crate::block::Recount;
 pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};
+pub use crate::tree::KeyRange;

@@ -25,7 +25,11 @@ use crate::limits::{RUN_UNITS, UNIT};
 /// Makes the superblock that was read durable. A process that died before its flush leaves bytes
 /// that can be read and may still be lost; nothing may be reused on their word before. The place
 /// that it was read from comes last, so that a torn write leaves a sound one.
-fn make_durable(device: &dyn Device, sealer: &Sealer, superblock: &Superblock) -> Result<()> {
+pub(super) fn make_durable(
+    device: &dyn Device,
+    sealer: &Sealer,
+    superblock: &Superblock,
+) -> Result<()> {
     let flush = || device.flush().map_err(|error| Error::io("flush", Object::Store, error));
     flush()?;
     let sound = superblock.header.place.min(1);
@@ -71,6 +75,9 @@ impl Engine {
         };
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        if !options.read_only {
+            engine.see_medium(&tail)?;
+        }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
         let (tail, recovery) = engine.replay(tail, applied)?;
@@ -86,6 +93,18 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Where something is in the log, sees that what follows reads the medium. A failed flush may
+    /// have left records and contents that only the host's cache holds, and that no later flush
+    /// writes; nor can they be written again here: where they were durable after all, a power cut
+    /// in that write would cost what was acknowledged.
+    fn see_medium(&self, tail: &LogTail) -> Result<()> {
+        if self.ring.next_header(tail)?.is_some() {
+            let seen = self.device.drop_cache();
+            seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
+        }
+        Ok(())
+    }
+
     fn add_tree(&self, tree: TreeId) -> Result<()> {
         let row = self.forest.get(STORE_TREE, &StoreKey::Root(tree).encode(), RootRow::parse)?;
         let row = row.ok_or(Error::corrupt(Object::Store, "the file system has no root row"))??;
@@ -95,6 +114,9 @@ impl Engine {
 
     /// Applies the records behind `tail` but for its first `applied` transactions, and returns the
     /// tail behind the last.
+    ///
+    /// A checkpoint on the way starts the log behind a record only where all of that was applied: else
+    /// a crash after it would let records be applied that follow a gap.
     ///
     /// A first pass claims the units that the log takes: a node placed there by the replay of an
     /// earlier transaction would be overwritten by contents.
@@ -117,9 +139,11 @@ impl Engine {
             done.records += 1;
             done.bytes += payload.len() as u64;
             tail = next;
-            self.queue.restart(tail);
-            if self.forest.dirty_bytes() > self.dirty_cap() {
-                self.checkpoint()?;
+            if rest.is_empty() {
+                self.queue.restart(tail);
+                if self.forest.dirty_bytes() > self.dirty_cap() {
+                    self.checkpoint()?;
+                }
             }
         }
         Ok((tail, done))
@@ -133,7 +157,8 @@ impl Engine {
     ///
     /// The end is the first record that does not verify, or the first transaction whose contents
     /// are not on the device: one flush covers both, and it never returned. Only records above
-    /// the last that was known to be durable can lack their contents.
+    /// the last that was known to be durable can lack their contents. Contents that cannot be read
+    /// for now end nothing: the open fails, and may be repeated.
     fn survey(&self, mut tail: LogTail, applied: u64) -> Result<Logged> {
         let durable = self.last_durable(tail)?;
         let (mut logged, mut skip) = (Logged::default(), applied);
@@ -178,7 +203,7 @@ impl Engine {
     }
 
     /// Whether what a transaction took holds what it says.
-    fn has_contents(&self, edits: &Edits) -> Result<bool> {
+    pub(super) fn has_contents(&self, edits: &Edits) -> Result<bool> {
         for edit in edits.iter() {
             let Edit::Take { unit, units, check } = edit? else { continue };
             if units > RUN_UNITS {
@@ -186,11 +211,13 @@ impl Engine {
             }
             let mut bytes = vec![0; units as usize * UNIT];
             match self.read_units(unit, &mut bytes) {
-                // The device never grew so far.
+                // Nothing was ever written there.
                 Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
                     return Ok(false);
                 }
-                // They may well be there, and acknowledged: whoever opens it tries again.
+                // What is there is not known. Nothing that was acknowledged is given up for it; to
+                // look at the store it does not matter, as its reader will be told.
+                Err(Error::Io { .. }) if self.options.read_only => continue,
                 read => read?,
             }
             if units_check(bytes.chunks_exact(UNIT).map(crc32fast::hash)) != check {

@@ -39,7 +39,7 @@ impl<'a> Run<'a> {
         let result = self.engine.device.write_many(self.unit * UNIT as u64, &slices);
         result.map_err(|error| {
             self.units = 0;
-            Error::io("write", Object::Store, error)
+            Error::io("write", Object::Contents { unit: self.unit }, error)
         })
     }
 
@@ -75,17 +75,25 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSpace`] where none is free, also after a checkpoint.
     pub fn reserve(&self, want: u32) -> Result<Run<'_>> {
+        self.reserve_for(want, want)
+    }
+
+    /// As [`Engine::reserve`], for units that will be written by about `write` at a time.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reserve_for(&self, want: u32, write: u32) -> Result<Run<'_>> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.healthy()?;
-        let mut found = self.space.reserve_run(want);
+        let mut found = self.space.reserve_run(want, write);
         if matches!(found, Err(Error::NoSpace)) {
             if self.could_reclaim() {
                 self.reclaim()?;
             }
             self.space.reclaim(self.pins.oldest());
-            found = self.space.reserve_run(want);
+            found = self.space.reserve_run(want, write);
         }
         let (unit, units) = found?;
         Ok(Run { engine: self, unit, units })
@@ -94,7 +102,8 @@ impl Engine {
     /// Reads whole units. The caller holds a pin since before it looked up the address.
     pub fn read_units(&self, unit: u64, buf: &mut [u8]) -> Result<()> {
         let offset = unit.checked_mul(UNIT as u64);
-        let offset = offset.ok_or(Error::corrupt(Object::Store, "address"))?;
-        self.device.read_at(offset, buf).map_err(|error| Error::io("read", Object::Store, error))
+        let object = Object::Contents { unit };
+        let offset = offset.ok_or(Error::corrupt(object, "address"))?;
+        self.device.read_at(offset, buf).map_err(|error| Error::io("read", object, error))
     }
 }

@@ -187,8 +187,16 @@ static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
     OK(efscrypt_fs_privileged_append(store, file, page, 4096, &wcc, &error));
     OK(efscrypt_fs_privileged_punch_hole(store, file, 0, 10, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 8196);
+    OK(efscrypt_fs_privileged_allocate(store, file, 8000, 1000, EFSCRYPT_BEYOND_GROW, &wcc, &error));
+    CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 9000);
+    OK(efscrypt_fs_privileged_zero_range(store, file, 8990, 20, EFSCRYPT_BEYOND_GROW, &wcc, &error));
+    CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 9010);
     OK(efscrypt_fs_write(store, file, 0, page, 1, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 0755);
+    OK(efscrypt_fs_allocate(store, file, 0, 20000, EFSCRYPT_BEYOND_KEEP, &wcc, &error));
+    OK(efscrypt_fs_zero_range(store, file, 4096, 20000, EFSCRYPT_BEYOND_KEEP, &wcc, &error));
+    CHECK(wcc.after.size == 9010);
+    IS(INVALID_ARGUMENT, efscrypt_fs_allocate(store, file, 0, 1, 2, NULL, &error));
     set.valid = EFSCRYPT_SET_SIZE;
     OK(efscrypt_fs_setattr(store, file, &set, &wcc, &error));
     OK(efscrypt_fs_set_xattr(store, file, NAME("user.a"), page, 100, EFSCRYPT_XATTR_CREATE, NULL, &error));
@@ -209,13 +217,18 @@ static void open_files(efscrypt_store *store)
     uint8_t byte;
     size_t done;
     OK(efscrypt_fs_create(store, ROOT, NAME("gone"), NULL, EFSCRYPT_CREATE_GUARDED, NULL, &made, &error));
-    OK(efscrypt_fs_open(store, made.attr.ino, &error));
+    for (int opens = 0; opens < 3; opens++)
+        OK(efscrypt_fs_open(store, made.attr.ino, &error));
+    OK(efscrypt_fs_close_times(store, made.attr.ino, 2, &error));
     OK(efscrypt_fs_unlink(store, ROOT, NAME("gone"), NULL, &error));
     OK(efscrypt_fs_write(store, made.attr.ino, 0, NAME("x"), NULL, &error));
     OK(efscrypt_fs_read(store, made.attr.ino, 0, &byte, 1, &done, NULL, &error));
     CHECK(done == 1 && byte == 'x');
     OK(efscrypt_fs_close(store, made.attr.ino, &error));
     IS(STALE, efscrypt_fs_read(store, made.attr.ino, 0, &byte, 1, &done, NULL, &error));
+    OK(efscrypt_fs_open(store, ROOT, &error));
+    OK(efscrypt_fs_close_all(store, &error));
+    IS(INVALID_ARGUMENT, efscrypt_fs_close(store, ROOT, &error));
 }
 
 static void forked(efscrypt_store *store, efscrypt_provider *keys)

@@ -262,3 +262,35 @@ fn what_is_special_can_be_left_out() {
     let kind = FileType::from_raw_mode(fs::metadata(bench.path("out/pipe")).unwrap().mode());
     assert_eq!(kind, FileType::Fifo);
 }
+
+/// A file of the same size and times, that belongs to another user and that the export did not make.
+fn plant(path: &std::path::Path) {
+    let about = fs::metadata(path).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    fs::remove_file(path).unwrap();
+    fs::write(path, pattern(7, 1 << 20)).unwrap();
+    set_mode(path, about.mode() & 0o777);
+    std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+    set_mtime(path, about.mtime(), about.mtime_nsec());
+}
+
+#[test]
+fn root_gives_no_rights_to_what_it_did_not_make() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for mode in [0o4755, 0o644] {
+        let (bench, _) = exported();
+        set_mode(&bench.path("in/f"), mode);
+        bench.ok(&["import", "s", "in"]);
+        bench.ok(&["export", "s", "out", "--overwrite"]);
+        plant(&bench.path("out/f"));
+        let report = bench.json(&["export", "s", "out", "--overwrite", "--verify"]);
+        assert_eq!(report["replaced"], 1, "{report}");
+        let about = fs::metadata(bench.path("out/f")).unwrap();
+        assert_eq!((about.uid(), about.mode() & 0o7777), (0, mode));
+        assert!(fs::read(bench.path("out/f")).unwrap() == pattern(1, 1 << 20));
+        let report = bench.json(&["export", "s", "out", "--overwrite"]);
+        assert_eq!(report["unchanged"], 1, "{report}");
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use efscrypt::fs::{NewAttr, SetAttr, SetTime, Time};
+use efscrypt::fs::{NewAttr, SetAttr, SetTime, Time, XattrMode};
 use rustix::process::{Pid, Signal};
 
 use crate::bench::{Bench, failure};
@@ -105,16 +105,21 @@ fn what_an_import_left_is_not_exported_and_goes_with_the_next() {
     fs::write(bench.path("in/f"), "x").unwrap();
     bench.ok(&["import", "s", "in"]);
     let store = bench.open("s");
-    store.file_system().mkdir_all(b".efscrypt-import", &NewAttr::default()).unwrap();
+    let left = store.file_system().mkdir_all(b".efscrypt-import", &NewAttr::default()).unwrap();
     store.file_system().write_file(b".efscrypt-import/3", &NewAttr::default(), b"half").unwrap();
+    let mark = b"trusted.efscrypt.import";
+    store.file_system().set_xattr(left.ino, mark, b"", XattrMode::Either).unwrap();
     store.close().unwrap();
     bench.ok(&["export", "s", "out", "--verify"]);
     assert!(!bench.path("out/.efscrypt-import").exists());
     bench.ok(&["import", "s", "in"]);
     assert_clean(&bench);
 
-    let (code, message) = bench.fail(&["import", "s", "in", "/.efscrypt-import/x"]);
-    assert_eq!(code, 2, "{message}");
+    for into in ["/.efscrypt-import/x", "d/../.efscrypt-import", "/../d/./../.efscrypt-import//x"] {
+        let (code, message) = bench.fail(&["import", "s", "in", into]);
+        assert_eq!(code, 2, "{message}");
+    }
+    assert_clean(&bench);
     fs::write(bench.path("in/.efscrypt-import"), "x").unwrap();
     let (code, message) = bench.fail(&["import", "s", "in"]);
     assert_eq!(code, 12, "{message}");
@@ -262,4 +267,21 @@ fn one_file_system_is_copied_whole() {
     fs::write(bench.path("in/d/f"), "x").unwrap();
     let report = bench.json(&["import", "s", "in", "-x", "--verify"]);
     assert_eq!((&report["files"], &report["left_out"]), (&1.into(), &0.into()));
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_never_emptied_or_left_out() {
+    let bench = Bench::with_store();
+    fs::create_dir(bench.path("in")).unwrap();
+    fs::write(bench.path("in/f"), "x").unwrap();
+    let store = bench.open("s");
+    store.file_system().mkdir_all(b".efscrypt-import", &NewAttr::default()).unwrap();
+    store.file_system().write_file(b".efscrypt-import/2024", &NewAttr::default(), b"mine").unwrap();
+    store.close().unwrap();
+    let (code, message) = bench.fail(&["import", "s", "in"]);
+    assert_eq!(code, 12, "{message}");
+    assert!(message.contains("/.efscrypt-import"), "{message}");
+    assert_eq!(bench.ok(&["cat", "s", "/.efscrypt-import/2024"]), "mine");
+    bench.ok(&["export", "s", "out", "--verify"]);
+    assert_eq!(fs::read(bench.path("out/.efscrypt-import/2024")).unwrap(), b"mine");
 }

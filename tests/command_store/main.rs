@@ -2,13 +2,17 @@
 //! output, messages, exit codes, and what is left when they fail.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attributes;
 mod bench;
 mod checking;
+mod damage;
 mod exporting;
 mod importing;
+mod keyless;
 mod lifecycle;
 mod listing;
 mod messages;
 mod mistakes;
+mod repairing;
 mod transfer;
 mod tree;

@@ -3,10 +3,14 @@
 
 mod contents;
 mod crash;
+#[path = "../kit/flawed.rs"]
+mod flawed;
 mod full;
 mod hook;
 mod model;
 mod races;
+mod reopened;
+mod replay;
 mod rewrap;
 mod rows;
 mod shapes;

@@ -55,6 +55,28 @@ fn reads_go_to_memory_that_was_never_written() {
     }
 }
 
+#[test]
+fn a_read_of_a_file_that_grows_is_short_at_its_end_only() {
+    const STEP: usize = 512;
+    const STEPS: usize = 20_000;
+    let store = store();
+    let ino = store.make("file").unwrap().ino;
+    store.write(ino, 0, &[7; STEP]).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for step in 1..STEPS {
+                store.write(ino, (step * STEP) as u64, &[7; STEP]).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let from = store.getattr(ino).unwrap().size - STEP as u64;
+            let (bytes, eof) = store.read(ino, from, 4 * STEP).unwrap();
+            assert!(eof || bytes.len() == 4 * STEP, "{} bytes, and not the end", bytes.len());
+            assert!(bytes.len() >= STEP && bytes.iter().all(|byte| *byte == 7));
+        }
+    });
+}
+
 /// Entries that a callback saw, and the store that it asks about them.
 struct Seen<'a> {
     store: &'a Open,
@@ -194,4 +216,61 @@ fn a_repeated_exclusive_creation_is_the_same_file() {
     assert_eq!(create(EFSCRYPT_CREATE_EXCLUSIVE, None), Err(S::InvalidArgument));
     assert_eq!(create(EFSCRYPT_CREATE_GUARDED, Some(&[1; 8])), Err(S::InvalidArgument));
     assert_eq!(create(3, None), Err(S::InvalidArgument));
+}
+
+#[test]
+fn writes_are_as_durable_as_asked() {
+    use efscrypt::device::sim::{Failure, FaultPlan, Op, Repeat, SimDevice};
+    let device = Arc::new(SimDevice::new(MemoryDevice::new(), FaultPlan::new(1)));
+    let store = Open::on(device.clone());
+    let ino = store.make("file").unwrap().ino;
+    store.commit().unwrap();
+    let write = |offset: u64, stability: u32| {
+        let (mut committed, mut verifier) = (9, 0);
+        let bytes = b"some bytes";
+        // SAFETY: all pointers are valid.
+        let answer = status(|error| unsafe {
+            let (buf, len) = (bytes.as_ptr(), bytes.len());
+            let (committed, verifier) = (&raw mut committed, &raw mut verifier);
+            let file = null_mut();
+            efscrypt_fs_write_stable(
+                store.0, ino, offset, buf, len, stability, file, committed, verifier, error,
+            )
+        });
+        (answer, committed, verifier)
+    };
+    let commit = |ino: u64| {
+        let mut verifier = 0;
+        // SAFETY: all pointers are valid.
+        let answer = status(|error| unsafe {
+            efscrypt_fs_commit(store.0, ino, 0, 0, &raw mut verifier, error)
+        });
+        (answer, verifier)
+    };
+    let flushes = device.counters().flushes;
+    let (answer, committed, verifier) = write(0, EFSCRYPT_STABILITY_UNSTABLE);
+    assert_eq!((answer, committed), (S::Ok, EFSCRYPT_STABILITY_UNSTABLE));
+    assert_eq!(device.counters().flushes, flushes);
+    assert_eq!(commit(ino), (S::Ok, verifier));
+    for (n, stability) in [EFSCRYPT_STABILITY_DATA, EFSCRYPT_STABILITY_FILE].iter().enumerate() {
+        let answer = write(n as u64 * 5000, *stability);
+        assert_eq!(answer, (S::Ok, EFSCRYPT_STABILITY_FILE, verifier));
+        assert_eq!(device.counters().flushes, flushes + 2 + n as u64);
+    }
+    assert_eq!(write(0, 3).0, S::InvalidArgument);
+    assert_eq!(commit(EFSCRYPT_ROOT).0, S::IsDirectory);
+    assert_eq!(commit(99).0, S::Stale);
+    // SAFETY: the store is valid.
+    let health = || status(|error| unsafe { efscrypt_store_health(store.0, error) });
+    assert_eq!(health(), S::Ok);
+    device.set_plan(FaultPlan::new(1).fail(Op::Flush, 0, Failure::Io, Repeat::Once));
+    assert_eq!(write(0, EFSCRYPT_STABILITY_FILE).0, S::Io);
+    assert_eq!(health(), S::Poisoned);
+    assert_eq!(write(0, EFSCRYPT_STABILITY_UNSTABLE).0, S::Poisoned);
+    store.die();
+    let store = Open::again(device);
+    let mut later = 0;
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe { efscrypt_store_write_verifier(store.0, &raw mut later, error) }).unwrap();
+    assert_ne!(later, verifier);
 }

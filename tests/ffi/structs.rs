@@ -37,11 +37,6 @@ fn options_of_other_versions_are_understood_or_refused() {
         let failure = Open::existing_with(&path, &keys, &efscrypt_options { size, ..options() });
         assert_eq!(failure.err().unwrap().status, S::InvalidArgument, "{size}");
     }
-    let reserved = efscrypt_options { reserved: 1, ..options() };
-    assert_eq!(
-        Open::existing_with(&path, &keys, &reserved).err().unwrap().status,
-        S::InvalidArgument
-    );
 }
 
 #[test]

@@ -3,10 +3,13 @@
 mod bed;
 mod collisions;
 mod damage;
+mod durable;
 mod full;
 mod hostile;
 mod names;
+mod ranges;
 mod semantics;
+mod slow;
 mod threads;
 mod trimming;
 mod waits;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use efscrypt::keys::{AuditPolicy, Audited, EncryptionContext, KeyProvider, MemoryAudit};
 
-use crate::{Bench, context, passphrase};
+use crate::{Bench, DAY, context, passphrase};
 
 #[test]
 fn no_key_bytes_in_files_records_errors_or_debug_output() {
@@ -90,4 +90,57 @@ fn every_call_leaves_one_record_whatever_its_end() {
     assert!(records.iter().all(|r| r.principal.as_deref() == Some("uid 0")));
     assert_eq!(records[1].domain.as_deref(), Some("DATA"));
     assert_eq!(records[1].context["tenant"], "acme");
+    let named: Vec<_> =
+        records.iter().filter_map(|r| Some((r.op.as_str(), r.alias.as_deref()?))).collect();
+    assert_eq!(
+        named,
+        [("create-key", "alias/one"), ("set-alias", "alias/two"), ("delete-alias", "alias/two")]
+    );
+}
+
+#[test]
+fn a_change_records_what_else_it_did() {
+    let bench = Bench::new();
+    let sink = Arc::new(MemoryAudit::new());
+    let kms = Audited::new(bench.init(), sink.clone(), AuditPolicy::FailClosed);
+    let ids: Vec<_> = (0..4).map(|_| kms.create_key(None).unwrap().id).collect();
+    kms.schedule_deletion(&ids[0], 7).unwrap();
+    kms.schedule_deletion(&ids[1], 7).unwrap();
+    kms.set_alias("alias/data", &ids[2]).unwrap();
+    kms.set_alias("alias/data", &ids[2]).unwrap();
+    sink.take();
+    let told = || -> Vec<_> {
+        let records = sink.take().into_iter();
+        records.map(|r| (r.op, r.key, r.alias.unwrap_or_default(), r.result)).collect()
+    };
+    let record = |op: &str, key: &str, alias: &str, result: &str| {
+        (op.to_owned(), key.to_owned(), alias.to_owned(), result.to_owned())
+    };
+
+    bench.pass(7 * DAY);
+    assert!(kms.set_alias("alias/data", &ids[0]).is_err());
+    assert_eq!(told(), [record("set-alias", &ids[0], "alias/data", "KeyNotFound")]);
+    kms.set_alias("alias/data", &ids[3]).unwrap();
+    assert_eq!(
+        told(),
+        [
+            record("destroy-key", &ids[0], "", "ok"),
+            record("destroy-key", &ids[1], "", "ok"),
+            record("delete-alias", &ids[2], "alias/data", "ok"),
+            record("set-alias", &ids[3], "alias/data", "ok"),
+        ]
+    );
+    kms.schedule_deletion(&ids[3], 7).unwrap();
+    bench.pass(7 * DAY);
+    sink.take();
+    assert_eq!(kms.destroy_expired().unwrap(), 1);
+    assert_eq!(kms.destroy_expired().unwrap(), 0);
+    assert_eq!(
+        told(),
+        [
+            record("destroy-key", &ids[3], "", "ok"),
+            record("destroy-expired", "", "", "ok"),
+            record("destroy-expired", "", "", "ok"),
+        ]
+    );
 }

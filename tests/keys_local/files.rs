@@ -217,3 +217,10 @@ fn changes_by_many_at_once_are_all_kept() {
     assert_eq!(keys.len(), OPENERS * 2 * CHANGES);
     assert_eq!(bench.open().unwrap().list().unwrap(), keys);
 }
+
+#[test]
+fn nobody_waits_for_a_pipe() {
+    let bench = Bench::new();
+    rustix::fs::mkfifoat(rustix::fs::CWD, bench.path(), 0o600.into()).unwrap();
+    assert_eq!(kind(bench.open()), ErrorKind::InvalidArgument);
+}

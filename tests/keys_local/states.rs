@@ -135,3 +135,22 @@ fn rotation_keeps_old_versions_and_rewrap_moves_to_the_newest() {
     assert_eq!(moved.key_id(), two);
     assert!(bench.open().unwrap().unwrap(&moved, &context()).unwrap().ct_eq(&secret));
 }
+
+#[test]
+fn each_destroyed_key_counts_once() {
+    let bench = Bench::new();
+    let id = bench.init().create_key(None).unwrap().id;
+    let services = [bench.open().unwrap(), bench.open().unwrap()];
+    services[0].schedule_deletion(&id, 7).unwrap();
+    bench.pass(7 * DAY);
+    // Both see the key, and wait for each other to destroy it.
+    let file = std::fs::File::open(bench.path()).unwrap();
+    file.lock().unwrap();
+    let counts = std::thread::scope(|scope| {
+        let waiting = services.each_ref().map(|kms| scope.spawn(|| kms.destroy_expired().unwrap()));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        file.unlock().unwrap();
+        waiting.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(counts.iter().sum::<usize>(), 1);
+}

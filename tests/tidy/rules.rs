@@ -19,10 +19,10 @@ const LAYERS: &[(&str, u8)] = &[
     ("fs", 7),
     ("store", 8),
     ("jobs", 8),
-    ("check", 8),
-    ("ffi", 9),
-    ("sim", 9),
-    ("bin", 9),
+    ("check", 9),
+    ("ffi", 10),
+    ("sim", 10),
+    ("bin", 10),
 ];
 
 /// Modules that import from fewer layers than lie below them: the highest one they may.

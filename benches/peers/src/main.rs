@@ -1,11 +1,13 @@
 //! The sector cipher and the engine's rows against their peers, in one process and one thread.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml [-- cipher | rows [COUNT]]`; it
-//! needs the headers of OpenSSL (`libssl-dev`) and builds AWS-LC. `rows` writes to the directory
-//! for temporary files, which should be on the disk that is meant.
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml [-- cipher | rows [COUNT] |
+//! durable]`; it needs the headers of OpenSSL (`libssl-dev`), and builds AWS-LC and SQLite. `rows`
+//! and `durable` write to the directory for temporary files, which should be on the disk that is
+//! meant.
 
 mod cipher;
 mod cipher_peers;
+mod durable;
 mod rows;
 
 fn main() {
@@ -17,7 +19,8 @@ fn main() {
                 .next()
                 .map_or(1_000_000, |count| count.parse().expect("COUNT is a number of rows")),
         ),
-        Some(other) => panic!("{other} is neither `cipher` nor `rows`"),
+        Some("durable") => durable::run(),
+        Some(other) => panic!("{other} is none of `cipher`, `rows` and `durable`"),
     }
 }
 

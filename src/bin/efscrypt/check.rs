@@ -3,30 +3,50 @@
 use std::sync::Arc;
 
 use clap::Args;
+use efscrypt::Error;
 use efscrypt::check::{CheckReport, check};
+use efscrypt::keys::KeyProvider;
 use serde::Serialize;
 
 use crate::exit::{CONTENTS_DAMAGED, Failure, METADATA_DAMAGED, SPACE_LOST, UNREAD};
+use crate::keyless;
 use crate::output;
+use crate::repair;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{Monitor, Reader, default_workers, walk};
 
 #[derive(Args)]
 pub struct CheckArgs {
     #[command(flatten)]
-    store: StoreArgs,
+    pub store: StoreArgs,
 
     /// Leave out the contents of files; needs no data key
     #[arg(long)]
-    metadata_only: bool,
+    pub metadata_only: bool,
+
+    /// Rebuild what can be rebuilt, after showing what that is
+    #[arg(long, conflicts_with = "keyless")]
+    repair: bool,
+
+    /// Show what a repair would do, and write nothing
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+
+    /// Repair without asking
+    #[arg(long, requires = "repair", conflicts_with = "dry_run")]
+    pub yes: bool,
+
+    /// Verify what shows without a key: superblocks, wrapped keys, and the checksum of every node
+    #[arg(long, conflicts_with = "metadata_only")]
+    keyless: bool,
 
     /// Show no progress
     #[arg(long, short)]
-    quiet: bool,
+    pub quiet: bool,
 
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 /// What was found, in JSON.
@@ -70,10 +90,31 @@ struct ContentsView {
 
 /// Runs `efscrypt check`.
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
-    let store = args.store.open(match args.metadata_only {
-        true => Access::Metadata,
-        false => Access::Read,
-    })?;
+    if args.keyless {
+        return keyless::run(&args.store, args.quiet, args.json);
+    }
+    if args.repair {
+        return repair::run(&args);
+    }
+    verify(&args, None, true)
+}
+
+/// Verifies a store, with a key service that is open already or one that the arguments name, and
+/// prints what was found with `print`.
+pub fn verify(
+    args: &CheckArgs,
+    provider: Option<Arc<dyn KeyProvider>>,
+    print: bool,
+) -> Result<(), Failure> {
+    // The store's file first: a wrong name costs nobody a passphrase.
+    let device = args.store.device(true)?;
+    let provider = provider.map_or_else(|| args.store.provider(), Ok)?;
+    let access = if args.metadata_only { Access::Metadata } else { Access::Read };
+    let store = match args.store.open_device(device, access, Arc::clone(&provider))? {
+        Ok(store) => store,
+        Err(error @ Error::Corrupt { .. }) => return repair::explain(args, &provider, error),
+        Err(error) => return Err(args.store.failure("open", error)),
+    };
     let fs = store.file_system();
     let monitor = Monitor::new("checking", args.quiet);
     let report = monitor.watch(|| {}, || check(fs));
@@ -95,6 +136,7 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     };
     let view = CheckView::new(&report, contents);
     match args.json {
+        _ if !print => {}
         true => output::json(&view)?,
         false => output::lines(&view.lines())?,
     }
@@ -171,7 +213,7 @@ impl CheckView {
             (
                 "names, attributes or structure are damaged",
                 METADATA_DAMAGED,
-                "export what can be read, and put the rest back from a backup",
+                "`efscrypt check --repair` rebuilds what can be; put the rest back from a backup",
             )
         } else if damaged > 0 {
             (
@@ -189,7 +231,7 @@ impl CheckView {
             (
                 "space is lost, and nothing else is wrong",
                 SPACE_LOST,
-                "export to a new store to get the space back",
+                "`efscrypt check --repair` gets the space back",
             )
         } else {
             return Ok(());

@@ -15,6 +15,10 @@ pub struct CopyArgs {
     #[arg(long)]
     checksum: bool,
 
+    /// Leave out extended attributes and access control lists: none is set, removed or compared
+    #[arg(long)]
+    pub no_xattrs: bool,
+
     /// Read everything back and compare
     #[arg(long)]
     pub verify: bool,

@@ -28,6 +28,9 @@ pub const CONTENTS_DAMAGED: u8 = 92;
 pub const SPACE_LOST: u8 = 93;
 /// Something that could not be read, so that nobody knows whether it is damaged.
 pub const UNREAD: u8 = 94;
+/// Blocks whose checksum does not fit, of which only a check with the keys can say whether they
+/// are in use.
+pub const SUSPECT: u8 = 95;
 /// A broken promise of the program's own.
 pub const BUG: u8 = 99;
 
@@ -72,6 +75,7 @@ pub const CODES: &[(u8, &str)] = &[
     (92, "the check found damaged contents, and nothing else"),
     (93, "the check found lost space, and no damage"),
     (94, "the check could not read everything, and found no damage"),
+    (95, "the check without keys found blocks that only a check with them can judge"),
     (99, "a bug in efscrypt"),
 ];
 

@@ -29,7 +29,8 @@ pub struct ExportArgs {
     #[arg(long)]
     overwrite: bool,
 
-    /// Make no device nodes and no programs that run with the rights of their owners
+    /// Make no device nodes and no programs that run with the rights of their owners, and set no
+    /// attributes of the system
     #[arg(long)]
     no_special: bool,
 
@@ -85,7 +86,7 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
 
 impl ExportArgs {
     fn rights(&self) -> Rights {
-        Rights::of_process(!self.no_special)
+        Rights::of_process(!self.no_special, !self.how.no_xattrs)
     }
 
     fn open_destination(&self) -> Result<HostDir, Failure> {

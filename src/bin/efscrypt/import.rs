@@ -13,7 +13,8 @@ use crate::copy::{CopyArgs, Outcome};
 use crate::exit::Failure;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{
-    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, walk,
+    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, is_in_staging,
+    walk,
 };
 
 #[derive(Args)]
@@ -45,10 +46,13 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     let open = store.open(Access::Write)?;
     let fs = open.file_system();
     let destination = make_destination(fs, &args)?;
+    if is_in_staging(fs, destination.ino).map_err(|error| store.failure("read", error))? {
+        return Err(reserved(&args));
+    }
     let except = except(&args, &source)?;
 
     let monitor = how.monitor("importing");
-    let import = Importer::new(fs, &monitor, how.how(rights()), except);
+    let import = Importer::new(fs, &monitor, how.how(rights(&args)), except);
     let import = Arc::new(import.map_err(|error| no_staging(store, error))?);
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot import {}", args.source.display()));
@@ -77,8 +81,8 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
 }
 
 /// The user who imports keeps all that he may see.
-fn rights() -> Rights {
-    Rights::of_process(true)
+fn rights(args: &ImportArgs) -> Rights {
+    Rights::of_process(true, !args.how.no_xattrs)
 }
 
 fn open_source(args: &ImportArgs) -> Result<HostDir, Failure> {
@@ -89,14 +93,24 @@ fn open_source(args: &ImportArgs) -> Result<HostDir, Failure> {
 }
 
 fn check_destination(args: &ImportArgs) -> Result<(), Failure> {
-    let names = args.destination.components().filter(|part| *part != Component::RootDir);
-    match names.map(Component::as_os_str).next() {
-        Some(first) if first == STAGING => {
-            let doing = format!("cannot import into {}", args.destination.display());
-            Err(Failure::usage(doing, "what an import has not finished is kept there"))
+    let mut names = Vec::new();
+    for part in args.destination.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            // No link is followed on the way, so this is where it leads.
+            Component::ParentDir => drop(names.pop()),
+            _ => {}
         }
+    }
+    match names.first() {
+        Some(first) if *first == STAGING => Err(reserved(args)),
         _ => Ok(()),
     }
+}
+
+fn reserved(args: &ImportArgs) -> Failure {
+    let doing = format!("cannot import into {}", args.destination.display());
+    Failure::usage(doing, "what an import has not finished is kept there")
 }
 
 fn except(args: &ImportArgs, source: &HostDir) -> Result<Except, Failure> {
@@ -141,7 +155,7 @@ fn verify(
     except: Except,
 ) -> Result<Monitor, Failure> {
     let monitor = args.how.monitor("verifying");
-    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine(except), rights()));
+    let verifier = Arc::new(Verifier::new(fs, &monitor, Source::Machine(except), rights(args)));
     let root = verifier.root(open_source(args)?, ino);
     monitor.watch(|| {}, || walk(&verifier, root, args.how.workers()))?;
     drop(verifier);

@@ -153,7 +153,7 @@ fn init(kms: &KmsArgs) -> std::result::Result<(), Failure> {
     let unlock = kms.first_unlock()?;
     create_key_file(&unlock)?;
     let made = LocalKms::init(path, &unlock).map_err(|e| Failure::new(doing(), e))?;
-    kms.audited(made)?;
+    kms.record_init(&made)?;
     output::lines(&[format!("made key service file {}", path.display())])
 }
 

@@ -129,10 +129,10 @@ impl Listing<'_> {
     fn entries(&mut self, directory: &mut Directory, ino: u64) -> io::Result<()> {
         let (mut found, mut resume, mut more) = (Vec::new(), 0, true);
         while more {
-            let mut batch = Vec::new();
+            let (mut batch, before) = (Vec::new(), resume);
             more = list(self.fs, ino, &mut resume, &mut batch).unwrap_or_else(|error| {
                 self.failed(&directory.path, error);
-                false
+                resume != before
             });
             found.append(&mut batch);
             if self.args.unsorted {

@@ -92,16 +92,30 @@ impl StoreArgs {
         &self,
         access: Access,
     ) -> Result<(Store, Arc<dyn KeyProvider>), Failure> {
-        let failed = |error| self.failure("open", error);
         // The store's file first: a wrong name costs nobody a passphrase.
-        let device = FileDevice::open(&self.path, access.is_read_only()).map_err(failed)?;
+        let device = self.device(access.is_read_only())?;
         let provider = self.provider()?;
+        let store = self.open_device(device, access, Arc::clone(&provider))?;
+        Ok((store.map_err(|error| self.failure("open", error))?, provider))
+    }
+
+    /// The store's file.
+    pub fn device(&self, read_only: bool) -> Result<FileDevice, Failure> {
+        FileDevice::open(&self.path, read_only).map_err(|error| self.failure("open", error))
+    }
+
+    /// Opens the store on a device, and tells what the store itself has against it from failures
+    /// of the arguments.
+    pub fn open_device(
+        &self,
+        device: FileDevice,
+        access: Access,
+        provider: Arc<dyn KeyProvider>,
+    ) -> Result<Result<Store, Error>, Failure> {
         let mut options = self.options()?;
         options.engine.read_only = access.is_read_only();
         options.data_access = access.data();
-        let providers = Providers::same(Arc::clone(&provider));
-        let store = Store::open(Arc::new(device), providers, options).map_err(failed)?;
-        Ok((store, provider))
+        Ok(Store::open(Arc::new(device), Providers::same(provider), options))
     }
 
     /// Closes a store that was open for writing: what deleted files still hold is freed, and
@@ -198,6 +212,6 @@ fn corrupt_hint(error: &Error) -> &'static str {
             "give the same --context pairs as at its creation; with the right ones, the store's \
              key slots are damaged: put back a backup"
         }
-        _ => "put back a backup; if the store opens, `efscrypt check` shows all that is damaged",
+        _ => "`efscrypt check` shows all that is damaged, and with --repair does what can be done",
     }
 }

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::keys::{
-    AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
+    AuditDurability, AuditEvent, AuditLog, AuditOp, AuditPolicy, AuditSink, Audited, KeyProvider,
+    LocalKms, Passphrase, Unlock,
 };
+use efscrypt::{Error, ErrorKind};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
@@ -111,7 +113,11 @@ impl KmsArgs {
     pub fn open_with(&self, unlock: &Unlock) -> Result<Audited<LocalKms>, Failure> {
         let path = self.path()?;
         let doing = || format!("cannot open key service file {}", path.display());
-        self.audited(LocalKms::open(path, unlock).map_err(|e| Failure::new(doing(), e))?)
+        let opened = LocalKms::open(path, unlock).inspect_err(|e| self.record_refusal(path, e));
+        let kms = opened.map_err(|e| Failure::new(doing(), e))?;
+        let log = Arc::new(self.log(kms.path())?);
+        let audited = Audited::new(kms, log, AuditPolicy::FailClosed);
+        Ok(audited.with_principal(&principal()))
     }
 
     /// Opens the key service as a provider of keys; its calls are recorded.
@@ -128,17 +134,51 @@ impl KmsArgs {
         })
     }
 
-    /// Records the calls to an open key service.
-    pub fn audited(&self, kms: LocalKms) -> Result<Audited<LocalKms>, Failure> {
-        let path = self.audit_path()?;
-        let doing = format!("cannot use audit log {}", path.display());
-        // The owner of the file, so that an administrator does not lock the service out.
-        let log = AuditLog::open_like(&path, AuditDurability::EachRecord, kms.path());
-        let log = log.map_err(|e| Failure::new(doing, e))?;
-        let user = rustix::process::getuid().as_raw();
-        let audited = Audited::new(kms, Arc::new(log), AuditPolicy::FailClosed);
-        Ok(audited.with_principal(&format!("uid {user}")))
+    /// Records that a key service was made.
+    pub fn record_init(&self, kms: &LocalKms) -> Result<(), Failure> {
+        let log = self.log(kms.path())?;
+        let doing = "cannot record that the key service file was made";
+        record(&log, AuditOp::Init, Ok(())).map_err(|e| Failure::new(doing, e))
     }
+
+    fn log(&self, kms: &Path) -> Result<AuditLog, Failure> {
+        let path = self.audit_path()?;
+        let doing = || format!("cannot use audit log {}", path.display());
+        open_log(&path, kms).map_err(|e| Failure::new(doing(), e))
+    }
+
+    /// Records that the file `kms` did not open. Its error is what the user must be told, so that
+    /// of a log that cannot be written is a warning.
+    fn record_refusal(&self, kms: &Path, error: &Error) {
+        let Ok(path) = self.audit_path() else { return };
+        // No log is made for what may be no key service file.
+        let is_one = matches!(error, Error::WrongPassphrase | Error::WrongKey(_));
+        if !is_one && path.symlink_metadata().is_err() {
+            return;
+        }
+        let log = open_log(&path, kms);
+        let recorded = log.and_then(|log| record(&log, AuditOp::Open, Err(error.kind())));
+        if let Err(e) = recorded {
+            output::say(&format!("warning: this refusal is not in {}: {e}", path.display()));
+        }
+    }
+}
+
+/// The log of the uses of the file `kms`. A new one gets that file's owner, so that an
+/// administrator does not lock a service out of the log that it must write.
+fn open_log(path: &Path, kms: &Path) -> Result<AuditLog, Error> {
+    AuditLog::open_like(path, AuditDurability::EachRecord, kms)
+}
+
+/// Records what was done to the key service as a whole.
+fn record(log: &AuditLog, op: AuditOp, result: Result<(), ErrorKind>) -> Result<(), Error> {
+    let principal = principal();
+    let event = AuditEvent::new(op, "local", "");
+    log.record(&AuditEvent { principal: Some(&principal), result, ..event })
+}
+
+fn principal() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
 }
 
 /// What will open a key service file from now on: a key file, else a passphrase from a file or a

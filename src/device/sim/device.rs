@@ -291,6 +291,12 @@ impl Device for SimDevice {
         })
     }
 
+    fn drop_cache(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.view = state.journal.kept();
+        Ok(())
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         end_of(offset, len)?;
         self.run(Op::Allocate, offset, len, |state, verdict| {

@@ -79,10 +79,15 @@ impl Journal {
 
     /// All steps so far become durable.
     pub(super) fn settle(&mut self) {
+        self.begin_epoch(self.kept());
+    }
+
+    /// What is durable, with all later steps applied: without what a failed flush lost.
+    pub(super) fn kept(&self) -> Image {
         let (epoch, pending) = self.at(self.steps());
         let mut image = epoch.image.clone();
         pending.iter().for_each(|entry| entry.apply(&mut image));
-        self.begin_epoch(image);
+        image
     }
 
     /// The seed decides once and for all what of the unsynced steps is durable.

@@ -42,8 +42,12 @@ pub type efscrypt_visit =
 /// Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
 /// entries "." and ".." come first. Sets `*end`, which may be NULL, to whether the last was read.
 /// Entries that are neither added nor removed meanwhile are seen exactly once, also where reading
-/// goes on after reopening. Where a part of a damaged directory cannot be read, what is behind it
-/// is shown too before the function fails.
+/// goes on after reopening.
+///
+/// A directory of which a part cannot be read fails with `EFSCRYPT_STATUS_CORRUPT` or `_IO` after
+/// what is behind that part was shown too, until `visit` answered other than 0; `*end` is then not
+/// set. Such a failure is not the end: call again with the cookie of the last entry for which
+/// `visit` answered 0. A call that fails without any such entry has nothing behind it.
 ///
 /// # Safety
 /// `store` is valid; `visit` may be called with `userdata`, from this thread; `end` is NULL or

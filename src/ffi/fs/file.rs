@@ -60,11 +60,16 @@ pub unsafe extern "C" fn efscrypt_fs_read(
     let body = |fs: &FileSystem| {
         let done = out(done)?;
         check_buffer(buf, len)?;
-        // Only what the file has is zeroed, and cut to that.
+        // Only what the file has is zeroed, which may be little of a large buffer.
         let left = fs.getattr(ino)?.size.saturating_sub(offset);
-        let len = usize::try_from(left).map_or(len, |left| left.min(len));
+        let cut = usize::try_from(left).map_or(len, |left| left.min(len));
         // SAFETY: as the caller promises.
-        let read = fs.read(ino, offset, unsafe { zeroed(buf, len)? })?;
+        let mut read = fs.read(ino, offset, unsafe { zeroed(buf, cut)? })?;
+        if read.len < len && !read.eof {
+            // It grew meanwhile.
+            // SAFETY: as the caller promises.
+            read = fs.read(ino, offset, unsafe { zeroed(buf, len)? })?;
+        }
         // SAFETY: `done` is valid for a write.
         unsafe { put(done, read.len) };
         // SAFETY: as the caller promises.

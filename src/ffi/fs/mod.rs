@@ -1,8 +1,10 @@
 //! The file system for C, with the nouns and verbs of the Rust interface: by inode number, names as
 //! bytes with a length. One file per noun.
 
+mod allocate;
 mod attr;
 mod dir;
+mod durable;
 mod file;
 mod handle;
 mod names;
@@ -11,8 +13,10 @@ mod set_attr;
 mod whole;
 mod xattr;
 
+pub use allocate::*;
 pub use attr::*;
 pub use dir::*;
+pub use durable::*;
 pub use file::*;
 pub use handle::*;
 pub use names::*;

@@ -11,7 +11,9 @@ use super::map::{Map, Row};
 use super::stream::Held;
 use super::{Contents, FINISH_BYTES, FINISH_EDITS, Finish};
 use crate::error::{Error, Object, Result};
-use crate::format::{Edits, Extent, FsKey, Inline, InodeRow, STORE_TREE, StoreKey, UNIT_TAG_LEN};
+use crate::format::{
+    Edits, Extent, FsKey, Inline, InodeRow, Lost, STORE_TREE, StoreKey, UNIT_TAG_LEN,
+};
 use crate::limits::{MAX_EDIT_BYTES, MAX_EDITS, RUN_UNITS, UNIT};
 use crate::txn::{Class, Lsn, Run, units_check};
 
@@ -195,7 +197,7 @@ impl<'a> Change<'a> {
         let key_id = self.row.key_id.get();
         let mut drawn = stream.draw(units, key_id);
         if drawn.is_none() {
-            let run = match engine.reserve(RUN_UNITS) {
+            let run = match engine.reserve_for(RUN_UNITS, units) {
                 Err(Error::NoSpace) => return Ok(()),
                 run => run?,
             };
@@ -255,6 +257,16 @@ impl<'a> Change<'a> {
         if range.start == 0 && old.inline().is_some() && !new.starts_at(0) {
             self.edits.del(tree, &FsKey::Data(self.ino, 0).encode());
         }
+        for lost in old.lost() {
+            if lost.start < range.start {
+                self.put_lost(lost.start..range.start, value);
+            } else if !new.starts_at(lost.start) {
+                self.edits.del(tree, &FsKey::Data(self.ino, lost.start).encode());
+            }
+            if lost.end > range.end {
+                self.put_lost(range.end..lost.end, value);
+            }
+        }
         for row in old.rows() {
             let (from, to) = (row.first.max(range.start), row.end().min(range.end));
             if from >= to {
@@ -291,6 +303,13 @@ impl<'a> Change<'a> {
         row.extent.part(units.start, units.end).encode(tags.as_bytes(), value);
         let key = FsKey::Data(self.ino, part.start).encode();
         self.edits.put(self.contents.tree, &key, value);
+    }
+
+    /// Puts what is left of a stretch whose contents are gone.
+    fn put_lost(&mut self, units: Range<u64>, value: &mut Vec<u8>) {
+        value.clear();
+        Lost { units: units.end - units.start }.encode(value);
+        self.edits.put(self.contents.tree, &FsKey::Data(self.ino, units.start).encode(), value);
     }
 
     fn give(&mut self, units: &Range<u64>) {

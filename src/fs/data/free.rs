@@ -114,6 +114,6 @@ pub fn owned_units(key: &[u8], value: &[u8]) -> Result<Option<(u64, u32)>> {
     let Ok(FsKey::Data(ino, first)) = FsKey::parse(key) else { return Ok(None) };
     Ok(match DataRow::parse(ino, first, value)? {
         DataRow::Extent(extent, _) => Some((extent.unit, extent.units)),
-        DataRow::Inline(..) => None,
+        DataRow::Inline(..) | DataRow::Lost(_) => None,
     })
 }

@@ -46,6 +46,8 @@ pub(super) struct Map {
     tags: Vec<UnitTag>,
     inline: Option<Inline>,
     ciphertext: Vec<u8>,
+    /// Units whose contents are gone, as their rows say.
+    lost: Vec<Range<u64>>,
 }
 
 impl Map {
@@ -53,6 +55,17 @@ impl Map {
         self.rows.clear();
         self.tags.clear();
         self.inline = None;
+        self.lost.clear();
+    }
+
+    /// Units whose contents are gone, also what of them reaches out of the range.
+    pub(super) fn lost(&self) -> &[Range<u64>] {
+        &self.lost
+    }
+
+    /// Whether the contents of a unit are gone.
+    pub(super) fn is_lost(&self, unit: u64) -> bool {
+        self.lost.iter().any(|lost| lost.contains(&unit))
     }
 
     /// The extents.
@@ -120,11 +133,15 @@ impl Map {
         detail: Detail,
     ) -> Result<u64> {
         let row = DataRow::parse(ino, first, value)?;
-        let end = first + u64::from(row.units());
+        let end = first + row.units();
         if end <= range.start {
             return Ok(end);
         }
         match row {
+            DataRow::Lost(_) if detail == Detail::Part => {
+                return Err(gone(ino, first.max(range.start)));
+            }
+            DataRow::Lost(_) => self.lost.push(first..end),
             DataRow::Extent(extent, tags) => {
                 let (from, to) = match detail {
                     Detail::Part => (first.max(range.start), end.min(range.end)),
@@ -177,7 +194,7 @@ impl Contents {
         let (from, to) = (FsKey::Data(ino, range.start + 1), FsKey::Data(ino, range.end));
         self.engine.scan(self.tree, &from.encode(), &to.encode(), |found, value| {
             let Some(first) = unit_of(found, &key) else { return true };
-            if map.rows.len() >= limit {
+            if map.rows.len() + map.lost.len() >= limit {
                 covered = first;
                 return false;
             }
@@ -199,6 +216,12 @@ impl Contents {
 fn unit_of(found: &[u8], key: &[u8]) -> Option<u64> {
     let unit = found.strip_prefix(&key[..9])?;
     unit.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The error of reading contents that are gone.
+pub(super) fn gone(ino: u64, unit: u64) -> Error {
+    let offset = unit.saturating_mul(UNIT as u64);
+    Error::corrupt(Object::File { ino, offset }, "a repair found no contents there")
 }
 
 fn overlap(ino: u64, first: u64) -> Error {

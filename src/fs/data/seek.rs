@@ -27,7 +27,9 @@ impl Contents {
         if map.inline().is_some() {
             return Ok(Some(offset));
         }
-        Ok(map.rows().first().map(|row| offset.max(row.first * UNIT as u64)))
+        let lost = map.lost().first().map(|lost| lost.start);
+        let first = map.rows().first().map(|row| row.first).into_iter().chain(lost).min();
+        Ok(first.map(|first| offset.max(first * UNIT as u64)))
     }
 
     /// The first byte at or after `offset` that is in a hole, as `SEEK_HOLE`: the end of the file
@@ -48,11 +50,14 @@ impl Contents {
             if at == 0 && map.inline().is_some() {
                 at = 1;
             }
-            for row in map.rows() {
-                if row.first > at {
+            let rows = map.rows().iter().map(|row| row.first..row.end());
+            let mut data: Vec<_> = rows.chain(map.lost().iter().cloned()).collect();
+            data.sort_by_key(|data| data.start);
+            for data in data {
+                if data.start > at {
                     break;
                 }
-                at = at.max(row.end());
+                at = at.max(data.end);
             }
             if at < covered {
                 break;

@@ -75,6 +75,9 @@ impl Contents {
         if inline > 0 && (1..=within).contains(&inline) {
             // Nothing of unit 0 goes.
             from = 1;
+        } else if within > 0 && old.is_lost(first) {
+            // What is gone of a unit stays so: its rest must not become zeros.
+            from = first + 1;
         }
         let kept = within > 0 && from == first && (inline > 0 || old.find(first).is_some());
         if kept {
@@ -123,7 +126,7 @@ impl Contents {
             }
             let mut map = Map::default();
             self.lookup(ino, beyond.clone(), Detail::Place, 1, &mut map)?;
-            if map.rows().is_empty() && map.inline().is_none() {
+            if map.rows().is_empty() && map.inline().is_none() && map.lost().is_empty() {
                 break;
             }
             if done == steps {

@@ -1,7 +1,7 @@
 //! Units of a file, opened: from the device or the tree into a buffer.
 
 use super::Contents;
-use super::map::{Map, Row};
+use super::map::{Map, Row, gone};
 use crate::crypto::UnitTag;
 use crate::error::{Error, Object, Result};
 use crate::format::Inline;
@@ -47,6 +47,9 @@ impl Contents {
             return self.open(ino, row, from, map.tags(row, from..from + 1), buf);
         }
         buf.fill(0);
+        if map.is_lost(unit) {
+            return Err(gone(ino, unit));
+        }
         match map.inline() {
             Some((inline, ciphertext)) if unit == 0 => {
                 self.open_inline(ino, inline, ciphertext, &mut buf[..inline.len])

@@ -22,13 +22,12 @@ pub enum AuditPolicy {
 /// A provider whose every call leaves exactly one record, whether it succeeds or fails.
 ///
 /// Clones share the sink and the count of lost records; they differ in what
-/// [`Audited::with_principal`] and [`Audited::with_kek_version`] put into the records.
+/// [`Audited::with_principal`] puts into the records.
 pub struct Audited<P> {
     inner: P,
     sink: Arc<dyn AuditSink>,
     policy: AuditPolicy,
     principal: Option<Arc<str>>,
-    kek_version: Option<u32>,
     lost: Arc<AtomicU64>,
 }
 
@@ -36,17 +35,12 @@ impl<P> Audited<P> {
     /// Records the calls to `inner` in `sink`.
     pub fn new(inner: P, sink: Arc<dyn AuditSink>, policy: AuditPolicy) -> Self {
         let lost = Arc::new(AtomicU64::new(0));
-        Audited { inner, sink, policy, principal: None, kek_version: None, lost }
+        Audited { inner, sink, policy, principal: None, lost }
     }
 
     /// Names, in the embedder's words, for whom calls through this value are made.
     pub fn with_principal(self, principal: &str) -> Self {
         Audited { principal: Some(principal.into()), ..self }
-    }
-
-    /// Names the version of the store's KEK that calls through this value are about.
-    pub fn with_kek_version(self, version: u32) -> Self {
-        Audited { kek_version: Some(version), ..self }
     }
 
     /// The provider itself. Calls made on it directly leave no record.
@@ -68,21 +62,28 @@ impl<P> Audited<P> {
         context: Option<&EncryptionContext>,
         result: Result<R>,
     ) -> Result<R> {
-        let recorded = self.sink.record(&AuditEvent {
-            op,
-            provider,
-            key,
-            context,
-            kek_version: self.kek_version,
-            principal: self.principal.as_deref(),
-            result: result.as_ref().map(|_| ()).map_err(|e| e.kind()),
-        });
-        let Err(unrecorded) = recorded else { return result };
+        self.settle_event(AuditEvent { context, ..AuditEvent::new(op, provider, key) }, result)
+    }
+
+    /// As [`Audited::settle`], of an event whose principal and result are filled in here.
+    pub(crate) fn settle_event<R>(&self, event: AuditEvent<'_>, result: Result<R>) -> Result<R> {
+        let outcome = result.as_ref().map(|_| ()).map_err(|e| e.kind());
+        let recorded = self.record(AuditEvent { result: outcome, ..event });
+        // Where the call failed as well, its own reason is the one to act upon.
+        result.and_then(|done| recorded.map(|()| done))
+    }
+
+    /// Records an event whose principal is filled in here. That it was not recorded is counted,
+    /// and an error where the policy says so.
+    pub(crate) fn record(&self, event: AuditEvent<'_>) -> Result<()> {
+        let principal = self.principal.as_deref();
+        let Err(unrecorded) = self.sink.record(&AuditEvent { principal, ..event }) else {
+            return Ok(());
+        };
         self.lost.fetch_add(1, Ordering::Relaxed);
         match self.policy {
-            // Where the call failed as well, its own reason is the one to act upon.
-            AuditPolicy::FailClosed => result.and(Err(unrecorded)),
-            AuditPolicy::FailOpen => result,
+            AuditPolicy::FailClosed => Err(unrecorded),
+            AuditPolicy::FailOpen => Ok(()),
         }
     }
 }
@@ -94,7 +95,6 @@ impl<P: Clone> Clone for Audited<P> {
             sink: Arc::clone(&self.sink),
             policy: self.policy,
             principal: self.principal.clone(),
-            kek_version: self.kek_version,
             lost: Arc::clone(&self.lost),
         }
     }

@@ -18,6 +18,7 @@ pub enum AuditOp {
     Describe,
     CreateKey,
     SetAlias,
+    /// Also of a key that lost an alias because another key got it.
     DeleteAlias,
     Enable,
     Disable,
@@ -25,7 +26,13 @@ pub enum AuditOp {
     CancelDeletion,
     Rotate,
     DestroyExpired,
+    /// A key whose date of deletion had come was destroyed, by whatever change came first.
+    DestroyKey,
     ChangeUnlock,
+    /// A key service was made.
+    Init,
+    /// A key service was opened. Recorded where that failed.
+    Open,
     /// A log was opened whose last record a crash had cut, and the cut bytes were removed.
     RecoverTail,
 }
@@ -48,6 +55,9 @@ impl AuditOp {
             AuditOp::CancelDeletion => "cancel-deletion",
             AuditOp::Rotate => "rotate",
             AuditOp::DestroyExpired => "destroy-expired",
+            AuditOp::DestroyKey => "destroy-key",
+            AuditOp::Init => "init",
+            AuditOp::Open => "open",
             AuditOp::ChangeUnlock => "change-unlock",
             AuditOp::RecoverTail => "recover-tail",
         }
@@ -65,12 +75,27 @@ pub struct AuditEvent<'a> {
     pub key: &'a str,
     /// The context of the call, where it had one.
     pub context: Option<&'a EncryptionContext>,
-    /// Version of the store's KEK that the call was about, where it was about one.
-    pub kek_version: Option<u32>,
+    /// The alias that the call gave or took, where it did.
+    pub alias: Option<&'a str>,
     /// For whom the call was made, in the embedder's words, e.g. `uid 1000`.
     pub principal: Option<&'a str>,
     /// How it ended.
     pub result: std::result::Result<(), ErrorKind>,
+}
+
+impl<'a> AuditEvent<'a> {
+    /// A success without a context, an alias or a principal.
+    pub fn new(op: AuditOp, provider: &'a str, key: &'a str) -> Self {
+        AuditEvent {
+            op,
+            provider,
+            key,
+            context: None,
+            alias: None,
+            principal: None,
+            result: Ok(()),
+        }
+    }
 }
 
 /// Where events go.

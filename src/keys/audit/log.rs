@@ -139,9 +139,10 @@ impl AuditLog {
     ///
     /// # Errors
     /// `Corrupt` with [`Object::AuditRecord`] at the first record that is not the one written
-    /// there; `Io`.
+    /// there; `Io`; `IsDirectory`; `InvalidArgument` for another file that is not a regular one.
     pub fn verify(path: &Path) -> Result<AuditSummary> {
-        let file = File::open(path).map_err(|e| io_error("open", e))?;
+        let file = disk::open_regular(OpenOptions::new().read(true), path);
+        let file = file.map_err(|e| io_error("open", e))?;
         file.lock_shared().map_err(|e| io_error("lock", e))?;
         let scan = scan(BufReader::new(&file), Some(Head::START))?;
         let head = scan.head.unwrap_or(Head::START);
@@ -155,16 +156,7 @@ impl AuditLog {
     /// Removes the remains of a crash and says so in the log.
     fn recover(&self, tail: &mut Tail) -> Result<()> {
         tail.file.set_len(tail.end).map_err(|e| io_error("truncate", e))?;
-        let event = AuditEvent {
-            op: AuditOp::RecoverTail,
-            provider: "efscrypt",
-            key: "",
-            context: None,
-            kek_version: None,
-            principal: None,
-            result: Ok(()),
-        };
-        self.append(tail, &event)
+        self.append(tail, &AuditEvent::new(AuditOp::RecoverTail, "efscrypt", ""))
     }
 
     /// Takes in what other processes appended, then appends. Needs the lock on the file.
@@ -263,7 +255,10 @@ fn open_or_create(path: &Path, owner: Option<&Metadata>) -> Result<File> {
             Err(e) => return Err(io_error("create", e)),
         }
         match log_options().open(path) {
-            Ok(file) => return check_regular(file),
+            Ok(file) => {
+                disk::check_regular(&file).map_err(|e| io_error("open", e))?;
+                return Ok(file);
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(io_error("open", e)),
         }
@@ -287,14 +282,6 @@ fn give(file: File, path: &Path, owner: Option<&Metadata>) -> Result<File> {
         io_error("chown", e)
     })?;
     Ok(file)
-}
-
-fn check_regular(file: File) -> Result<File> {
-    match file.metadata().map_err(|e| io_error("stat", e))?.file_type() {
-        kind if kind.is_file() => Ok(file),
-        kind if kind.is_dir() => Err(Error::IsDirectory),
-        _ => Err(Error::InvalidArgument("an audit log is a regular file")),
-    }
 }
 
 /// What a stretch of a log holds.
@@ -341,6 +328,7 @@ fn begins_first(torn: &[u8]) -> bool {
 fn io_error(op: &'static str, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::IsADirectory => Error::IsDirectory,
+        io::ErrorKind::InvalidInput => Error::InvalidArgument("an audit log is a regular file"),
         _ => Error::io(op, Object::AuditLog, source),
     }
 }
@@ -355,15 +343,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit");
         let log = AuditLog::open(&path, AuditDurability::EachRecord).unwrap();
-        let event = AuditEvent {
-            op: AuditOp::Wrap,
-            provider: "local",
-            key: "k",
-            context: None,
-            kek_version: None,
-            principal: None,
-            result: Ok(()),
-        };
+        let event = AuditEvent::new(AuditOp::Wrap, "local", "k");
         log.record(&event).unwrap();
         let writable = std::mem::replace(&mut log.tail.lock().file, File::open(&path).unwrap());
         assert_eq!(log.record(&event).unwrap_err().kind(), ErrorKind::Io);

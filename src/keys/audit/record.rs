@@ -39,8 +39,9 @@ pub struct AuditRecord {
     pub domain: Option<String>,
     /// The encryption context.
     pub context: BTreeMap<String, String>,
-    /// Version of the store's KEK, where the call was about one.
-    pub kek_version: Option<u32>,
+    /// The alias that the call gave or took; the line has the field only where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// For whom, in the embedder's words.
     pub principal: Option<String>,
     /// `ok`, or the name of the [`ErrorKind`](crate::ErrorKind).
@@ -78,7 +79,7 @@ impl AuditRecord {
             key: bounded(event.key),
             domain: domain.map(str::to_owned),
             context: context.unwrap_or_default(),
-            kek_version: event.kek_version,
+            alias: event.alias.map(bounded),
             principal: event.principal.map(bounded),
             result: event.result.map_or_else(|kind| format!("{kind:?}"), |()| "ok".to_owned()),
             prev: hex::encode(&head.hash),
@@ -149,7 +150,7 @@ mod tests {
             provider: "local",
             key: "k1",
             context: Some(context),
-            kek_version: Some(3),
+            alias: None,
             principal: None,
             result: Err(ErrorKind::KeyDisabled),
         }
@@ -165,7 +166,7 @@ mod tests {
             concat!(
                 r#"{{"seq":0,"time":1700000000,"op":"unwrap","provider":"local","key":"k1","#,
                 r#""domain":"META","context":{{"efscrypt:domain":"META","#,
-                r#""efscrypt:filesystem:id":"{}","tenant":"\"a\"\\"}},"kek_version":3,"#,
+                r#""efscrypt:filesystem:id":"{}","tenant":"\"a\"\\"}},"#,
                 r#""principal":null,"result":"KeyDisabled","prev":"{}""#,
             ),
             "ab".repeat(16),
@@ -180,6 +181,13 @@ mod tests {
         let (parsed, parsed_head) = AuditRecord::parse(&line).unwrap();
         assert_eq!((parsed.clone(), parsed_head), (record, head));
         assert_eq!(parsed.follows(Head::START), Ok(()));
+        assert_eq!(parsed.alias, None);
+
+        let named = AuditEvent { alias: Some("alias/a"), ..event(&context) };
+        let (line, _) = AuditRecord::new(&named, Head::START, 5).seal().unwrap();
+        let text = std::str::from_utf8(&line).unwrap();
+        assert!(text.contains(r#"},"alias":"alias/a","principal":null,"#), "{text}");
+        assert_eq!(AuditRecord::parse(&line).unwrap().0.alias.as_deref(), Some("alias/a"));
         assert!(parsed.follows(head).is_err());
         assert!(parsed.follows(Head { next_seq: 0, ..head }).is_err());
     }
@@ -205,7 +213,12 @@ mod tests {
             context = context.with(&i.to_string(), &"\"".repeat(1000)).unwrap();
         }
         let name = "\u{1f511}".repeat(10_000);
-        let worst = AuditEvent { key: &name, principal: Some(&name), ..event(&context) };
+        let worst = AuditEvent {
+            key: &name,
+            alias: Some(&name),
+            principal: Some(&name),
+            ..event(&context)
+        };
         let (line, _) = AuditRecord::new(&worst, Head::START, u64::MAX).seal().unwrap();
         assert!(line.len() < MAX_LINE / 2, "{} bytes", line.len());
         assert!(AuditRecord::parse(&line).is_ok());

@@ -15,15 +15,7 @@ use crate::keys::{EncryptionContext, KeyDescription, KeyProvider, KeyState, Wrap
 use crate::secret::Secret;
 
 fn event(key: &str) -> AuditEvent<'_> {
-    AuditEvent {
-        op: AuditOp::Unwrap,
-        provider: "local",
-        key,
-        context: None,
-        kek_version: None,
-        principal: None,
-        result: Ok(()),
-    }
+    AuditEvent::new(AuditOp::Unwrap, "local", key)
 }
 
 fn open(path: &Path) -> AuditLog {
@@ -168,6 +160,19 @@ fn no_log_is_made_or_continued_through_a_link() {
     let pipe = dir.path().join("pipe");
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     assert_eq!(kind(&pipe), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn nobody_waits_for_a_pipe_or_reads_a_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+    let kind = |path: &Path| AuditLog::verify(path).unwrap_err().kind();
+    assert_eq!(kind(&path), ErrorKind::InvalidArgument);
+    assert_eq!(kind(Path::new("/dev/zero")), ErrorKind::InvalidArgument);
+    assert_eq!(kind(dir.path()), ErrorKind::IsDirectory);
+    let opened = AuditLog::open(&path, AuditDurability::System);
+    assert_eq!(opened.err().unwrap().kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]
@@ -316,14 +321,15 @@ fn without_a_record_no_use_or_a_counted_loss() {
     assert_eq!(closed.lost(), 6);
 
     let open = Audited::new(Arc::new(Nines), sink.clone(), AuditPolicy::FailOpen);
-    let open = open.clone().with_kek_version(4);
+    let open = open.clone().with_principal("uid 4");
     assert_eq!(open.unwrap(&wrapped, &context).unwrap().expose(), &[9; 32]);
     assert_eq!(open.lost(), 1);
     sink.fails.store(false, Ordering::Relaxed);
     open.unwrap(&wrapped, &context).unwrap();
     open.unwrap(&missing, &context).err().unwrap();
     let records = sink.sink.take();
-    assert_eq!(records.iter().map(|r| r.kek_version).collect::<Vec<_>>(), [Some(4), Some(4)]);
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|r| r.principal.as_deref() == Some("uid 4")));
     assert_eq!((&*records[0].result, &*records[1].result), ("ok", "KeyNotFound"));
     assert_eq!(records[1].prev, records[0].hash);
 }

@@ -53,8 +53,8 @@ impl Snapshot {
 
 /// The contents of the file, and which file it was.
 pub(super) fn read(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
-    let file = File::open(path).map_err(|e| io_error("open", e, path))?;
-    read_open(file, path)
+    let file = disk::open_regular(OpenOptions::new().read(true), path);
+    read_open(file.map_err(|e| io_error("open", e, path))?, path)
 }
 
 /// The file under an exclusive lock that ends when the `Snapshot` is dropped, and its contents.
@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
 pub(super) fn lock(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
     loop {
         // Writable, because locks over NFS need that.
-        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = disk::open_regular(OpenOptions::new().read(true).write(true), path);
         let file = file.map_err(|e| io_error("open", e, path))?;
         file.lock().map_err(|e| io_error("lock", e, path))?;
         let locked = file.metadata().map_err(|e| io_error("stat", e, path))?;
@@ -78,14 +78,14 @@ pub(super) fn lock(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
 ///
 /// # Errors
 /// `FileTooLarge`, before anything is touched; `Corrupt` where the file was replaced or written
-/// by something that does not take the lock, which stays; `Io`. Unless the flush of the directory
-/// failed, the old file is still there.
+/// by something that does not take the lock, which stays; `Io`. The old file is still there then.
+/// Within the outer result, `Io` where the new file has the name and may lose it in a power cut.
 pub(super) fn replace(
     path: &Path,
     locked: &Snapshot,
     bytes: &[u8],
     (limit, rng): (u64, &Rng),
-) -> Result<Snapshot> {
+) -> Result<Result<Snapshot>> {
     check_len(bytes, limit)?;
     remove_leftovers(path);
     let temporary = temporary(path, rng)?;
@@ -101,8 +101,8 @@ pub(super) fn replace(
     replaced.inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })?;
-    disk::sync_parent(path).map_err(|e| io_error("flush", e, path))?;
-    snapshot(file, path)
+    let durable = disk::sync_parent(path).map_err(|e| io_error("flush", e, path));
+    Ok(durable.and_then(|()| snapshot(file, path)))
 }
 
 /// Creates the file, durably.
@@ -213,6 +213,9 @@ fn snapshot(file: File, path: &Path) -> Result<Snapshot> {
 pub(super) fn io_error(op: &'static str, source: io::Error, path: &Path) -> Error {
     match source.kind() {
         io::ErrorKind::IsADirectory => Error::IsDirectory,
+        io::ErrorKind::InvalidInput => {
+            Error::InvalidArgument("a key service file is a regular file")
+        }
         io::ErrorKind::NotFound => Error::KeyUnreachable(format!(
             "there is no key service file {}: mount what holds it, name another, or create one",
             path.display()
@@ -286,7 +289,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert_eq!(fs::read(&path).unwrap(), b"restored");
         assert_eq!(names(dir.path()), ["kms"]);
-        replace(&path, &second, b"second", (MAX_LEN, &rng)).unwrap();
+        replace(&path, &second, b"second", (MAX_LEN, &rng)).unwrap().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
 
         let (locked, _) = lock(&path).unwrap();

@@ -11,6 +11,7 @@ mod blob;
 mod bytes;
 mod cost;
 mod document;
+mod effect;
 mod file;
 mod key;
 mod keyfile;

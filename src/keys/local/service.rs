@@ -10,6 +10,8 @@
 //!    not held meanwhile: uses of keys do not wait for changes.
 //! 4. The material of an expired key is removed by the first change after its date; until then
 //!    it counts as gone all the same.
+//! 5. `effects` gets what a change did beside what was asked as soon as the new file has the name
+//!    of the old one, durable or not. An audited service records it: all of it, each once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::secret::Secret;
 
 use super::bytes::Hex;
 use super::document::{Body, Unverified};
+use super::effect::{Effects, SideEffect};
 use super::file::{self, Snapshot};
 use super::key::{KeyName, KeyRecord, Sealer, StateRecord, check_alias};
 use super::unlock::{UnlockRecord, derive_seal_key};
@@ -65,6 +68,7 @@ pub struct LocalKms {
     rng: Rng,
     options: LocalOptions,
     seen: Mutex<Seen>,
+    pub(super) effects: Effects,
 }
 
 /// The two keys that the root key gives.
@@ -101,7 +105,8 @@ impl LocalKms {
         let keys = RootKeys::place(&arena, &root, &service.0)?;
         let file = file::create(path, &body.to_file(&keys.get()?.file, &rng)?, &rng)?;
         let seen = Mutex::new(Seen { file, body: Arc::new(body) });
-        Ok(LocalKms { path: resolve(path)?, service: service.0, keys, rng, options, seen })
+        let (path, effects) = (resolve(path)?, Effects::default());
+        Ok(LocalKms { path, service: service.0, keys, rng, options, seen, effects })
     }
 
     /// Opens the key service in a file. A symbolic link is resolved now, not at every call.
@@ -126,7 +131,7 @@ impl LocalKms {
         let keys = RootKeys::place(&arena, &root, &service)?;
         let body = Arc::new(unverified.verify(&keys.get()?.file)?);
         let seen = Mutex::new(Seen { file, body });
-        Ok(LocalKms { path, service, keys, rng, options, seen })
+        Ok(LocalKms { path, service, keys, rng, options, seen, effects: Effects::default() })
     }
 
     /// The file, with symbolic links resolved.
@@ -141,7 +146,7 @@ impl LocalKms {
     /// `FileTooLarge` where the file is full.
     pub fn create_key(&self, alias: Option<&str>) -> Result<KeyDescription> {
         alias.map_or(Ok(()), check_alias)?;
-        self.grow(|body, sealer, now| {
+        self.grow(|Draft { body, sealer, now, .. }| {
             if alias.is_some_and(|alias| find(body, alias).is_ok()) {
                 return Err(Error::Exists);
             }
@@ -168,9 +173,13 @@ impl LocalKms {
     /// `FileTooLarge` where the file is full.
     pub fn set_alias(&self, alias: &str, key: &str) -> Result<KeyDescription> {
         check_alias(alias)?;
-        self.grow(|body, _, _| {
+        self.grow(|Draft { body, effects, .. }| {
             let index = find(body, key)?;
             body.keys[index].check_staying()?;
+            if let Some(loser) = find(body, alias).ok().filter(|loser| *loser != index) {
+                let (key, alias) = (body.keys[loser].id.0, alias.to_owned());
+                effects.push(SideEffect::LostAlias { key, alias });
+            }
             for key in &mut body.keys {
                 key.aliases.retain(|a| a != alias);
             }
@@ -240,7 +249,7 @@ impl LocalKms {
     /// # Errors
     /// `KeyDisabled` unless the key is enabled; `FileTooLarge` where the file is full.
     pub fn rotate(&self, key: &str) -> Result<KeyDescription> {
-        self.grow(|body, sealer, now| {
+        self.grow(|Draft { body, sealer, now, .. }| {
             let key = find(body, key)?;
             body.keys[key].check_enabled()?;
             body.keys[key].add_version(sealer, &self.rng, now)?;
@@ -254,9 +263,10 @@ impl LocalKms {
     /// disk until they are overwritten: who has them and opens the file's root key has the keys.
     pub fn destroy_expired(&self) -> Result<usize> {
         let (body, now) = (self.current()?, self.options.clock.now());
-        match body.keys.iter().filter(|key| key.is_expired(now)).count() {
-            0 => Ok(0),
-            expired => self.change(|_, _, _| Ok(expired)),
+        match body.keys.iter().any(|key| key.is_expired(now)) {
+            // Another process may destroy them first: those that this change finds count.
+            true => self.change(|draft| Ok(draft.effects.len())),
+            false => Ok(0),
         }
     }
 
@@ -267,7 +277,7 @@ impl LocalKms {
     /// # Errors
     /// For `current`, as [`LocalKms::open`]; for `new`, as [`LocalKms::init`].
     pub fn change_unlock(&self, current: &Unlock, new: &Unlock) -> Result<()> {
-        self.change(|body, _, _| {
+        self.change(|Draft { body, .. }| {
             let root = body.unlock.open(&self.service, current)?;
             let cost = self.options.cost;
             body.unlock = UnlockRecord::seal(&root, &self.service, new, cost, &self.rng)?;
@@ -320,7 +330,7 @@ impl LocalKms {
         key: &str,
         f: impl FnOnce(&mut Body, usize, u64) -> Result<()>,
     ) -> Result<KeyDescription> {
-        self.change(|body, _, now| {
+        self.change(|Draft { body, now, .. }| {
             let index = find(body, key)?;
             f(body, index, now)?;
             Ok(body.keys[index].describe())
@@ -328,34 +338,34 @@ impl LocalKms {
     }
 
     /// As [`LocalKms::change_within`], for a change that the reserve of the file is for.
-    fn change<R>(&self, f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>) -> Result<R> {
+    fn change<R>(&self, f: impl FnOnce(Draft<'_>) -> Result<R>) -> Result<R> {
         self.change_within(file::MAX_LEN, f)
     }
 
     /// As [`LocalKms::change_within`], for a change that adds to the file and may not take that
     /// reserve.
-    fn grow<R>(&self, f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>) -> Result<R> {
+    fn grow<R>(&self, f: impl FnOnce(Draft<'_>) -> Result<R>) -> Result<R> {
         self.change_within(file::MAX_GROWN_LEN, f)
     }
 
     /// Changes the file: all of `f` or nothing, durable when this returns. `f` sees no expired
     /// key, and none is written. The new file has at most `limit` bytes.
-    fn change_within<R>(
-        &self,
-        limit: u64,
-        f: impl FnOnce(&mut Body, &Sealer<'_>, u64) -> Result<R>,
-    ) -> Result<R> {
+    fn change_within<R>(&self, limit: u64, f: impl FnOnce(Draft<'_>) -> Result<R>) -> Result<R> {
         let floor = self.seen.lock().body.sequence;
         let (locked, bytes) = file::lock(&self.path)?;
         let mut body = self.verify(&bytes, floor)?;
         let (keys, now) = (self.keys.get()?, self.options.clock.now());
-        body.keys.retain(|key| !key.is_expired(now));
-        let sealer = Sealer { key: &keys.material, service: &self.service };
-        let result = f(&mut body, &sealer, now)?;
+        let expired = body.keys.extract_if(.., |key| key.is_expired(now));
+        let mut effects = expired.map(|k| SideEffect::Destroyed { key: k.id.0 }).collect();
+        let sealer = &Sealer { key: &keys.material, service: &self.service };
+        let result = f(Draft { body: &mut body, sealer, now, effects: &mut effects })?;
         let next = body.sequence.checked_add(1);
         body.sequence = next.ok_or(Error::Internal("the key service had 2^64 changes"))?;
         let bytes = body.to_file(&keys.file, &self.rng)?;
-        let file = file::replace(&self.path, &locked, &bytes, (limit, &self.rng))?;
+        let replaced = file::replace(&self.path, &locked, &bytes, (limit, &self.rng))?;
+        // In effect from here on, also where it is not durable.
+        self.effects.note(effects);
+        let file = replaced?;
         // Another thread's later change may be there already.
         let mut seen = self.seen.lock();
         if seen.body.sequence < body.sequence {
@@ -379,6 +389,15 @@ impl LocalKms {
         }
         Ok(body)
     }
+}
+
+/// The contents of the file, to be changed under its lock.
+struct Draft<'a> {
+    body: &'a mut Body,
+    sealer: &'a Sealer<'a>,
+    now: u64,
+    /// What the change does beside what was asked; begins with the keys that it destroys.
+    effects: &'a mut Vec<SideEffect>,
 }
 
 impl RootKeys {

@@ -93,16 +93,16 @@ impl Log<'_> {
     }
 
     fn record(&self, offset: u64, seq: u64, previous: [u8; 16]) -> Result<Option<Record>> {
-        let header = bytes_at(self.image, START + offset, 64)?;
+        let header = bytes_at(self.image, START + offset, 80)?;
         let len = u32_at(header, 4) as usize;
-        let whole = (64 + len as u64).next_multiple_of(4096);
+        let whole = (80 + len as u64).next_multiple_of(4096);
         if !is_header(header) || u64_at(header, 8) != seq {
             return Ok(None);
         }
         if offset + whole > self.superblock.log_len() {
             return Ok(None);
         }
-        let mut payload = bytes_at(self.image, START + offset + 64, len)?.to_vec();
+        let mut payload = bytes_at(self.image, START + offset + 80, len)?.to_vec();
         let durable = u64_at(header, 16);
         let place = Place { number: seq, previous, durable, ..Place::default() };
         let aad = self.identity.aad(b"elog", &place);
@@ -144,8 +144,8 @@ impl Log<'_> {
 
 fn is_header(header: &[u8]) -> bool {
     header[..4] == *b"EFSL"
-        && header[52..64] == [0; 12]
-        && (1..=LONGEST - 64).contains(&u64::from(u32_at(header, 4)))
+        && header[68..80] == [0; 12]
+        && (1..=LONGEST - 80).contains(&u64::from(u32_at(header, 4)))
 }
 
 impl Replayed {

@@ -98,15 +98,38 @@ impl<'a> Exporter<'a> {
         if there.kind != meta.kind || !self.has_contents(dir, name, there, meta, buffer)? {
             return Ok(false);
         }
-        let complete = self.is_complete(there, meta, &Place::Path(dir.host.proc_path(name)))?;
+        let place = Place::Path(dir.host.proc_path(name));
+        let complete = self.is_complete(there, meta, &place)?;
         if there.links > 1 {
             let take = || self.links.take(meta.id, there.id, there.links);
             return Ok(complete && meta.links > 1 && take());
         }
+        if !complete && !self.may_refit(there, meta, &place)? {
+            return Ok(false);
+        }
         if !complete {
-            self.set_by_name(dir, name, meta)?;
+            self.set_by_name(dir, name, meta, name)?;
         }
         Ok(true)
+    }
+
+    /// Whether what is on the machine may get its attributes as it is: equal size and times do not
+    /// show that its contents are those that are to run with the rights of somebody.
+    fn may_refit(&self, there: &Meta, meta: &Meta, place: &Place<'_>) -> Result<bool> {
+        let rights = &self.how.rights;
+        let capability = || xattrs::changes_capability(self.store, meta.id.1, place, rights);
+        Ok(rights.may_refit(there, meta) && !(rights.privileged && capability()?))
+    }
+
+    /// Sets the extended attributes of something, and tells of those that it does not take. `name`
+    /// is the one that it has or is to have.
+    fn set_xattrs(&self, dir: &HostDir, name: &[u8], meta: &Meta, place: &Place<'_>) -> Result<()> {
+        let refused = xattrs::export(self.store, meta.id.1, place, &self.how.rights)?;
+        if let Some(refused) = refused {
+            let doing = format!("cannot export all of {}", dir.path_of(name).display());
+            self.monitor.failed(Trouble::Refused(refused).at(&doing));
+        }
+        Ok(())
     }
 
     fn has_contents(
@@ -155,19 +178,20 @@ impl<'a> Exporter<'a> {
         Ok(same)
     }
 
-    /// Sets the attributes of what is no file and no directory, or of a file that is there.
-    fn set_by_name(&self, dir: &ExportDir, name: &[u8], meta: &Meta) -> Result<()> {
+    /// Sets the attributes of what is no file and no directory, or of a file that is there, and has
+    /// the name `last` at last.
+    fn set_by_name(&self, dir: &ExportDir, name: &[u8], meta: &Meta, last: &[u8]) -> Result<()> {
         let rights = &self.how.rights;
         if rights.privileged {
             dir.host.set_owner(name, meta)?;
         }
         let place = Place::Path(dir.host.proc_path(name));
-        if !xattrs::same(self.store, meta.id.1, &place, rights)? {
+        if !xattrs::is_exported(self.store, meta.id.1, &place, rights)? {
             // The owner of a file that he may not write cannot set them either.
             if !rights.privileged && meta.kind == Kind::Regular {
                 dir.host.set_mode(name, meta.mode | 0o600)?;
             }
-            xattrs::export(self.store, meta.id.1, &place, rights)?;
+            self.set_xattrs(&dir.host, last, meta, &place)?;
         }
         if meta.kind != Kind::Symlink {
             dir.host.set_mode(name, meta.mode)?;
@@ -176,11 +200,11 @@ impl<'a> Exporter<'a> {
     }
 
     /// Sets the attributes of an open file or directory that its owner may write.
-    fn set_open(&self, file: impl AsFd, meta: &Meta) -> Result<()> {
+    fn set_open(&self, file: impl AsFd, meta: &Meta, dir: &HostDir, name: &[u8]) -> Result<()> {
         if self.how.rights.privileged {
             set_owner_of(&file, meta)?;
         }
-        xattrs::export(self.store, meta.id.1, &Place::Open(file.as_fd()), &self.how.rights)?;
+        self.set_xattrs(dir, name, meta, &Place::Open(file.as_fd()))?;
         Ok(set_mode_and_times_of(&file, meta.mode, meta)?)
     }
 
@@ -190,7 +214,8 @@ impl<'a> Exporter<'a> {
         let owner = if rights.privileged { (meta.uid, meta.gid) } else { (there.uid, there.gid) };
         let mode = if meta.kind == Kind::Symlink { there.mode } else { meta.mode };
         let wanted = Meta { uid: owner.0, gid: owner.1, mode, ..*meta };
-        Ok(there.has_attributes_of(&wanted) && xattrs::same(self.store, meta.id.1, place, rights)?)
+        Ok(there.has_attributes_of(&wanted)
+            && xattrs::is_exported(self.store, meta.id.1, place, rights)?)
     }
 
     /// Makes something under a private name and gives it its own. Where that fails nothing is left
@@ -221,11 +246,11 @@ impl<'a> Exporter<'a> {
         settled
     }
 
-    /// A file under a private name.
+    /// A file under a private name, for one of its own.
     fn file(
         &self,
         dir: &ExportDir,
-        private: &[u8],
+        (private, name): (&[u8], &[u8]),
         meta: &Meta,
         replaces: bool,
         buffer: &mut [u8],
@@ -234,7 +259,7 @@ impl<'a> Exporter<'a> {
         let (ino, size) = (meta.id.1, meta.size);
         let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
         copy.export(buffer)?;
-        self.set_open(&file, meta)?;
+        self.set_open(&file, meta, &dir.host, name)?;
         if replaces {
             // A power cut must not leave the new name with contents that never arrived.
             file.sync_all()?;
@@ -262,14 +287,14 @@ impl<'a> Exporter<'a> {
             _ => Count::Special,
         };
         self.settle(dir, name, meta.kind, there, |private| match meta.kind {
-            Kind::Regular => self.file(dir, private, meta, there.is_some(), buffer),
+            Kind::Regular => self.file(dir, (private, name), meta, there.is_some(), buffer),
             Kind::Symlink => {
                 dir.host.make_symlink(private, &self.store.readlink(meta.id.1)?)?;
-                self.set_by_name(dir, private, meta)
+                self.set_by_name(dir, private, meta, name)
             }
             _ => {
                 dir.host.make_node(private, meta)?;
-                self.set_by_name(dir, private, meta)
+                self.set_by_name(dir, private, meta, name)
             }
         })?;
         Ok(count)
@@ -290,9 +315,9 @@ impl Tree for Exporter<'_> {
     }
 
     fn list(&self, dir: &ExportDir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool> {
-        let more = list(self.store, dir.ino, resume, found)?;
-        found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
-        Ok(more)
+        let more = list(self.store, dir.ino, resume, found);
+        found.retain(|entry| !staging::is_own(self.store, dir.ino, entry));
+        Ok(more?)
     }
 
     fn enter(&self, dir: &ExportDir, entry: &Entry) -> Result<ExportDir> {
@@ -333,7 +358,7 @@ impl Tree for Exporter<'_> {
         let place = Place::Open(dir.host.as_fd());
         match self.is_complete(&dir.host.stat_self()?, &dir.meta, &place)? {
             true => Ok(()),
-            false => self.set_open(&dir.host, &dir.meta),
+            false => self.set_open(&dir.host, &dir.meta, &dir.host, b""),
         }
     }
 }
@@ -392,7 +417,8 @@ fn remove(dir: &ExportDir, name: &[u8], kind: Kind) -> Result<()> {
 }
 
 /// Reads some entries of a directory of a store, without "." and ".."; returns whether there are
-/// more. `resume` is 0 at first and then what the last call left there.
+/// more. `resume` is 0 at first and then what the last call left there, also by failing: then there
+/// is more if it moved.
 pub fn list(
     store: &FileSystem,
     ino: u64,

@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
     /// Whether something of the store has all attributes that it should have.
     fn is_complete(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<bool> {
         Ok(Meta::of_attr(there).has_attributes_of(meta)
-            && xattrs::same(self.store, there.ino, place, &self.how.rights)?)
+            && xattrs::is_imported(place, self.store, there.ino, &self.how.rights)?)
     }
 
     /// Makes the attributes of something of the store those of the source.
@@ -370,7 +370,7 @@ impl Tree for Importer<'_> {
 
     fn enter(&self, dir: &ImportDir, entry: &Entry) -> Result<ImportDir> {
         let name = &*entry.name;
-        if staging::is_own(dir.ino, name) {
+        if staging::has_name(dir.ino, name) {
             return Err(Trouble::Reserved);
         }
         let host = dir.host.enter(name)?;
@@ -409,7 +409,7 @@ impl Copier for Importer<'_> {
 
     fn look(&self, job: &Job<Self>) -> Result<Option<Meta>> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        if staging::is_own(dir.ino, name) {
+        if staging::has_name(dir.ino, name) {
             return Err(Trouble::Reserved);
         }
         let meta = dir.host.stat(name)?;

@@ -31,7 +31,7 @@ pub use importer::Importer;
 pub use monitor::{Monitor, Summary};
 pub use reader::Reader;
 pub use rights::Rights;
-pub use staging::NAME as STAGING;
+pub use staging::{NAME as STAGING, holds as is_in_staging};
 pub use trail::Trail;
 pub use trouble::Trouble;
 pub use verify::{Source, Verifier};

@@ -1,17 +1,26 @@
 //! Staging: a directory of a store in which an import makes what is not whole yet.
 //!
 //! What is whole is renamed to its place, in one step also through a crash. What an import that
-//! was interrupted left here is removed by the next.
+//! was interrupted left here is removed by the next. The directory carries a mark: one of the same
+//! name that somebody else made is nobody's to empty or to leave out of a copy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use efscrypt::fs::{Attr, COOKIE_DOT_DOT, FileSystem, NewAttr, ROOT_INO, SetAttr, SetTime};
+use efscrypt::fs::{
+    Attr, COOKIE_DOT_DOT, FileSystem, NewAttr, ROOT_INO, SetAttr, SetTime, XattrMode,
+};
 use efscrypt::{Error, Result};
 
 use super::meta::Kind;
+use super::walk::Entry;
 
 /// Its name in the root directory of the store.
 pub const NAME: &str = ".efscrypt-import";
+
+/// More directories than a path of the system's has, so that a loop of a damaged store ends.
+const DEEPEST: usize = 1 << 18;
+/// The attribute that marks it.
+const MARK: &[u8] = b"trusted.efscrypt.import";
 
 /// The directory, while an import goes on.
 pub struct Staging<'a> {
@@ -20,9 +29,30 @@ pub struct Staging<'a> {
     next: AtomicU64,
 }
 
-/// Whether an entry of a store is the directory.
-pub fn is_own(dir: u64, name: &[u8]) -> bool {
+/// Whether an entry of a store has the name of the directory.
+pub fn has_name(dir: u64, name: &[u8]) -> bool {
     dir == ROOT_INO && name == NAME.as_bytes()
+}
+
+/// Whether an entry of a store is the directory that an import made.
+pub fn is_own(store: &FileSystem, dir: u64, entry: &Entry) -> bool {
+    // Where that cannot be read nobody may leave anything out.
+    has_name(dir, &entry.name) && entry.is_dir && is_marked(store, entry.ino).unwrap_or(false)
+}
+
+/// Whether a directory of the store is that of imports, or below it.
+pub fn holds(store: &FileSystem, mut dir: u64) -> Result<bool> {
+    let own = match store.lookup(ROOT_INO, NAME.as_bytes()) {
+        Err(Error::NotFound) => return Ok(false),
+        found => found?.ino,
+    };
+    for _ in 0..DEEPEST {
+        if dir == ROOT_INO || dir == own {
+            break;
+        }
+        dir = store.lookup(dir, b"..")?.ino;
+    }
+    Ok(dir == own)
 }
 
 impl<'a> Staging<'a> {
@@ -42,6 +72,7 @@ impl<'a> Staging<'a> {
                 found.ino
             }
         };
+        store.set_xattr(ino, MARK, b"", XattrMode::Either)?;
         Ok(Staging { store, ino, next: AtomicU64::new(0) })
     }
 
@@ -64,7 +95,8 @@ impl<'a> Staging<'a> {
 }
 
 fn empty(store: &FileSystem, found: &Attr) -> Result<()> {
-    if found.kind != Kind::Directory {
+    // One without a mark and without entries was left between the two steps of making it.
+    if found.kind != Kind::Directory || found.entries > 0 && !is_marked(store, found.ino)? {
         return Err(Error::Exists);
     }
     let (mut names, mut ours) = (Vec::new(), true);
@@ -83,6 +115,13 @@ fn empty(store: &FileSystem, found: &Attr) -> Result<()> {
         };
     }
     Ok(())
+}
+
+fn is_marked(store: &FileSystem, ino: u64) -> Result<bool> {
+    match store.get_xattr(ino, MARK) {
+        Err(Error::NoAttribute) => Ok(false),
+        mark => mark.map(|_| true),
+    }
 }
 
 /// Does something in the root directory that leaves its time of change as it was: what comes and

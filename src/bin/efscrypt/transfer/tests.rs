@@ -16,7 +16,7 @@ use efscrypt::{Providers, Store, StoreOptions};
 use super::meta::Time;
 use super::*;
 
-const RIGHTS: fn() -> Rights = || Rights::of_process(true);
+const RIGHTS: fn() -> Rights = || Rights::of_process(true, true);
 
 /// A store, and a directory with one tree in it that is copied.
 struct Bench {

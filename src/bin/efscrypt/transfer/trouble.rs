@@ -5,7 +5,9 @@ use std::io;
 use efscrypt::Error;
 use rustix::io::Errno;
 
+use super::xattrs::Refused;
 use crate::exit::{self, Failure};
+use crate::output;
 
 /// The result of work on one thing.
 pub type Result<T> = std::result::Result<T, Trouble>;
@@ -29,6 +31,8 @@ pub enum Trouble {
     Missing,
     /// Something that has the name under which an import makes what is not whole yet.
     Reserved,
+    /// Attributes that the machine did not take; all else is copied.
+    Refused(Refused),
     /// Other work came to its end, and this with it.
     Stopped,
 }
@@ -94,6 +98,11 @@ impl Trouble {
                 exit::NAME_TAKEN,
                 "give it another name",
             ),
+            Trouble::Refused(refused) => failure(
+                &refused_why(&refused),
+                exit::DIFFERS,
+                "all else is copied; --no-xattrs leaves all of them out",
+            ),
             Trouble::Stopped => failure(
                 "stopped, because of an earlier failure",
                 exit::DIFFERS,
@@ -101,6 +110,15 @@ impl Trouble {
             ),
         }
     }
+}
+
+fn refused_why(refused: &Refused) -> String {
+    let (name, why) = (String::from_utf8_lossy(&refused.name), &refused.why);
+    let others = match refused.count {
+        1 => String::new(),
+        n => format!(", nor {}", output::count(n - 1, "other")),
+    };
+    format!("its extended attribute {name} cannot be set{others}: {why}")
 }
 
 /// Contents of equal size and times are copied again only where they are compared.
@@ -135,4 +153,22 @@ fn store_hint(error: &Error) -> Option<&'static str> {
         Error::Stale | Error::NotFound => "it was removed meanwhile: run the command again",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_for_which_there_is_no_room_ends_nothing() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::OPNOTSUPP] {
+            let why = errno.into();
+            let refused = Refused { name: b"user.k".to_vec(), why, count: 3 };
+            let failure = Trouble::Refused(refused).at("cannot export f");
+            assert!(!failure.is_final());
+            assert_eq!(failure.code(), exit::DIFFERS);
+            let room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
+            assert_eq!(Trouble::Host(errno.into()).at("x").is_final(), room);
+        }
+    }
 }

@@ -182,7 +182,11 @@ impl<'a> Verifier<'a> {
     }
 
     fn compare_xattrs(&self, ino: u64, place: &Place<'_>) -> Result<()> {
-        match xattrs::same(self.store, ino, place, &self.rights)? {
+        let same = match self.source {
+            Source::Machine(_) => xattrs::is_imported(place, self.store, ino, &self.rights)?,
+            Source::Store => xattrs::is_exported(self.store, ino, place, &self.rights)?,
+        };
+        match same {
             true => Ok(()),
             false => Err(Trouble::Differs("extended attributes")),
         }
@@ -236,9 +240,9 @@ impl Tree for Verifier<'_> {
                 Ok(!except.is_elsewhere(&dir.host.stat_self()?) && dir.host.list(found)?)
             }
             Source::Store => {
-                let more = exporter::list(self.store, dir.ino, resume, found)?;
-                found.retain(|entry| !staging::is_own(dir.ino, &entry.name));
-                Ok(more)
+                let more = exporter::list(self.store, dir.ino, resume, found);
+                found.retain(|entry| !staging::is_own(self.store, dir.ino, entry));
+                Ok(more?)
             }
         }
     }
@@ -272,7 +276,9 @@ impl Tree for Verifier<'_> {
         while more {
             more = self.list_copy(dir, &mut resume, &mut found)?;
             for entry in found.drain(..) {
-                if !staging::is_own(dir.ino, &entry.name) && !self.is_in_source(dir, &entry.name)? {
+                if !staging::has_name(dir.ino, &entry.name)
+                    && !self.is_in_source(dir, &entry.name)?
+                {
                     self.monitor.add(Count::OnlyInCopy, 1);
                 }
             }

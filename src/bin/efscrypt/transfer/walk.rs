@@ -50,7 +50,9 @@ pub trait Tree: Send + Sync + Sized {
     fn path(&self, dir: &Self::Dir, name: &[u8]) -> PathBuf;
 
     /// Reads some entries of a directory, without "." and "..". `resume` is 0 at first and then
-    /// what the last call left there. Returns whether there are more.
+    /// what the last call left there. Returns whether there are more; where a part of the
+    /// directory is damaged, `found` has what was read all the same, and there is more if `resume`
+    /// moved.
     fn list(&self, dir: &Self::Dir, resume: &mut u64, found: &mut Vec<Entry>) -> Result<bool>;
 
     /// Opens a directory in another one.
@@ -162,10 +164,10 @@ impl<T: Tree> Level<T> {
     }
 
     fn list(&mut self, found: &mut Vec<Entry>) -> bool {
-        let (tree, dir) = (&self.node.tree, &self.node.dir);
+        let (tree, dir, before) = (&self.node.tree, &self.node.dir, self.resume);
         tree.list(dir, &mut self.resume, found).unwrap_or_else(|trouble| {
             tree.failed(dir, b"", trouble);
-            false
+            self.resume != before
         })
     }
 }

@@ -7,8 +7,8 @@ use efscrypt::fs::{FileSystem, XattrMode};
 use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
 
-use super::rights::Rights;
-use super::trouble::Result;
+use super::rights::{CAPABILITY, Rights};
+use super::trouble::{Result, Trouble};
 
 /// Longest list of names and longest value that Linux gives out, bytes.
 const MAX: usize = 64 << 10;
@@ -40,29 +40,72 @@ trait Side {
     fn remove(&self, name: &[u8]) -> Result<()>;
 }
 
+/// Attributes that something of the machine did not take: one of them, and how many there are.
+pub struct Refused {
+    pub name: Vec<u8>,
+    pub why: std::io::Error,
+    pub count: u64,
+}
+
 /// Makes the attributes of an inode those of something of the machine.
 pub fn import(place: &Place<'_>, store: &FileSystem, ino: u64, rights: &Rights) -> Result<()> {
-    copy(place, &Inode { store, ino }, rights)
-}
-
-/// Makes the attributes of something of the machine those of an inode.
-pub fn export(store: &FileSystem, ino: u64, place: &Place<'_>, rights: &Rights) -> Result<()> {
-    copy(&Inode { store, ino }, place, rights)
-}
-
-/// Whether both have the same.
-pub fn same(store: &FileSystem, ino: u64, place: &Place<'_>, rights: &Rights) -> Result<bool> {
     let inode = Inode { store, ino };
-    let names = kept(place, rights)?;
-    if names != kept(&inode, rights)? {
-        return Ok(false);
-    }
-    for name in names {
-        if place.value(&name)? != inode.value(&name)? {
-            return Ok(false);
+    let changes = changes(place, &inode, rights)?;
+    changes.iter().try_for_each(|change| change.make(place, &inode))
+}
+
+/// Whether an inode has the attributes of something of the machine.
+pub fn is_imported(
+    place: &Place<'_>,
+    store: &FileSystem,
+    ino: u64,
+    rights: &Rights,
+) -> Result<bool> {
+    Ok(changes(place, &Inode { store, ino }, rights)?.is_empty())
+}
+
+/// Makes the attributes of something of the machine those of an inode. What it does not take is
+/// no failure: it is worth having without.
+pub fn export(
+    store: &FileSystem,
+    ino: u64,
+    place: &Place<'_>,
+    rights: &Rights,
+) -> Result<Option<Refused>> {
+    let inode = Inode { store, ino };
+    let mut refused: Option<Refused> = None;
+    for change in exports(&inode, place, rights)? {
+        match change.make(&inode, place) {
+            Err(Trouble::Host(why)) => match &mut refused {
+                Some(refused) => refused.count += 1,
+                None => refused = Some(Refused { name: change.name, why, count: 1 }),
+            },
+            made => made?,
         }
     }
-    Ok(true)
+    Ok(refused)
+}
+
+/// Whether something of the machine has the attributes of an inode, beside those that its system
+/// gave to it.
+pub fn is_exported(
+    store: &FileSystem,
+    ino: u64,
+    place: &Place<'_>,
+    rights: &Rights,
+) -> Result<bool> {
+    Ok(exports(&Inode { store, ino }, place, rights)?.is_empty())
+}
+
+/// Whether something of the machine would get or lose rights of the system by an export.
+pub fn changes_capability(
+    store: &FileSystem,
+    ino: u64,
+    place: &Place<'_>,
+    rights: &Rights,
+) -> Result<bool> {
+    let changes = exports(&Inode { store, ino }, place, rights)?;
+    Ok(changes.iter().any(|change| change.name == CAPABILITY))
 }
 
 /// Whether something of the machine has any that would be copied.
@@ -70,21 +113,47 @@ pub fn any(place: &Place<'_>, rights: &Rights) -> Result<bool> {
     Ok(!kept(place, rights)?.is_empty())
 }
 
-fn copy(from: &impl Side, to: &impl Side, rights: &Rights) -> Result<()> {
-    let (wanted, there) = (kept(from, rights)?, kept(to, rights)?);
-    for name in &wanted {
-        let Some(value) = from.value(name)? else { continue };
-        if there.binary_search(name).is_err() || to.value(name)?.as_ref() != Some(&value) {
-            to.set(name, &value)?;
+/// An attribute that one side has to get from the other, or to lose.
+struct Change {
+    name: Vec<u8>,
+    sets: bool,
+}
+
+impl Change {
+    fn make(&self, from: &impl Side, to: &impl Side) -> Result<()> {
+        match (self.sets, from.value(&self.name)?) {
+            (true, Some(value)) => to.set(&self.name, &value),
+            (true, None) => Ok(()),
+            (false, _) => to.remove(&self.name),
         }
     }
-    for name in there.iter().filter(|name| wanted.binary_search(name).is_err()) {
-        to.remove(name)?;
+}
+
+/// What makes the attributes of one side those of the other.
+fn changes(from: &impl Side, to: &impl Side, rights: &Rights) -> Result<Vec<Change>> {
+    let (wanted, there) = (kept(from, rights)?, kept(to, rights)?);
+    let mut changes = Vec::new();
+    for name in &wanted {
+        let same = there.binary_search(name).is_ok() && to.value(name)? == from.value(name)?;
+        if !same {
+            changes.push(Change { name: name.clone(), sets: true });
+        }
     }
-    Ok(())
+    let others = there.into_iter().filter(|name| wanted.binary_search(name).is_err());
+    changes.extend(others.map(|name| Change { name, sets: false }));
+    Ok(changes)
+}
+
+fn exports(from: &Inode<'_>, to: &Place<'_>, rights: &Rights) -> Result<Vec<Change>> {
+    let mut changes = changes(from, to, rights)?;
+    changes.retain(|change| change.sets || !Rights::leave(&change.name));
+    Ok(changes)
 }
 
 fn kept(side: &impl Side, rights: &Rights) -> Result<Vec<Vec<u8>>> {
+    if !rights.any() {
+        return Ok(Vec::new());
+    }
     let mut names = side.names()?;
     names.retain(|name| rights.keep(name));
     Ok(names)

@@ -1,0 +1,135 @@
+//! Attributes, times and names, from the engine's words into FUSE's and back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use efscrypt::fs::{Attr, FileType, SetTime, Time};
+use fuser::{FileAttr, INodeNo, TimeOrNow};
+
+/// Bytes of the blocks in which `stat` counts.
+const SECTOR: u64 = 512;
+/// What programs are told to read and write at a time, bytes.
+const BLOCK: u32 = 4096;
+
+/// An inode as FUSE describes it.
+pub fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.space.div_ceil(SECTOR),
+        atime: system_time(attr.atime),
+        mtime: system_time(attr.mtime),
+        ctime: system_time(attr.ctime),
+        crtime: system_time(attr.btime),
+        kind: file_type(attr.kind),
+        perm: attr.mode as u16,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: attr.rdev as u32,
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+/// What the kernel keeps for a name that leads nowhere.
+pub fn no_attr() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: fuser::FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+/// A type as FUSE calls it.
+pub fn file_type(kind: FileType) -> fuser::FileType {
+    match kind {
+        FileType::Fifo => fuser::FileType::NamedPipe,
+        FileType::CharDevice => fuser::FileType::CharDevice,
+        FileType::Directory => fuser::FileType::Directory,
+        FileType::BlockDevice => fuser::FileType::BlockDevice,
+        FileType::Regular => fuser::FileType::RegularFile,
+        FileType::Symlink => fuser::FileType::Symlink,
+        FileType::Socket => fuser::FileType::Socket,
+    }
+}
+
+/// A moment of the engine's. One that the system's type cannot hold becomes its epoch.
+fn system_time(time: Time) -> SystemTime {
+    let (seconds, rest) =
+        (time.seconds.unsigned_abs(), Duration::from_nanos(time.nanoseconds.into()));
+    let whole = Duration::from_secs(seconds);
+    let moment = match time.seconds < 0 {
+        true => UNIX_EPOCH.checked_sub(whole),
+        false => UNIX_EPOCH.checked_add(whole),
+    };
+    moment.and_then(|moment| moment.checked_add(rest)).unwrap_or(UNIX_EPOCH)
+}
+
+/// A moment that the kernel sent. Before 1970 the crate counts the nanoseconds away from zero,
+/// where the kernel counts them upwards; this counts them back.
+fn engine_time(time: SystemTime) -> Time {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => {
+            let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+            Time { seconds, nanoseconds: after.subsec_nanos() }
+        }
+        Err(before) => {
+            let before = before.duration();
+            let seconds = 0i64.checked_sub_unsigned(before.as_secs()).unwrap_or(i64::MIN);
+            Time { seconds, nanoseconds: before.subsec_nanos() }
+        }
+    }
+}
+
+/// A time to be set.
+pub fn set_time(time: TimeOrNow) -> SetTime {
+    match time {
+        TimeOrNow::SpecificTime(time) => SetTime::At(engine_time(time)),
+        TimeOrNow::Now => SetTime::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_go_out_as_they_are() {
+        for (seconds, nanoseconds) in [(0, 0), (5, 7), (-1, 0), (-1, 999_999_999), (-9, 1)] {
+            let time = system_time(Time { seconds, nanoseconds });
+            let want = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+            let have = match time.duration_since(UNIX_EPOCH) {
+                Ok(after) => after.as_nanos() as i128,
+                Err(before) => -(before.duration().as_nanos() as i128),
+            };
+            assert_eq!(have, want);
+        }
+        for seconds in [i64::MIN, i64::MAX] {
+            system_time(Time { seconds, nanoseconds: 999_999_999 });
+        }
+    }
+
+    #[test]
+    fn moments_come_in_as_the_kernel_sent_them() {
+        let sent = |seconds: i64, nanoseconds| match seconds < 0 {
+            // As the crate makes them.
+            true => UNIX_EPOCH - Duration::new(seconds.unsigned_abs(), nanoseconds),
+            false => UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds),
+        };
+        for (seconds, nanoseconds) in [(0, 0), (5, 7), (-1, 0), (-1, 999_999_999), (-9, 1)] {
+            assert_eq!(engine_time(sent(seconds, nanoseconds)), Time { seconds, nanoseconds });
+        }
+    }
+}

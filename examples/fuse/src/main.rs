@@ -1,0 +1,149 @@
+//! Mounts an efscrypt store, so that any program can use it.
+
+mod attr;
+mod committer;
+mod failure;
+mod mountpoint;
+mod operations;
+mod server;
+mod signals;
+mod unlock;
+mod xattr;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use clap::Parser;
+use efscrypt::device::FileDevice;
+use efscrypt::keys::EncryptionContext;
+use efscrypt::{Providers, Store, StoreOptions};
+
+use committer::Committer;
+use failure::{Failure, Try, say};
+use mountpoint::{Mountpoint, Options};
+use server::Server;
+use unlock::KmsArgs;
+
+/// Fewest threads that serve requests: some of them wait for the device.
+const FEWEST_THREADS: usize = 4;
+
+/// Mounts an efscrypt store, until it is unmounted, or SIGINT or SIGTERM comes
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The store: a file or a block device
+    store: PathBuf,
+
+    /// The directory where it shows
+    mountpoint: PathBuf,
+
+    #[command(flatten)]
+    kms: KmsArgs,
+
+    /// A pair bound to the store's keys when it was created; repeat for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    context: Vec<(String, String)>,
+
+    /// Change nothing
+    #[arg(long)]
+    read_only: bool,
+
+    /// Let other users in, as the permissions of files allow
+    #[arg(long)]
+    allow_other: bool,
+
+    /// Run set-user-ID programs in the store as their owner
+    #[arg(long)]
+    suid: bool,
+
+    /// Let device nodes in the store be devices
+    #[arg(long)]
+    dev: bool,
+
+    /// Memory for the store's metadata, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    cache_size: u32,
+
+    /// Threads that serve requests (default: one for each processor, at least 4)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let store = Arc::new(open(args)?);
+    let server = Server::new(Arc::clone(&store));
+    let (place, session) =
+        Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;
+    place.read_ahead();
+    signals::watch(place, &store).or_fail(|| "cannot watch for signals".to_owned())?;
+    let committer = Committer::start(&store).or_fail(|| "cannot start a thread".to_owned())?;
+    say(&format!("{} is mounted on {}", args.store.display(), args.mountpoint.display()));
+    let served = session.run();
+    committer.stop();
+    finish(args, store)?;
+    served.or_fail(|| "the mount ended".to_owned())
+}
+
+/// Commits everything and closes the store.
+fn finish(args: &Args, store: Arc<Store>) -> Result<(), Failure> {
+    let doing = || format!("cannot close store {}", args.store.display());
+    if args.read_only {
+        say("unmounted");
+        return Ok(());
+    }
+    // The kernel's references went with the mount.
+    store.file_system().close_all().or_fail(doing)?;
+    store.sync().or_fail(doing)?;
+    let store = signals::only_one(store);
+    store.map_or(Ok(()), Store::close).or_fail(doing)?;
+    say("unmounted: everything is committed");
+    Ok(())
+}
+
+fn open(args: &Args) -> Result<Store, Failure> {
+    let doing = || format!("cannot open store {}", args.store.display());
+    // The store's file first: a wrong name costs nobody a passphrase.
+    let device = FileDevice::open(&args.store, args.read_only).or_fail(doing)?;
+    let providers = Providers::same(args.kms.provider()?);
+    let mut options = StoreOptions::default();
+    options.engine.read_only = args.read_only;
+    options.engine.cache_bytes = (args.cache_size as usize) << 20;
+    options.context = args
+        .context
+        .iter()
+        .try_fold(EncryptionContext::new(), |context, (key, value)| context.with(key, value))
+        .or_fail(|| "cannot use --context".to_owned())?;
+    Store::open(Arc::new(device), providers, options).or_fail(doing)
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Options {
+            read_only: self.read_only,
+            allow_other: self.allow_other,
+            suid: self.suid,
+            dev: self.dev,
+            threads: self.threads.map_or(processors.max(FEWEST_THREADS), usize::from),
+        }
+    }
+}
+
+/// `KEY=VALUE`, parted at the first `=`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it has the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,163 @@
+//! The place in the tree of files where the store shows: mounted, tuned, and let go.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::failure::{Failure, Try};
+use crate::server::Server;
+
+/// What the kernel reads ahead of a program that reads in order, KiB.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// How to mount.
+pub struct Options {
+    /// Nothing may change.
+    pub read_only: bool,
+    /// Other users may use it, as the permissions of files allow.
+    pub allow_other: bool,
+    /// Set-user-ID programs run as their owner.
+    pub suid: bool,
+    /// Device nodes are devices.
+    pub dev: bool,
+    /// Threads that serve requests.
+    pub threads: usize,
+}
+
+/// A mounted store's place.
+#[derive(Clone)]
+pub struct Mountpoint {
+    path: PathBuf,
+    /// The number of the mount's device.
+    device: u32,
+}
+
+/// How an attempt to end the mount went.
+pub enum Attempt {
+    /// It ended: whoever serves it is told by the kernel.
+    Ended,
+    /// Programs have files open.
+    Busy,
+    /// It is out of sight, and ends when nobody uses it or serves it any more.
+    OutOfSight,
+}
+
+impl Mountpoint {
+    /// Mounts a server, and returns what serves requests until it is let go.
+    pub fn mount(
+        server: Server,
+        store: &Path,
+        path: &Path,
+        options: &Options,
+    ) -> Result<(Mountpoint, Session<Server>), Failure> {
+        let doing = || format!("cannot mount on {}", path.display());
+        let path = path.canonicalize().or_fail(doing)?;
+        if !path.is_dir() {
+            return Err(Failure::new(doing(), "it is no directory"));
+        }
+        let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
+        let device = device_of(&path).or_fail(doing)?;
+        Ok((Mountpoint { path, device }, session))
+    }
+
+    /// Has the kernel read further ahead than it does by itself, where it lets us.
+    pub fn read_ahead(&self) {
+        let file = format!("/sys/class/bdi/0:{}/read_ahead_kb", self.device);
+        let _default_does = fs::write(file, READ_AHEAD_KIB.to_string());
+    }
+
+    /// Ends the mount, unless somebody uses it.
+    pub fn let_go(&self) -> io::Result<Attempt> {
+        match unmount(&self.path, UnmountFlags::empty()) {
+            Ok(()) => Ok(Attempt::Ended),
+            Err(Errno::BUSY) => Ok(Attempt::Busy),
+            Err(Errno::PERM) if self.ask_helper(None)? => Ok(Attempt::Ended),
+            Err(Errno::PERM) => Ok(Attempt::Busy),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the mount whoever uses it: what they do next fails.
+    pub fn cut(&self) -> io::Result<Attempt> {
+        match unmount(&self.path, UnmountFlags::FORCE | UnmountFlags::DETACH) {
+            Ok(()) => Ok(Attempt::Ended),
+            Err(Errno::PERM) if self.ask_helper(Some("-z"))? => Ok(Attempt::OutOfSight),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the program unmount that may do so for users, and returns whether it did.
+    fn ask_helper(&self, how: Option<&str>) -> io::Result<bool> {
+        let mut helper = Command::new("fusermount3");
+        helper.arg("-u").arg("-q").args(how).arg("--").arg(&self.path);
+        Ok(helper.status()?.success())
+    }
+}
+
+/// The number of the device of what is mounted on a directory, from the kernel's own list: nobody
+/// serves requests yet.
+fn device_of(path: &Path) -> io::Result<u32> {
+    use std::os::unix::ffi::OsStrExt;
+    let list = fs::read("/proc/self/mountinfo")?;
+    let device = list.split(|byte| *byte == b'\n').rev().find_map(|line| {
+        // Number, parent, major:minor, root, mount point with odd bytes in octal.
+        let mut fields = line.split(|byte| *byte == b' ').skip(2);
+        let device = str::from_utf8(fields.next()?).ok()?.strip_prefix("0:")?.parse().ok()?;
+        (unescaped(fields.nth(1)?) == path.as_os_str().as_bytes()).then_some(device)
+    });
+    device.ok_or_else(|| io::Error::other("the mount is not there"))
+}
+
+/// Bytes as they were before blanks and backslashes became octal numbers.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let (mut plain, mut rest) = (Vec::new(), text);
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\');
+        let octal =
+            octal.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        plain.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &after[3..] } else { after };
+    }
+    plain
+}
+
+fn config(store: &Path, options: &Options) -> Config {
+    // A comma would end the option where a helper mounts.
+    let name = store.display().to_string().replace(',', "_");
+    let either = |wanted, yes, no| if wanted { yes } else { no };
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(name),
+        MountOption::DefaultPermissions,
+        either(options.read_only, MountOption::RO, MountOption::RW),
+        either(options.suid, MountOption::Suid, MountOption::NoSuid),
+        either(options.dev, MountOption::Dev, MountOption::NoDev),
+    ];
+    config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(options.threads);
+    config.clone_fd = true;
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_bytes_of_paths_come_back() {
+        assert_eq!(unescaped(b"/a\\040b\\134c"), b"/a b\\c");
+        assert_eq!(unescaped(b"/a\\09"), b"/a\\09");
+        assert_eq!(unescaped(b"\\"), b"\\");
+    }
+
+    #[test]
+    fn the_root_is_in_the_list_of_mounts_or_is_no_such_device() {
+        assert!(device_of("/no/such/place".as_ref()).is_err());
+        assert!(device_of("/proc".as_ref()).is_ok());
+    }
+}

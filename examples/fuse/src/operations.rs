@@ -1,0 +1,612 @@
+//! Each request of the kernel, as a call of the engine.
+//!
+//! The kernel decides who may do what (`default_permissions`), keeps locks between programs, and
+//! splits what programs write. Opening a file costs no request: what the kernel refers to by name
+//! or by an open file stays in the engine until it is forgotten.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use efscrypt::fs::{
+    Attr, Beyond, CreateMode, DirEntry, FileSystem, FileType, NewAttr, RenameMode, SetAttr,
+};
+use efscrypt::{Error, Result};
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use rustix::fs::FallocateFlags;
+
+use crate::attr::{file_attr, file_type, no_attr, set_time};
+use crate::server::{KEPT, Server, enter, entered};
+use crate::xattr;
+
+/// Bytes of the largest request: the kernel takes no more without being told.
+const REQUEST: u32 = 1 << 20;
+/// Requests that the kernel sends ahead.
+const BACKGROUND: u16 = 64;
+/// What `lseek` is asked to find.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
+/// Permissions of a symbolic link: nobody asks them.
+const LINK_MODE: u32 = 0o777;
+
+/// What the server asks of the kernel, as far as it offers it.
+const WANTED: InitFlags = InitFlags::FUSE_PARALLEL_DIROPS
+    .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
+    .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS)
+    .union(InitFlags::FUSE_EXPORT_SUPPORT)
+    .union(InitFlags::FUSE_ASYNC_DIO);
+
+thread_local! {
+    /// What a read is decrypted into, on its way to the kernel.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers a request with what the work came to.
+macro_rules! answer {
+    ($reply:ident, $done:expr, $ok:expr) => {
+        match $done {
+            Ok(done) => ($ok)($reply, done),
+            Err(errno) => $reply.error(errno),
+        }
+    };
+}
+
+fn entry(reply: ReplyEntry, attr: Attr) {
+    reply.entry(&KEPT, &file_attr(&attr), Generation(attr.generation));
+}
+
+fn empty<T>(reply: ReplyEmpty, _done: T) {
+    reply.ok();
+}
+
+fn new_attr(req: &Request, mode: u32) -> NewAttr {
+    NewAttr { mode, uid: req.uid(), gid: req.gid(), ..NewAttr::default() }
+}
+
+impl Filesystem for Server {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for flag in WANTED.iter() {
+            // What the kernel does not offer is done without.
+            let _offered = config.add_capabilities(flag);
+        }
+        let _was = config.set_max_write(REQUEST);
+        let _was = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.work(|fs| found(enter(fs, parent.0, name.as_bytes()))) {
+            Ok(Some(attr)) => entry(reply, attr),
+            // The kernel keeps that there is no such name.
+            Ok(None) => reply.entry(&KEPT, &no_attr(), Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, times: u64) {
+        let _nobody_waits = self.work(|fs| fs.close_times(ino.0, times));
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let done = self.work(|fs| fs.getattr(ino.0));
+        answer!(reply, done, |reply: ReplyAttr, attr| reply.attr(&KEPT, &file_attr(&attr)));
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (atime, mtime) = (atime.map(set_time), mtime.map(set_time));
+        let set = SetAttr { mode, uid, gid, size, atime, mtime, guard: None };
+        let keeps = keeps_set_ids(req);
+        let done = self.work(|fs| {
+            if uid.is_some() || gid.is_some() || (size.is_some() && !keeps) {
+                xattr::drop_capabilities(fs, ino.0)?;
+            }
+            match keeps {
+                true => fs.privileged().setattr(ino.0, &set),
+                false => fs.setattr(ino.0, &set),
+            }
+        });
+        answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
+            reply.attr(&KEPT, &file_attr(&done.after));
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let done = self.work(|fs| fs.readlink(ino.0));
+        answer!(reply, done, |reply: ReplyData, target: Vec<u8>| reply.data(&target));
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode));
+        let done = self.work(|fs| {
+            let kind = FileType::of_mode(mode).ok_or(Error::InvalidArgument("type of a node"))?;
+            let made = match kind {
+                FileType::Regular => fs.create(dir, name, &new, CreateMode::Guarded)?,
+                kind => fs.mknod(dir, name, kind, rdev.into(), &new)?,
+            };
+            entered(fs, made.attr)
+        });
+        answer!(reply, done, entry);
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let new = new_attr(req, mode);
+        let done = self.work(|fs| entered(fs, fs.mkdir(parent.0, name.as_bytes(), &new)?.attr));
+        answer!(reply, done, entry);
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (new, target) = (new_attr(req, LINK_MODE), target.as_os_str().as_bytes());
+        let done =
+            self.work(|fs| entered(fs, fs.symlink(parent.0, name.as_bytes(), target, &new)?.attr));
+        answer!(reply, done, entry);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.work(|fs| fs.unlink(parent.0, name.as_bytes())), empty);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.work(|fs| fs.rmdir(parent.0, name.as_bytes())), empty);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            RenameFlags::RENAME_NOREPLACE => RenameMode::NoReplace,
+            RenameFlags::RENAME_EXCHANGE => RenameMode::Exchange,
+            flags if flags.is_empty() => RenameMode::Replace,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let (from, to) = (name.as_bytes(), new_name.as_bytes());
+        answer!(reply, self.work(|fs| fs.rename(parent.0, from, new_parent.0, to, mode)), empty);
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let done = self
+            .work(|fs| entered(fs, fs.link(ino.0, new_parent.0, new_name.as_bytes())?.inode.after));
+        answer!(reply, done, entry);
+    }
+
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // The kernel asks once, and opens files by itself from then on.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // Nothing waits here, so nothing is to be flushed: the kernel asks once.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode));
+        let exclusive = flags & rustix::fs::OFlags::EXCL.bits() as i32 != 0;
+        let mode = if exclusive { CreateMode::Guarded } else { CreateMode::Unchecked };
+        let done = self.work(|fs| entered(fs, fs.create(dir, name, &new, mode)?.attr));
+        answer!(reply, done, |reply: ReplyCreate, attr: Attr| {
+            let (file, generation) = (file_attr(&attr), Generation(attr.generation));
+            reply.created(&KEPT, &file, generation, FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        PLAIN.with_borrow_mut(|plain| {
+            let size = size.min(REQUEST) as usize;
+            if plain.len() < size {
+                plain.resize(size, 0);
+            }
+            let done = self.work(|fs| fs.read(ino.0, offset, &mut plain[..size]));
+            answer!(reply, done, |reply: ReplyData, read: efscrypt::fs::Read| {
+                reply.data(&plain[..read.len]);
+            });
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let clears = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // What the kernel kept for itself it does not try again.
+        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let done = self.work(|fs| {
+            if clears {
+                xattr::drop_capabilities(fs, ino.0)?;
+            }
+            write(fs, ino.0, offset, data, clears, cached)
+        });
+        answer!(reply, done, |reply: ReplyWrite, len: usize| reply.written(len as u32));
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, self.work(|fs| fs.fsync(ino.0)), empty);
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let done = self.work(|fs| {
+            let mut any = false;
+            let read = fs.read_dir(ino.0, offset, |entry| {
+                let (number, kind) = (INodeNo(entry.ino), file_type(entry.kind));
+                let full = reply.add(number, entry.cookie, kind, OsStr::from_bytes(entry.name));
+                any |= !full;
+                !full
+            });
+            partly(any, read)
+        });
+        answer!(reply, done, |reply: ReplyDirectory, ()| reply.ok());
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let done = self.work(|fs| {
+            let mut any = false;
+            let read = fs.read_dir(ino.0, offset, |entry| {
+                let Some(seen) = Seen::of(fs, entry) else { return true };
+                let (number, name) = (INodeNo(entry.ino), OsStr::from_bytes(entry.name));
+                let Seen { file, generation, kept, .. } = seen;
+                let full = reply.add(number, entry.cookie, name, &kept, &file, generation);
+                if full && seen.referred {
+                    // The kernel does not see it.
+                    let _open = fs.close(entry.ino);
+                }
+                any |= !full;
+                !full
+            });
+            partly(any, read)
+        });
+        answer!(reply, done, |reply: ReplyDirectoryPlus, ()| reply.ok());
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        answer!(reply, self.work(|fs| fs.fsync(ino.0)), empty);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let done = self.work(|fs| Ok(fs.statfs()));
+        answer!(reply, done, |reply: ReplyStatfs, stat: efscrypt::fs::StatFs| {
+            let size = stat.block_size;
+            let (total, free) = (stat.total / u64::from(size), stat.free / u64::from(size));
+            // Inodes are limited by space alone.
+            reply.statfs(total, free, free, total, free, size, stat.name_max, size);
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let done = xattr::mode(flags)
+            .ok_or(Errno::EINVAL)
+            .and_then(|mode| self.work(|fs| xattr::set(fs, ino.0, name.as_bytes(), value, mode)));
+        answer!(reply, done, empty);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let done = self.work(|fs| xattr::get(fs, ino.0, name.as_bytes()));
+        answer!(reply, done, |reply, value: Vec<u8>| xattr::reply(reply, size, &value));
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let done = self.work(|fs| xattr::list(fs, ino.0));
+        answer!(reply, done, |reply, names: Vec<u8>| xattr::reply(reply, size, &names));
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer!(reply, self.work(|fs| xattr::remove(fs, ino.0, name.as_bytes())), empty);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn fallocate(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let Some(flags) = FallocateFlags::from_bits(mode as u32) else {
+            return reply.error(Errno::EOPNOTSUPP);
+        };
+        let keeps = keeps_set_ids(req);
+        let done = self.work(|fs| match keeps {
+            true => allocate(&fs.privileged(), ino.0, (offset, length), flags),
+            false => {
+                xattr::drop_capabilities(fs, ino.0)?;
+                allocate(fs, ino.0, (offset, length), flags)
+            }
+        });
+        answer!(reply, done, empty);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let Ok(from) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
+        let found = match whence {
+            SEEK_DATA => self.work(|fs| fs.seek_data(ino.0, from)),
+            SEEK_HOLE => self.work(|fs| fs.seek_hole(ino.0, from)),
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
+        answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
+    }
+}
+
+/// Whether a caller keeps set-ID bits where it changes contents. The kernel says so for writes; for
+/// the rest the crate does not hand it on, and root is taken for who has `CAP_FSETID`.
+fn keeps_set_ids(req: &Request) -> bool {
+    req.uid() == 0
+}
+
+/// A name that is not there is an answer, too.
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(Error::NotFound) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// Writes all, or says how much was written before something failed.
+fn write(
+    fs: &FileSystem,
+    ino: u64,
+    offset: u64,
+    data: &[u8],
+    clears: bool,
+    whole: bool,
+) -> Result<usize> {
+    let mut done = 0;
+    loop {
+        let (at, rest) = (offset + done as u64, &data[done..]);
+        let written = match clears {
+            true => fs.write(ino, at, rest),
+            false => fs.privileged().write(ino, at, rest),
+        };
+        match written {
+            Ok(written) => done += written.len,
+            Err(_) if done > 0 && !whole => return Ok(done),
+            Err(error) => return Err(error),
+        }
+        if done == data.len() {
+            return Ok(done);
+        }
+    }
+}
+
+/// The verbs of `fallocate`, for a caller that keeps set-ID bits and for one that does not.
+trait Ranges {
+    fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
+    fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
+    fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()>;
+}
+
+macro_rules! ranges {
+    ($type:ty) => {
+        impl Ranges for $type {
+            fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
+                self.allocate(ino, offset, len, beyond).map(drop)
+            }
+
+            fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
+                self.zero_range(ino, offset, len, beyond).map(drop)
+            }
+
+            fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()> {
+                self.punch_hole(ino, offset, len).map(drop)
+            }
+        }
+    };
+}
+
+ranges!(FileSystem);
+ranges!(efscrypt::fs::Privileged<'_>);
+
+fn allocate(
+    fs: &impl Ranges,
+    ino: u64,
+    (offset, len): (u64, u64),
+    flags: FallocateFlags,
+) -> Result<()> {
+    let keep = flags.contains(FallocateFlags::KEEP_SIZE);
+    let beyond = if keep { Beyond::Keep } else { Beyond::Grow };
+    match flags.difference(FallocateFlags::KEEP_SIZE) {
+        FallocateFlags::PUNCH_HOLE if keep => fs.punch(ino, offset, len),
+        FallocateFlags::ZERO_RANGE => fs.zero(ino, offset, len, beyond),
+        flags if flags.is_empty() => fs.allocate(ino, offset, len, beyond),
+        _ => Err(Error::NotSupported),
+    }
+}
+
+/// An entry of a directory as the kernel sees it.
+struct Seen {
+    file: FileAttr,
+    generation: Generation,
+    /// How long the kernel keeps the attributes.
+    kept: Duration,
+    /// Whether the kernel has a reference with it: it takes none of "." and "..".
+    referred: bool,
+}
+
+impl Seen {
+    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows all the
+    /// same; who looks at it learns why.
+    fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
+        let referred = !matches!(entry.name, b"." | b"..");
+        let open = || if referred { fs.open(entry.ino) } else { Ok(()) };
+        let ino = INodeNo(entry.ino);
+        match open().and_then(|()| fs.getattr(entry.ino)) {
+            Ok(attr) => {
+                let (file, generation) = (file_attr(&attr), Generation(attr.generation));
+                Some(Seen { file, generation, kept: KEPT, referred })
+            }
+            Err(Error::Stale) => None,
+            Err(_) => {
+                let file = FileAttr { ino, kind: file_type(entry.kind), ..no_attr() };
+                let (generation, kept) = (Generation(0), Duration::ZERO);
+                Some(Seen { file, generation, kept, referred: false })
+            }
+        }
+    }
+}
+
+/// What a directory read came to: a failure behind entries that were read shows when the kernel
+/// asks for what follows them.
+fn partly(any: bool, read: Result<bool>) -> Result<()> {
+    match read {
+        Err(error) if !any => Err(error),
+        _ => Ok(()),
+    }
+}

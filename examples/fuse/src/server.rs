@@ -1,0 +1,83 @@
+//! The server: what every request has in common.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use efscrypt::fs::{Attr, FileSystem};
+use efscrypt::{Error, ErrorKind, Store};
+use fuser::Errno;
+
+use crate::failure::say;
+
+/// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
+/// behind this mount changes them.
+pub const KEPT: Duration = Duration::from_secs(3600);
+
+/// Most complaints about damage and failed devices; the system's log holds no more of them.
+const MOST_COMPLAINTS: u32 = 100;
+/// Attempts at a name that leads to another inode each time it is looked at.
+const ATTEMPTS: usize = 16;
+
+/// A mounted store. It translates, and remembers nothing that the engine does not.
+pub struct Server {
+    store: Arc<Store>,
+    complaints: AtomicU32,
+}
+
+impl Server {
+    /// Serves a store.
+    pub fn new(store: Arc<Store>) -> Server {
+        Server { store, complaints: AtomicU32::new(0) }
+    }
+
+    /// Does one request's work. A failure becomes the number that programs see; damage, failed
+    /// devices and bugs are said aloud too.
+    pub fn work<T>(
+        &self,
+        work: impl FnOnce(&FileSystem) -> efscrypt::Result<T>,
+    ) -> Result<T, Errno> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self.store.file_system())));
+        match done {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.errno(&error)),
+            Err(_panic) => {
+                self.store.poison("a request panicked");
+                Err(Errno::EIO)
+            }
+        }
+    }
+
+    fn errno(&self, error: &Error) -> Errno {
+        use ErrorKind::{Corrupt, Internal, Io, Poisoned};
+        let kind = error.kind();
+        if matches!(kind, Corrupt | Internal | Io | Poisoned)
+            && self.complaints.fetch_add(1, Ordering::Relaxed) < MOST_COMPLAINTS
+        {
+            say(&error.to_string());
+        }
+        Errno::from_i32(kind.errno())
+    }
+}
+
+/// What a name leads to, with a reference for the kernel: the inode stays until it is forgotten,
+/// whatever happens to its names.
+pub fn enter(fs: &FileSystem, dir: u64, name: &[u8]) -> efscrypt::Result<Attr> {
+    let mut attempts = ATTEMPTS;
+    loop {
+        let attr = fs.lookup(dir, name)?;
+        attempts -= 1;
+        match fs.open(attr.ino) {
+            // Removed between the two.
+            Err(Error::Stale) if attempts > 0 => {}
+            opened => return opened.map(|()| attr),
+        }
+    }
+}
+
+/// Attributes of what was just made, with a reference for the kernel.
+pub fn entered(fs: &FileSystem, attr: Attr) -> efscrypt::Result<Attr> {
+    fs.open(attr.ino)?;
+    Ok(attr)
+}

@@ -1,0 +1,83 @@
+//! The signals that end the program.
+
+use std::io;
+use std::process;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use efscrypt::Store;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::say;
+use crate::mountpoint::{Attempt, Mountpoint};
+
+/// How long programs that have files open may go on after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often they are asked about.
+const OFTEN: Duration = Duration::from_millis(100);
+/// How long another holder of the store may take to let it go.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Unmounts when a signal comes. Programs that still have files open have some time to close them;
+/// another signal ends that.
+pub fn watch(place: Mountpoint, store: &Arc<Store>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let store = Arc::downgrade(store);
+    // Not waited for: it ends with the program.
+    let watch = move || {
+        signals.forever().next();
+        match end(&place, &mut signals) {
+            Ok(Attempt::OutOfSight) => leave(&store),
+            Ok(_) => {}
+            // Somebody else unmounted it, or will have to.
+            Err(error) => say(&format!("cannot unmount: {error}")),
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    Ok(())
+}
+
+fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
+    let start = Instant::now();
+    let mut told = false;
+    while matches!(place.let_go()?, Attempt::Busy) {
+        if !std::mem::replace(&mut told, true) {
+            say("programs have files open: they have 10 s to close them");
+        }
+        if start.elapsed() > GRACE || signals.pending().next().is_some() {
+            return place.cut();
+        }
+        thread::sleep(OFTEN);
+    }
+    Ok(Attempt::Ended)
+}
+
+/// Ends the program while the kernel still waits for answers: that ends the mount.
+fn leave(store: &Weak<Store>) {
+    let done = store.upgrade().map_or(Ok(()), |store| store.sync());
+    match done {
+        Ok(()) | Err(efscrypt::Error::ReadOnly) => {
+            say("unmounted: everything is committed");
+            process::exit(0)
+        }
+        Err(error) => {
+            say(&format!("cannot make changes durable: {error}"));
+            process::exit(1)
+        }
+    }
+}
+
+/// The store, once nobody else holds it; `None` where somebody does for too long, who then only
+/// reads what is committed.
+pub fn only_one(mut store: Arc<Store>) -> Option<Store> {
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return Some(store),
+            Err(shared) => store = shared,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    None
+}

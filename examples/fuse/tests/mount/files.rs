@@ -1,0 +1,121 @@
+//! Contents of files, as programs see them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::thread;
+
+use rustix::fs::SeekFrom as Find;
+use rustix::fs::{FallocateFlags, fallocate, seek};
+use rustix::io::Errno;
+
+use crate::bed::{Bed, pattern};
+
+fn open(path: impl AsRef<std::path::Path>) -> File {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+}
+
+#[test]
+fn holes_are_seen_and_made() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    let file = open(mounted.path("a"));
+    file.set_len(16 << 40).unwrap();
+    file.write_all_at(&[1; 8192], 1 << 40).unwrap();
+    let stat = file.metadata().unwrap();
+    assert_eq!((stat.len(), stat.blocks()), (16 << 40, 16));
+    assert_eq!(seek(&file, Find::Data(0)), Ok(1 << 40));
+    assert_eq!(seek(&file, Find::Hole(1 << 40)), Ok((1 << 40) + 8192));
+    assert_eq!(seek(&file, Find::Data((1 << 40) + 8192)), Err(Errno::NXIO));
+    let ranges = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&file, ranges, 1 << 40, 4096).unwrap();
+    assert_eq!(seek(&file, Find::Data(0)), Ok((1 << 40) + 4096));
+    let mut byte = [9];
+    file.read_exact_at(&mut byte, (1 << 40) + 5).unwrap();
+    assert_eq!(byte, [0]);
+    let small = open(mounted.path("b"));
+    small.write_all_at(&pattern(1, 10_000), 0).unwrap();
+    fallocate(&small, FallocateFlags::KEEP_SIZE, 0, 50_000).unwrap();
+    assert_eq!(small.metadata().unwrap().len(), 10_000);
+    fallocate(&small, FallocateFlags::empty(), 0, 50_000).unwrap();
+    fallocate(&small, FallocateFlags::ZERO_RANGE, 100, 60_000).unwrap();
+    assert_eq!(small.metadata().unwrap().len(), 60_100);
+    let mut want = pattern(1, 100);
+    want.resize(60_100, 0);
+    assert!(fs::read(mounted.path("b")).unwrap() == want);
+    assert!(fallocate(&small, FallocateFlags::COLLAPSE_RANGE, 0, 4096).is_err());
+    drop((file, small));
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn open_files_outlive_their_names() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    let bytes = pattern(3, 200_000);
+    let mut file = open(mounted.path("a"));
+    file.write_all(&bytes).unwrap();
+    fs::remove_file(mounted.path("a")).unwrap();
+    assert_eq!(file.metadata().unwrap().nlink(), 0);
+    let mut back = Vec::new();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.read_to_end(&mut back).unwrap();
+    assert!(back == bytes);
+    file.write_all(b"more").unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn appends_of_many_threads_all_count() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    let path = mounted.path("log");
+    thread::scope(|scope| {
+        for writer in 0..4u8 {
+            let path = &path;
+            scope.spawn(move || {
+                let mut log = OpenOptions::new().append(true).create(true).open(path).unwrap();
+                for _ in 0..300 {
+                    log.write_all(&[b'a' + writer; 37]).unwrap();
+                }
+            });
+        }
+    });
+    let log = fs::read(&path).unwrap();
+    assert_eq!(log.len(), 4 * 300 * 37);
+    for line in log.chunks(37) {
+        assert!(line.iter().all(|byte| *byte == line[0]), "torn");
+    }
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn many_threads_use_one_directory() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&["--threads", "8"]);
+    thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let mounted = &mounted;
+            scope.spawn(move || {
+                for turn in 0..100u64 {
+                    let (path, other) = (format!("f{thread}-{turn}"), format!("g{thread}-{turn}"));
+                    let bytes = pattern(thread * 1000 + turn, (turn * 97) as usize);
+                    fs::write(mounted.path(&path), &bytes).unwrap();
+                    fs::rename(mounted.path(&path), mounted.path(&other)).unwrap();
+                    assert!(fs::read(mounted.path(&other)).unwrap() == bytes);
+                    if turn % 2 == 0 {
+                        fs::remove_file(mounted.path(&other)).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(mounted.root()).unwrap().count(), 8 * 50);
+    mounted.end();
+    bed.check();
+}

@@ -1,0 +1,8 @@
+//! Programs on a mounted store. Where the machine lets nobody mount, the tests say so and end.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says that it could not look")]
+
+mod bed;
+mod files;
+mod names;
+mod program;

@@ -1,0 +1,105 @@
+//! The program itself: it mounts, says so, and ends with everything committed.
+
+use std::fs;
+use std::io::{Read, Write};
+
+use rustix::process::Signal;
+
+use crate::bed::{Bed, pattern, until};
+
+#[test]
+fn what_was_written_is_there_after_the_next_mount() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    assert!(mounted.said().contains("is mounted on"), "{}", mounted.said());
+    let bytes = pattern(1, 3_000_000);
+    fs::write(mounted.path("a"), &bytes).unwrap();
+    fs::create_dir(mounted.path("d")).unwrap();
+    fs::write(mounted.path("d/b"), b"small").unwrap();
+    mounted.end();
+    bed.check();
+    let mounted = bed.mount(&["--read-only"]);
+    assert!(fs::read(mounted.path("a")).unwrap() == bytes);
+    assert_eq!(fs::read(mounted.path("d/b")).unwrap(), b"small");
+    let refused = fs::write(mounted.path("c"), b"x").unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    mounted.signal(Signal::INT);
+    let mut mounted = mounted;
+    assert!(mounted.ended().success());
+}
+
+#[test]
+fn unmounting_from_outside_ends_it_too() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    fs::write(mounted.path("a"), b"x").unwrap();
+    rustix::mount::unmount(mounted.root(), rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    assert!(mounted.said().contains("everything is committed"));
+    bed.check();
+}
+
+#[test]
+fn open_files_do_not_keep_it_for_ever() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    let mut file = fs::File::create_new(mounted.path("a")).unwrap();
+    file.write_all(b"before").unwrap();
+    mounted.signal(Signal::TERM);
+    until("told", || mounted.said().contains("have files open"));
+    // Who has it open goes on.
+    file.write_all(b" and after").unwrap();
+    mounted.signal(Signal::TERM);
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    let mut text = String::new();
+    assert!(fs::read_dir(mounted.root()).unwrap().next().is_none(), "nobody finds it");
+    assert!(file.write_all(b"too late").is_err() && file.read_to_string(&mut text).is_err());
+    bed.check();
+    let mounted = bed.mount(&[]);
+    assert_eq!(fs::read(mounted.path("a")).unwrap(), b"before and after");
+    mounted.end();
+}
+
+#[test]
+fn killed_it_loses_nothing_that_was_made_durable() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    let bytes = pattern(2, 500_000);
+    let mut file = fs::File::create_new(mounted.path("a")).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.sync_all().unwrap();
+    let late = mounted.path("late");
+    fs::write(&late, b"perhaps").unwrap();
+    mounted.signal(Signal::KILL);
+    assert!(!mounted.ended().success());
+    drop(mounted);
+    let mounted = bed.mount(&[]);
+    assert!(fs::read(mounted.path("a")).unwrap() == bytes);
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn mistakes_are_told_and_mount_nothing() {
+    let Some(bed) = Bed::new() else { return };
+    let told = |args: &[&str], mount: &str, words: &str| {
+        let mut command = bed.command(args);
+        if !mount.is_empty() {
+            command = std::process::Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
+            command.arg(bed.path("store")).arg(bed.path(mount)).arg("--kms").arg(bed.path("kms"));
+            command.arg("--key-file").arg(bed.path("key"));
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{said}");
+    };
+    told(&[], "nowhere", "cannot mount on");
+    told(&[], "store", "cannot mount on");
+    told(&["--context", "a=b"], "", "cannot open store");
+    fs::rename(bed.path("key"), bed.path("lost")).unwrap();
+    told(&[], "", "cannot open key service file");
+    fs::rename(bed.path("lost"), bed.path("key")).unwrap();
+    let mounted = bed.mount(&[]);
+    told(&[], "", "in use");
+    mounted.end();
+}

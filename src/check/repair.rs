@@ -1,0 +1,225 @@
+//! Repair: the best state that a damaged store still holds, shown first, and then written.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::mend::{Bucket, Mender};
+use super::note::{Mending, Note};
+use crate::block::MetaKeys;
+use crate::crypto::{Domain, NameHasher, Rng, Slot};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::format::{COOKIE_COUNTER_BITS, StoreKey, UnverifiedSuperblock};
+use crate::keys::{Kek, newest};
+use crate::secret::Secret;
+use crate::store::{Providers, StoreOptions};
+use crate::txn::{EngineOptions, Recount, Salvage};
+
+/// Bits of the hash of a name in every store but those of some tests.
+const HASH_BITS: u32 = 55;
+
+/// A repair that was worked out and not written yet.
+///
+/// Up to [`Repair::commit`] nothing is written. Dropped, it never was.
+pub struct Repair {
+    salvage: Salvage,
+    report: RepairReport,
+}
+
+/// What a repair found wrong below the rows of a store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A superblock that does not open.
+    Superblock(Error),
+    /// The newest superblock is missing in one of its two places.
+    OneSuperblock,
+    /// A newer state may have been lost with its superblock: this one is of the generation given.
+    Outdated(u64),
+    /// Nothing says where the file system starts.
+    NoRoot,
+    /// A node, or one of its copies, does not verify.
+    Node(Error),
+    /// Rows may be of an older state, and some that were deleted may be there again.
+    Uncertain,
+    /// Records of the log are gone, although later ones are there.
+    Log {
+        /// How many.
+        records: u64,
+    },
+    /// Transactions of the log make no sense.
+    Transactions {
+        /// How many.
+        count: u64,
+    },
+    /// The store's name and tags may be gone.
+    Properties,
+    /// The space map does not say what is in use.
+    Space(Recount),
+}
+
+/// What a repair does, and what it cannot bring back.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    /// What is wrong below the rows.
+    pub damage: Vec<Damage>,
+    /// What becomes of rows, files and names.
+    pub notes: Vec<Note>,
+    /// Whether the repair changes anything.
+    pub needed: bool,
+}
+
+impl RepairReport {
+    /// Whether something of a file, a directory or a name is gone or damaged, or may be.
+    pub fn is_lossy(&self) -> bool {
+        let vague = |damage: &Damage| {
+            use Damage as D;
+            matches!(damage, D::Outdated(_) | D::Uncertain | D::Log { .. } | D::Transactions { .. })
+        };
+        self.notes.iter().any(|note| note.what.is_loss()) || self.damage.iter().any(vague)
+    }
+
+    /// Whether contents are damaged that no repair brings back.
+    pub fn has_damaged_contents(&self) -> bool {
+        let damaged = |note: &Note| matches!(note.what, Mending::ContentsDamaged { .. });
+        self.notes.iter().any(damaged)
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Damage as D;
+        match self {
+            D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
+            D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
+            D::Outdated(generation) => write!(
+                f,
+                "the newest superblock may be gone; the state of generation {generation} is the \
+                 newest that is left"
+            ),
+            D::NoRoot => write!(f, "nothing says where the file system starts"),
+            D::Uncertain => write!(
+                f,
+                "some rows may be of an older state, and some that were deleted may be back: the \
+                 space map cannot be read, which would tell"
+            ),
+            D::Log { records: 1 } => {
+                write!(f, "1 record of the log is gone: what was changed by it is as it was before")
+            }
+            D::Log { records } => write!(
+                f,
+                "{records} records of the log are gone: what was changed by them is as it was \
+                 before"
+            ),
+            D::Transactions { count } => {
+                write!(f, "{count} records of the log make no sense from some point on")
+            }
+            D::Properties => write!(f, "the store's name and tags may be gone"),
+            D::Space(recount) => write!(
+                f,
+                "the space map is wrong: {} units are in use by nothing, {} are in use and called \
+                 free, {} of its pages cannot be read",
+                recount.lost, recount.unrecorded, recount.unread
+            ),
+        }
+    }
+}
+
+impl Repair {
+    /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
+    /// the key of metadata, not that of contents; one provider call, or one for each superblock
+    /// that is damaged. Reads all metadata, all of the device where nodes are missing, and with
+    /// `contents` all contents, whose checksums it compares. Writes nothing. Takes about 300 bytes
+    /// of memory for each inode, and 16 KiB for each node that is made anew.
+    ///
+    /// # Errors
+    /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Corrupt`] where no superblock is
+    /// left that opens; those of the provider and of the device.
+    pub fn plan(
+        device: Arc<dyn Device>,
+        providers: &Providers,
+        options: &StoreOptions,
+        contents: bool,
+    ) -> Result<Repair> {
+        let arena = options.arena()?;
+        let unlock = |superblock: &UnverifiedSuperblock| {
+            let store_id = &superblock.header.store_id;
+            let slot = newest(&superblock.keys, Domain::Meta)?;
+            let kek = Kek::unlock(&*providers.metadata, slot, &options.context, store_id)?;
+            let meta = MetaKeys::derive(&arena, &kek.secret, store_id, kek.version)?;
+            Ok((meta, Arc::new(Rng::new(&arena)?)))
+        };
+        Repair::plan_with(device, unlock, &options.engine, contents)
+    }
+
+    /// As [`Repair::plan`], with keys that `unlock` gives.
+    #[doc(hidden)]
+    pub fn plan_with(
+        device: Arc<dyn Device>,
+        unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        options: &EngineOptions,
+        contents: bool,
+    ) -> Result<Repair> {
+        let mut salvage = Salvage::read(device, unlock, options)?;
+        let mut superblock = salvage.superblock().clone();
+        let store_id = superblock.header.store_id;
+        let hasher = NameHasher::new(&Secret::take(&mut superblock.body.name_key), &store_id);
+        let bucket: Bucket = Box::new(move |name| {
+            (hasher.hash56(name) & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
+        });
+        let mended = Mender::new(&mut salvage, bucket).run(contents)?;
+        let recount = salvage.recount()?;
+        let mut damage = damage_of(&mut salvage);
+        if recount != Recount::default() {
+            damage.push(Damage::Space(recount));
+        }
+        let needed = mended.changed || !damage.is_empty();
+        Ok(Repair { salvage, report: RepairReport { damage, notes: mended.notes, needed } })
+    }
+
+    /// What the repair does.
+    pub fn report(&self) -> &RepairReport {
+        &self.report
+    }
+
+    /// Writes the repaired state; nothing where none is needed. Durable when it returns. Whenever
+    /// it is interrupted, the store is as it was, or repaired.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where there is no room for what changes, [`Error::ReadOnly`] from
+    /// a device that was opened so: nothing was written. Those of the device.
+    pub fn commit(self) -> Result<RepairReport> {
+        if self.report.needed {
+            self.salvage.commit()?;
+        }
+        Ok(self.report)
+    }
+}
+
+/// What is wrong below the rows.
+fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
+    let properties = StoreKey::Property(&[]).encode();
+    let wreck = salvage.wreck_mut();
+    let mut damage: Vec<Damage> = Vec::new();
+    damage.extend(std::mem::take(&mut wreck.refused).into_iter().map(Damage::Superblock));
+    let nodes = std::mem::take(&mut wreck.losses.damaged);
+    damage.extend(nodes.into_iter().map(Damage::Node));
+    let lost = wreck.losses.ranges.iter().any(|(tree, range)| {
+        *tree == crate::format::STORE_TREE
+            && range.high.as_ref().is_none_or(|high| *high > properties)
+    });
+    for (found, what) in [
+        (wreck.alone, Damage::OneSuperblock),
+        (wreck.outdated, Damage::Outdated(wreck.generation)),
+        (wreck.no_root, Damage::NoRoot),
+        (wreck.uncertain, Damage::Uncertain),
+        (wreck.log.records > 0, Damage::Log { records: wreck.log.records }),
+        (wreck.log.transactions > 0, Damage::Transactions { count: wreck.log.transactions }),
+        (lost, Damage::Properties),
+    ] {
+        if found {
+            damage.push(what);
+        }
+    }
+    damage
+}

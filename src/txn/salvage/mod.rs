@@ -1,0 +1,324 @@
+//! Salvage: the best state that can be made of a damaged store, in memory, and its commit.
+//!
+//! ```text
+//! choose   the newest superblock that opens
+//! graft    trees of the nodes that verify; lost ones above the leaves are made anew over the
+//!          children that are found by their headers
+//! replay   the log, over gaps
+//! amend    rows, by the layers that know what they mean
+//! commit   units counted anew by their owners; one checkpoint of a new epoch
+//! ```
+//!
+//! Up to the superblock of that checkpoint nothing is overwritten that the store held: nodes go to
+//! units that neither the old state nor the new one nor the log has, pages of the space map to the
+//! homes that are not current. A crash leaves the store as it was, or mended.
+//!
+//! Whether a node that was found is in use is said by the space map of the same superblock: a unit
+//! that is in use has one owner. Where that cannot be read the newest node of a range of keys is
+//! taken, and [`Wreck::uncertain`] says so.
+
+mod log;
+mod strays;
+mod superblock;
+
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+pub use log::LogLoss;
+
+use super::check::Owners;
+use super::checkpoint::Reason;
+use super::inode_numbers::AHEAD;
+use super::numbers::{COUNT_BITS, next_epoch};
+use super::recovery::make_durable;
+use super::{Edits, Engine, EngineOptions, Recovery};
+use crate::block::{Layout, LogTail, MetaKeys, Recount, Sealer};
+use crate::crypto::{Rng, Slot};
+use crate::device::Device;
+use crate::error::{Error, Object, Result};
+use crate::format::{
+    DataRow, FIRST_FS_TREE, FsKey, RING_SLOTS, RootRow, SLOT_SIZE, STORE_TREE, StoreKey,
+    Superblock, TreeId, UnverifiedSuperblock,
+};
+use crate::limits::NODE_UNITS;
+use crate::tree::{Losses, Visit};
+use strays::Strays;
+
+/// What is wrong with a store, below the meaning of its rows.
+#[derive(Debug, Default)]
+pub struct Wreck {
+    /// Generation of the state that salvage starts from.
+    pub generation: u64,
+    /// Superblocks that have a fitting crc and do not open.
+    pub refused: Vec<Error>,
+    /// Whether the superblock of that state is missing in one of the two places.
+    pub alone: bool,
+    /// Whether a newer state may have been lost with its superblock.
+    pub outdated: bool,
+    /// Whether nothing says where the file system's tree starts.
+    pub no_root: bool,
+    /// Nodes that do not verify, and keys whose rows are gone, if there were any.
+    pub losses: Losses,
+    /// Whether rows may be of an older state, or some that were deleted may be there again.
+    pub uncertain: bool,
+    /// What is missing of the log.
+    pub log: LogLoss,
+}
+
+impl Wreck {
+    /// Whether nothing was found wrong below the rows. The space map is not part of it.
+    pub fn is_sound(&self) -> bool {
+        self.refused.is_empty()
+            && !(self.alone || self.outdated || self.no_root || self.uncertain)
+            && self.losses.damaged.is_empty()
+            && self.log == LogLoss::default()
+    }
+}
+
+/// A state that was salvaged. In memory alone, until it is committed.
+pub struct Salvage {
+    engine: Engine,
+    wreck: Wreck,
+    superblock: Superblock,
+    forged: Vec<(u8, u8)>,
+    /// Units that the old state reaches.
+    kept: Owners,
+    /// What the log says of units: first, number, and whether they are taken or given.
+    logged: Vec<(u64, u32, bool)>,
+    tail: LogTail,
+}
+
+impl Salvage {
+    /// Makes the best state of what a device holds. Reads the trees, and all of the device where
+    /// nodes are missing. Writes nothing. `unlock` is called with superblocks, newest first, until
+    /// it succeeds.
+    ///
+    /// # Errors
+    /// Those of finding a superblock: [`Error::NotAStore`], [`Error::Unsupported`],
+    /// [`Error::Corrupt`]; those of `unlock` where it never succeeds; those of the device.
+    pub fn read(
+        device: Arc<dyn Device>,
+        mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        options: &EngineOptions,
+    ) -> Result<Salvage> {
+        let chosen = superblock::choose(&*device, &mut unlock)?;
+        let superblock = chosen.superblock;
+        if superblock.header.ro_compat.get() != 0 {
+            return Err(Error::Unsupported("it can only be opened read-only"));
+        }
+        let sealer = Arc::new(Sealer::new(superblock.header.store_id, chosen.rng, chosen.meta));
+        // As if read-only: nodes get no places, and nothing can be written by mistake.
+        let options = EngineOptions { read_only: true, ..options.clone() };
+        let mut engine =
+            Engine::assemble(device, sealer, superblock.clone(), &options, Recovery::default())?;
+        // Each state that was lost may have begun an epoch, and promised numbers of inodes.
+        let lost = if chosen.outdated { RING_SLOTS } else { 0 };
+        let epoch = next_epoch(superblock.body.epoch.get() + lost)?;
+        engine.set_epoch(epoch, Recovery::default());
+        let promised = superblock.body.next_ino.get();
+        engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
+        let wreck = Wreck {
+            generation: superblock.header.generation.get(),
+            refused: chosen.refused,
+            alone: chosen.alone,
+            outdated: chosen.outdated,
+            ..Wreck::default()
+        };
+        let (kept, forged) = (Owners::new(&engine.space), chosen.forged);
+        let body = &superblock.body;
+        let tail =
+            LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
+        let logged = Vec::new();
+        let mut salvage = Salvage { engine, wreck, superblock, forged, kept, logged, tail };
+        salvage.assemble()?;
+        Ok(salvage)
+    }
+
+    fn assemble(&mut self) -> Result<()> {
+        let engine = &self.engine;
+        let generation = self.wreck.generation;
+        let (base, (_, units)) = (engine.space.pool_base(), engine.space.usage());
+        let pool = (base, base + units);
+        let (device, space) = (Arc::clone(&engine.device), Arc::clone(&engine.space));
+        let sealer = Arc::clone(&engine.sealer);
+        let mut strays = Strays::new(device, sealer, space, pool, generation, self.wreck.outdated);
+        let (forest, losses) = (&engine.forest, &mut self.wreck.losses);
+        let root = self.superblock.body.root;
+        forest.graft(STORE_TREE, Ok(root), &mut strays, losses)?;
+        let row =
+            forest.get(STORE_TREE, &StoreKey::Root(FIRST_FS_TREE).encode(), RootRow::parse)?;
+        match row {
+            Some(Ok(row)) if row.pointer.is_empty() => forest.add(FIRST_FS_TREE, None),
+            Some(Ok(row)) => forest.graft(FIRST_FS_TREE, Ok(row.pointer), &mut strays, losses)?,
+            _ => {
+                self.wreck.no_root = true;
+                match strays.height(FIRST_FS_TREE)? {
+                    Some(level) => {
+                        forest.graft(FIRST_FS_TREE, Err(level + 1), &mut strays, losses)?;
+                    }
+                    None => forest.add(FIRST_FS_TREE, None),
+                }
+            }
+        }
+        self.wreck.uncertain = strays.uncertain;
+        let mut kept = self.owners()?;
+        for &unit in &self.wreck.losses.nodes {
+            kept.own(unit, NODE_UNITS);
+        }
+        let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
+        self.tail = self.replay_log(tail, applied, &mut kept)?;
+        self.kept = kept;
+        Ok(())
+    }
+
+    /// What is wrong with the store below its rows.
+    pub fn wreck(&self) -> &Wreck {
+        &self.wreck
+    }
+
+    /// What is wrong with the store below its rows, to be taken out.
+    pub fn wreck_mut(&mut self) -> &mut Wreck {
+        &mut self.wreck
+    }
+
+    /// The engine, to read rows and units. It writes nothing, and checkpoints do nothing.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The superblock that salvage starts from.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Visits all rows, those of the STORE tree first, in the order of their keys.
+    ///
+    /// # Errors
+    /// Those of the device: what did not verify is left out by now.
+    pub fn rows(&self, mut visit: impl FnMut(TreeId, &[u8], &[u8])) -> Result<()> {
+        self.walk(&mut |tree, node| {
+            if let Visit::Node(_, page) | Visit::Dirty(page) = node
+                && page.level() == 0
+            {
+                (0..page.len()).for_each(|slot| visit(tree, page.key(slot), page.value(slot)));
+            }
+        })
+    }
+
+    fn walk(&self, visit: &mut dyn FnMut(TreeId, Visit<'_>)) -> Result<()> {
+        for tree in [STORE_TREE, FIRST_FS_TREE] {
+            let mut failed = None;
+            self.engine.forest.walk_nodes(tree, &mut |node| match node {
+                Visit::Damaged(error) => failed = Some(error),
+                node => visit(tree, node),
+            })?;
+            if let Some(error) = failed {
+                // It verified when the tree was grafted.
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes rows in memory. Space edits have no effect: a commit counts units by their owners.
+    ///
+    /// # Errors
+    /// Those of reading nodes.
+    pub fn amend(&mut self, edits: &Edits) -> Result<()> {
+        self.engine.forest.prepare(edits, 0, |missing| {
+            self.engine.forest.add_places(vec![u64::MAX; missing]);
+            Ok(())
+        })?;
+        self.engine.forest.apply(edits)
+    }
+
+    /// The units that nodes and contents own.
+    fn owners(&self) -> Result<Owners> {
+        let mut owners = Owners::new(&self.engine.space);
+        self.walk(&mut |tree, node| {
+            let page = match node {
+                Visit::Node(pointer, page) => {
+                    pointer.copies().for_each(|unit| owners.own(unit, NODE_UNITS));
+                    page
+                }
+                Visit::Dirty(page) => page,
+                Visit::Damaged(_) => return,
+            };
+            if tree != STORE_TREE && page.level() == 0 {
+                for slot in 0..page.len() {
+                    let units = units_of(page.key(slot), page.value(slot));
+                    units.into_iter().for_each(|(unit, units)| owners.own(unit, units));
+                }
+            }
+        })?;
+        Ok(owners)
+    }
+
+    /// How the space map on the device differs from what owns units now, transactions of the log
+    /// included.
+    ///
+    /// # Errors
+    /// Those of reading nodes.
+    pub fn recount(&self) -> Result<Recount> {
+        let owners = self.owners()?;
+        let mut logged = self.logged.clone();
+        // Nodes that changes to rows replace.
+        let retired = self.engine.forest.retired_units().into_iter();
+        logged.extend(retired.map(|unit| (unit, NODE_UNITS as u32, false)));
+        Ok(self.engine.space.rebuild(&owners.regions, &self.kept.regions, &logged))
+    }
+
+    /// Writes the state as the store's newest. Durable when it returns; whenever it is interrupted
+    /// the store is as it was, or this.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where there is no room for the nodes that changed: nothing was written.
+    /// Those of the device.
+    pub fn commit(mut self) -> Result<()> {
+        let mut edits = Edits::new();
+        // Its value is filled in by the checkpoint.
+        let row = StoreKey::Root(FIRST_FS_TREE).encode();
+        edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
+        self.amend(&edits)?;
+        self.recount()?;
+        let Salvage { mut engine, superblock, forged, kept, tail, .. } = self;
+        let count = engine.forest.clear_places();
+        let mut places = Vec::new();
+        if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
+            let Error::NoSpace = error else { return Err(error) };
+            engine.space.release_unowned(&kept.regions);
+            engine.space.reserve_nodes(count - places.len(), &mut places)?;
+        }
+        engine.forest.add_places(places);
+        engine.options.read_only = false;
+        make_durable(&*engine.device, &engine.sealer, &superblock)?;
+        let epoch = engine.epoch();
+        let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
+        engine.checkpoint_with(Reason::Epoch(epoch, first))?;
+        let written = engine.superblock().header.generation.get() % RING_SLOTS;
+        for (place, slot) in forged {
+            if u64::from(slot) != written {
+                engine.wipe_slot(place, slot)?;
+            }
+        }
+        engine.flush()
+    }
+}
+
+impl Engine {
+    /// Makes a slot of the superblock ring empty.
+    fn wipe_slot(&self, place: u8, slot: u8) -> Result<()> {
+        let written = self.device.write_at(Layout::slot(place, slot.into()), &[0; SLOT_SIZE]);
+        written.map_err(|error| Error::io("write", Object::Superblock { place, slot }, error))
+    }
+}
+
+/// The units that a row of the file-system tree owns.
+fn units_of(key: &[u8], value: &[u8]) -> Option<(u64, u64)> {
+    let FsKey::Data(ino, first) = FsKey::parse(key).ok()? else { return None };
+    match DataRow::parse(ino, first, value).ok()? {
+        DataRow::Extent(extent, _) => Some((extent.unit, u64::from(extent.units))),
+        DataRow::Inline(..) | DataRow::Lost(_) => None,
+    }
+}

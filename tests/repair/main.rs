@@ -1,0 +1,11 @@
+//! Repair: every block of a store damaged in turn, stores that do not open, and repairs that are
+//! interrupted.
+//!
+//! `EFSCRYPT_DAMAGE=all` damages every block; else those of metadata and a sample of the others.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bed;
+mod blocks;
+mod kills;
+mod picture;
+mod wrecks;
