@@ -83,8 +83,8 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Mounts the file system of an engine. The first mount for writing makes its root directory.
-    /// Reads a bounded number of nodes, whatever the size.
+    /// Mounts the file system of an engine. The first mount for writing makes its root directory,
+    /// durably. Reads a bounded number of nodes, whatever the size.
     ///
     /// # Errors
     /// Those of the engine; [`Error::Corrupt`] where there are rows but no root directory.
@@ -146,8 +146,9 @@ impl FileSystem {
         stamp.touch_contents(&mut row);
         row.generation = stamp.change.into();
         draft.add(&root, row)?;
-        draft.commit(Class::Normal)?;
-        Ok(())
+        let lsn = draft.commit(Class::Normal)?;
+        // Handles of it are given out at once, and a root made anew would have another generation.
+        self.engine.sync(lsn)
     }
 
     /// An inode of a number that was never used before; `None` where
