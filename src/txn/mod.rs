@@ -34,7 +34,7 @@ mod recovery;
 mod run;
 mod salvage;
 
-pub use check::StructureReport;
+pub use check::{MAX_DAMAGED, StructureReport};
 pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
