@@ -18,6 +18,9 @@ use crate::format::{
 use crate::limits::{NODE_SIZE, UNIT};
 use std::sync::Arc;
 
+/// Key and value of a row of a forged node.
+pub type ForgedRow = (Vec<u8>, Vec<u8>);
+
 /// A store with fixed keys whose plaintext can be changed. Nothing else has it open.
 pub struct Forge {
     device: Arc<dyn Device>,
@@ -90,7 +93,7 @@ impl Forge {
         &mut self,
         tree: TreeId,
         path: &[u8],
-        change: impl FnOnce(&mut Vec<(Vec<u8>, Vec<u8>)>),
+        change: impl FnOnce(&mut Vec<ForgedRow>),
     ) -> Result<()> {
         self.page(tree, path, |page| {
             let row = |slot| (page.key(slot).to_vec(), page.value(slot).to_vec());

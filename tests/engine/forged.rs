@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use efscrypt::ErrorKind;
 use efscrypt::device::MemoryDevice;
-use efscrypt::txn::{Class, Edits, Engine, FIRST_FS_TREE, Forge};
+use efscrypt::txn::{Class, Edits, Engine, FIRST_FS_TREE, Forge, ForgedRow};
 
 use crate::model::{create, open};
 
@@ -50,7 +50,7 @@ fn store() -> Arc<MemoryDevice> {
 fn keys(device: &MemoryDevice, path: &[u8]) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     let mut forge = Forge::open(Arc::new(device.snapshot())).unwrap();
-    let look = |rows: &mut Vec<(Vec<u8>, Vec<u8>)>| {
+    let look = |rows: &mut Vec<ForgedRow>| {
         keys = rows.iter().map(|(key, _)| key.clone()).collect();
     };
     forge.rows(FIRST_FS_TREE, path, look).unwrap();
@@ -101,7 +101,7 @@ fn a_check_of_a_tree_that_meets_itself_ends() {
     let device = store();
     let mut forge = Forge::open(device.clone()).unwrap();
     for path in [&[0][..], &[]] {
-        let same = |rows: &mut Vec<(Vec<u8>, Vec<u8>)>| {
+        let same = |rows: &mut Vec<ForgedRow>| {
             let first = rows[0].1.clone();
             rows.iter_mut().for_each(|row| row.1.clone_from(&first));
         };
