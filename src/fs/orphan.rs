@@ -92,8 +92,8 @@ impl FileSystem {
     /// Opens are counted, are not part of the store, and end with the mount.
     ///
     /// # Errors
-    /// [`Error::Stale`] where the inode is gone, [`Error::InvalidArgument`] where it is open 2^64 - 1
-    /// times, and those of reading its row.
+    /// [`Error::Stale`] where the inode is gone, [`Error::InvalidArgument`] where it is open more
+    /// often than can be counted, and those of reading its row.
     pub fn open(&self, ino: u64) -> Result<()> {
         let inode = self.inodes.get(ino);
         // Shared: whether the inode is freed is decided under the exclusive lock.

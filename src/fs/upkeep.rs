@@ -50,7 +50,9 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.short.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.held.take().map(MutexGuard::unlock_fair);
+        if let Some(held) = self.held.take() {
+            MutexGuard::unlock_fair(held);
+        }
     }
 }
 

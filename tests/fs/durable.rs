@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use efscrypt::device::sim::{Failure, FaultPlan, Op, Repeat, SimDevice};
 use efscrypt::device::MemoryDevice;
+use efscrypt::device::sim::{Failure, FaultPlan, Op, Repeat, SimDevice};
 use efscrypt::fs::{
     CreateMode, FileSystem, FileType, MountOptions, ROOT_INO, RenameMode, SetAttr, Stability,
     XattrMode,
