@@ -92,12 +92,13 @@ impl FileSystem {
     /// Opens are counted, are not part of the store, and end with the mount.
     ///
     /// # Errors
-    /// [`Error::Stale`] where the inode is gone, and those of reading its row.
+    /// [`Error::Stale`] where the inode is gone, [`Error::InvalidArgument`] where it is open 2^64 - 1
+    /// times, and those of reading its row.
     pub fn open(&self, ino: u64) -> Result<()> {
         let inode = self.inodes.get(ino);
-        let _held = inode.write(&self.engine, self.tree)?;
-        inode.set_opens(inode.opens() + 1);
-        Ok(())
+        // Shared: whether the inode is freed is decided under the exclusive lock.
+        let _held = inode.read(&self.engine, self.tree)?;
+        inode.add_open()
     }
 
     /// Closes an inode as often as it was opened. The last close of one without a name frees it,
@@ -142,16 +143,18 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Closes everything that is open: for a server whose clients are gone.
+    /// Closes everything that is open, while nobody else opens or closes: for a server whose
+    /// clients are gone.
     ///
     /// # Errors
-    /// Those of reading rows, for the first inode of which one cannot be read.
+    /// Those of reading rows: the first, where some cannot be read. All others are closed.
     pub fn close_all(&self) -> Result<()> {
+        let mut closed = Ok(());
         for ino in self.inodes.open_numbers() {
             let opens = self.inodes.get(ino).opens();
-            self.close_times(ino, opens)?;
+            closed = closed.and(self.close_times(ino, opens));
         }
-        Ok(())
+        closed
     }
 
     /// Frees an inode that lost its last name, as far as that takes few steps. A failure is no
@@ -159,7 +162,7 @@ impl FileSystem {
     pub(in crate::fs) fn free_unused(&self, ino: u64) {
         let inode = self.inodes.get(ino);
         for _ in 0..FREE_STEPS {
-            match self.free_step(&inode) {
+            match self.free_step_with_room(&inode) {
                 Ok(Step::More) => self.engine.relieve(),
                 Ok(Step::Last | Step::Idle) | Err(Error::Corrupt { .. }) => return,
                 Err(_) => break,
@@ -229,7 +232,7 @@ impl FileSystem {
                 if reaping.left == 0 {
                     return Some(ino);
                 }
-                let step = self.free_step(&inode);
+                let step = self.free_step_with_room(&inode);
                 if !matches!(step, Ok(Step::Idle)) {
                     reaping.left -= 1;
                     self.engine.relieve();
@@ -265,6 +268,15 @@ impl FileSystem {
             reaping.fail(error);
         }
         (found, last.and_then(|last| last.checked_add(1)))
+    }
+
+    /// One step, with a checkpoint before it where it finds no space.
+    fn free_step_with_room(&self, inode: &Arc<Inode>) -> Result<Step> {
+        let since = self.engine.checkpoints();
+        match self.free_step(inode) {
+            Err(Error::NoSpace) if self.engine.make_room(since)? => self.free_step(inode),
+            step => step,
+        }
     }
 
     /// One step of freeing an inode that lost its last name and is not open, or the contents

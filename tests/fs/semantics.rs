@@ -569,6 +569,10 @@ fn paths() {
     let made = fs.mkdir_all(b"/a/b//c/", &DIR).unwrap();
     assert_eq!(fs.at(b"a/b/c").unwrap(), made);
     assert_eq!(fs.mkdir_all(b"a/b/c", &DIR).unwrap(), made);
+    make(&fs, made.ino, b"file");
+    for path in [&b"a/b/c/file"[..], b"a/b/c/file/g"] {
+        assert_eq!(kind(fs.mkdir_all(path, &DIR)), Some(Kind::NotDirectory));
+    }
     assert_eq!(fs.at(b"/").unwrap().ino, ROOT_INO);
     assert_eq!(fs.at(b"a/../a/./b/c/..").unwrap(), fs.at(b"a/b").unwrap());
     make(&fs, made.ino, b"f");
