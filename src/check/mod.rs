@@ -33,7 +33,7 @@ use census::Census;
 /// # Errors
 /// Those that keep the check from going on. What it finds wrong is no error but a finding.
 pub fn check(fs: &FileSystem) -> Result<CheckReport> {
-    let mut census = Census::new(|name| fs.bucket_of(name));
+    let mut census = Census::new(fs.buckets()?);
     let structure = fs.engine().check_structure(|tree, key, value, own| {
         census.row(tree, key, value, own);
     })?;

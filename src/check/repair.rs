@@ -6,12 +6,11 @@ use std::sync::Arc;
 use super::mend::{Bucket, Mender};
 use super::note::{Mending, Note};
 use crate::block::MetaKeys;
-use crate::crypto::{Domain, NameHasher, Rng, Slot};
+use crate::crypto::{Domain, KeyArena, NameHasher, Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::format::{COOKIE_COUNTER_BITS, StoreKey, UnverifiedSuperblock};
 use crate::keys::{Kek, newest};
-use crate::secret::Secret;
 use crate::store::{Providers, StoreOptions};
 use crate::txn::{Engine, EngineOptions, Recount, Salvage};
 
@@ -164,11 +163,13 @@ impl Repair {
         contents: bool,
     ) -> Result<Repair> {
         let mut salvage = Salvage::read(Arc::clone(&device), &mut unlock, options)?;
-        let mut superblock = salvage.superblock().clone();
-        let store_id = superblock.header.store_id;
-        let hasher = NameHasher::new(&Secret::take(&mut superblock.body.name_key), &store_id);
+        let keys = salvage.engine().store_keys()?;
+        let (arena, store_id) = (KeyArena::new()?, *salvage.engine().store_id());
+        let hasher = NameHasher::derive(&arena, &keys.name(), &store_id)?;
         let bucket: Bucket = Box::new(move |name| {
-            (hasher.hash56(name) & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
+            // A forked child has no keys, and cannot commit what it plans here.
+            let hash = hasher.get().map_or(0, |hasher| hasher.hash56(name));
+            (hash & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
         });
         let mended = Mender::new(&mut salvage, bucket).run(contents)?;
         let recount = salvage.recount()?;

@@ -1,5 +1,6 @@
 //! Who waits for whom: no checkpoint is written while locks are held that others want.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 

@@ -33,7 +33,7 @@ use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::recovery::make_durable;
 use super::{Edits, Engine, EngineOptions, Recovery};
-use crate::block::{Layout, LogTail, MetaKeys, Recount, Sealer};
+use crate::block::{Layout, LogTail, MetaKeys, Recount};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -116,7 +116,7 @@ impl Salvage {
         if superblock.header.ro_compat.get() != 0 {
             return Err(Error::Unsupported("it can only be opened read-only"));
         }
-        let sealer = Arc::new(Sealer::new(superblock.header.store_id, chosen.rng, chosen.meta));
+        let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
         let mut engine =
@@ -355,8 +355,12 @@ impl Salvage {
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
             let Error::NoSpace = error else { return Err(error) };
+            // What was reserved counts as nobody's once everything is counted anew.
+            for unit in places.drain(..) {
+                engine.space.release(unit, NODE_UNITS as u32);
+            }
             engine.space.release_unowned(&kept.regions);
-            engine.space.reserve_nodes(count - places.len(), &mut places)?;
+            engine.space.reserve_nodes(count, &mut places)?;
         }
         engine.forest.add_places(places);
         engine.options.read_only = false;

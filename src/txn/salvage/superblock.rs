@@ -1,22 +1,18 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use std::sync::Arc;
+use zerocopy::IntoBytes;
 
-use crate::block::{MetaKeys, RingSlot, Sealer, SlotState, inspect_ring};
-use crate::crypto::{Rng, Slot};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
+use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{RING_SLOTS, Superblock, UnverifiedSuperblock};
-use zerocopy::IntoBytes;
-
-/// The keys of metadata, and the source of nonces.
-type Unlocked = (Slot<MetaKeys>, Arc<Rng>);
+use crate::txn::newest::Unlocked;
 
 /// A superblock that opens, and what is wrong with the others.
 pub(super) struct Chosen {
     pub superblock: Superblock,
-    pub meta: Slot<MetaKeys>,
-    pub rng: Arc<Rng>,
+    pub sealer: Sealer,
     /// Superblocks that have a fitting crc and do not open.
     pub refused: Vec<Error>,
     /// Place and slot of those among them that say they are newer: they would be tried first.
@@ -35,13 +31,13 @@ pub(super) fn choose(
     let ring = inspect_ring(device)?;
     let slots = sound(&ring)?;
     let mut keys: Option<Unlocked> = None;
-    let (mut chosen, mut failure) = (None::<Superblock>, None);
+    let (mut chosen, mut failure) = (None::<(Superblock, Slot<StoreKeys>)>, None);
     let (mut refused, mut newer, mut tried) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
     let mut twins = 0;
     for slot in slots {
         let (place, number) = (slot.header.place, slot.header.slot);
         let generation = slot.header.generation.get();
-        if let Some(chosen) = &chosen
+        if let Some((chosen, _)) = &chosen
             && chosen.header.generation.get() != generation
         {
             break;
@@ -55,13 +51,13 @@ pub(super) fn choose(
         }
         let object = Object::Superblock { place, slot: number };
         let opened = match &keys {
-            Some((meta, _)) => Sealer::open_superblock(meta.get()?, slot.clone()),
+            Some((meta, _)) => Sealer::open_superblock(meta, slot.clone()),
             None => Err(Error::corrupt(object, "its keys cannot be unlocked")),
         };
         match opened {
-            Ok(superblock) => {
+            Ok(opened) => {
                 twins += 1;
-                chosen.get_or_insert(superblock);
+                chosen.get_or_insert(opened);
             }
             Err(error) => {
                 refused.push(error);
@@ -70,14 +66,15 @@ pub(super) fn choose(
         }
     }
     let none = || Error::corrupt(Object::Store, "no superblock opens");
-    let (Some(superblock), Some((meta, rng))) = (chosen, keys) else {
+    let (Some((superblock, store_keys)), Some((meta, rng))) = (chosen, keys) else {
         return Err(failure.unwrap_or_else(none));
     };
+    let sealer = Sealer::new(superblock.header.store_id, rng, meta, store_keys);
     let generation = superblock.header.generation.get();
     newer.retain(|(.., claimed)| *claimed > generation);
     let outdated = !newer.is_empty() || is_outdated(&ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Ok(Chosen { superblock, meta, rng, refused, forged, alone: twins < 2, outdated })
+    Ok(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
 }
 
 /// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
