@@ -287,3 +287,49 @@ fn a_process_killed_at_any_moment_leaves_a_whole_file() {
     bench.ok(&["create"]);
     bench.ok(&["audit"]);
 }
+
+#[test]
+fn a_service_that_is_not_made_leaves_no_key_file() {
+    let bench = Bench::new();
+    fs::remove_file(bench.path("key")).unwrap();
+    let mut command = bench.command(&["init"]);
+    let (code, message) =
+        failure(command.env("EFSCRYPT_KMS", bench.path("none/kms")).output().unwrap());
+    assert_eq!(code, 11, "{message}");
+    assert!(!bench.path("key").exists() && !message.contains("keep a copy"), "{message}");
+}
+
+#[test]
+fn an_unfinished_record_is_shown() {
+    let bench = Bench::new();
+    bench.ok(&["create"]);
+    assert!(!bench.ok(&["audit"]).contains("torn"));
+    let mut log = fs::OpenOptions::new().append(true).open(bench.path("kms.audit")).unwrap();
+    std::io::Write::write_all(&mut log, b"{\"seq\":").unwrap();
+    assert!(bench.ok(&["audit"]).contains("torn     7 B"));
+    assert_eq!(bench.json(&["audit"])["torn_bytes"], 7);
+}
+
+#[test]
+fn who_may_not_make_the_log_learns_what_to_do() {
+    use std::os::unix::process::CommandExt;
+
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.ok(&["create"]);
+    fs::remove_file(bench.path("kms.audit")).unwrap();
+    for (name, mode) in [("", 0o777), ("kms", 0o644)] {
+        fs::set_permissions(bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(bench.path("key"), Some(1000), Some(1000)).unwrap();
+    // He may not come to where it was built.
+    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), bench.path("efscrypt")).unwrap();
+    let mut command = Command::new(bench.path("efscrypt"));
+    command.args(["key", "create", "--kms"]).arg(bench.path("kms"));
+    command.arg("--key-file").arg(bench.path("key")).uid(1000).gid(1000);
+    let (code, message) = failure(command.output().unwrap());
+    assert_eq!(code, 31, "{message}");
+    assert!(message.contains("--audit") && message.contains("owner"), "{message}");
+}

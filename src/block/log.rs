@@ -96,20 +96,25 @@ impl LogRing {
     /// Whether the log was cut at the tail: a record not far behind it says that the record there,
     /// or one after it, was durable. It says so in the clear, for its seal needs what is lost; so
     /// this serves to report damage, and nothing is done on its word.
-    pub fn is_cut(&self, tail: &LogTail) -> Result<bool> {
+    pub fn is_cut(&self, tail: &LogTail) -> bool {
         let mut window = vec![0; WINDOW.min((self.len - tail.offset) as usize)];
-        let object = Object::Log { offset: tail.offset };
-        self.device
-            .read_at(self.base + tail.offset, &mut window)
-            .map_err(|error| Error::io("read", object, error))?;
-        Ok(window.chunks_exact(LOG_ALIGN).any(|block| {
+        let base = self.base + tail.offset;
+        if self.device.read_at(base, &mut window).is_err() {
+            // No record is needed from there: what cannot be read says nothing.
+            for (n, block) in window.chunks_exact_mut(LOG_ALIGN).enumerate() {
+                if self.device.read_at(base + (n * LOG_ALIGN) as u64, block).is_err() {
+                    block.fill(0);
+                }
+            }
+        }
+        window.chunks_exact(LOG_ALIGN).any(|block| {
             let header = LogHeader::parse_any(block);
             header.is_some_and(|header| {
                 header.seq.get() > tail.seq
                     && header.seq.get() >> 40 == tail.seq >> 40
                     && (tail.seq..header.seq.get()).contains(&header.durable.get())
             })
-        }))
+        })
     }
 
     /// The first record behind the tail that opens although those before it are lost: for salvage.

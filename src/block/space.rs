@@ -16,6 +16,8 @@
 //!    out, go first. It moves only where those are few or too scattered.
 //! 7. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
+//! 8. A region whose bitmap cannot be read is full, and stays as its bitmap says: nothing is handed
+//!    out there, and what is given back there is lost, until the store is opened again.
 
 mod rebuild;
 
@@ -75,6 +77,8 @@ struct State {
     limit: u64,
     /// Free units at or above the limit, busy for now.
     withheld: Vec<(u64, Bitmap)>,
+    /// Regions whose bitmap could not be read.
+    unreadable: BTreeSet<u64>,
     /// Where the search for data and for nodes goes on.
     data_cursor: u64,
     node_cursor: u64,
@@ -118,6 +122,7 @@ impl Space {
             waiting: VecDeque::new(),
             limit: layout.pool_units,
             withheld: Vec::new(),
+            unreadable: BTreeSet::new(),
             data_cursor: 0,
             node_cursor: 0,
         };
@@ -190,11 +195,8 @@ impl Space {
         let mut best: Option<(u64, Range<u64>)> = None;
         let mut looked = 0;
         for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            if self.free_of(state, region)? == 0 {
-                continue;
-            }
+            let Some(bitmap) = self.searched(state, region, 1)? else { continue };
             let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
-            let bitmap = &self.load(state, region)?.busy;
             let fits = |run: &Range<u64>| region * REGION_UNITS + run.end <= end;
             let run = bitmap.find_run(from, u64::from(want)).filter(fits);
             let run = run.or_else(|| bitmap.find_run(0, u64::from(want)).filter(fits));
@@ -266,11 +268,8 @@ impl Space {
         end: u64,
     ) -> Result<Option<(u64, u64)>> {
         for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            if self.free_of(state, region)? < units {
-                continue;
-            }
+            let Some(busy) = self.searched(state, region, units)? else { continue };
             let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
-            let busy = &self.load(state, region)?.busy;
             let search = |from| {
                 match units {
                     NODE_UNITS => busy.find_node(from),
@@ -353,9 +352,11 @@ impl Space {
     /// Checks that [`Space::give`] of the units can only succeed, and loads what it needs.
     pub fn prepare_give(&self, unit: u64, units: u32) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
-        match self.load(&mut self.state.lock(), number)?.live.all(range) {
-            true => Ok(()),
-            false => Err(Error::corrupt(Object::Store, "space given that is not in use")),
+        match self.readable(&mut self.state.lock(), number)? {
+            Some(region) if !region.live.all(range) => {
+                Err(Error::corrupt(Object::Store, "space given that is not in use"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -382,14 +383,15 @@ impl Space {
         Ok(())
     }
 
-    /// Takes units that were reserved before.
+    /// Takes units that were reserved before; nothing in a region that is not readable, as replay
+    /// for reading alone may meet it.
     ///
     /// # Errors
     /// [`Error::Internal`] where [`Space::prepare_take`] was not asked.
     pub fn take(&self, unit: u64, units: u32) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
         let mut state = self.state.lock();
-        let region = self.load(&mut state, number)?;
+        let Some(region) = self.readable(&mut state, number)? else { return Ok(()) };
         if region.live.any(range.clone()) || !region.busy.all(range.clone()) {
             return Err(Error::Internal("space taken that was not reserved"));
         }
@@ -401,14 +403,15 @@ impl Space {
         Ok(())
     }
 
-    /// Gives units back: free once the next checkpoint is durable and older pins are gone.
+    /// Gives units back: free once the next checkpoint is durable and older pins are gone. Those of
+    /// a region that is not readable stay in use.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where the units are not in use: only by damaged rows or a damaged log.
     pub fn give(&self, unit: u64, units: u32) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
         let mut state = self.state.lock();
-        let region = self.load(&mut state, number)?;
+        let Some(region) = self.readable(&mut state, number)? else { return Ok(()) };
         if !region.live.all(range.clone()) {
             return Err(Error::corrupt(Object::Store, "space given twice"));
         }
@@ -429,8 +432,12 @@ impl Space {
     }
 
     /// Visits every region that is not untouched: its number, the units of its homes, what is in
-    /// use.
-    pub fn visit_live(&self, mut visit: impl FnMut(u64, u64, &Bitmap)) -> Result<()> {
+    /// use. Regions whose bitmap cannot be read go to `unreadable`, with why.
+    pub fn visit_live(
+        &self,
+        mut visit: impl FnMut(u64, u64, &Bitmap),
+        mut unreadable: impl FnMut(Range<u64>, Error),
+    ) -> Result<()> {
         let mut state = self.state.lock();
         let mut numbers: BTreeSet<u64> = state.regions.keys().copied().collect();
         let mut pages: Vec<SpacePage> = (0..SPACE_ROOTS as u64)
@@ -442,14 +449,21 @@ impl Space {
             }
             if page.level == 0 {
                 numbers.insert(page.index);
+            } else if let Err(error) = self.index_page(&mut state, page) {
+                let first = page.first_region();
+                unreadable(first..first + (ENTRIES_PER_PAGE as u64).pow(page.level.into()), error);
+                continue;
             }
             pages.extend(page.children());
         }
         for number in numbers {
-            let live = &self.load(&mut state, number)?.live;
-            // A region that was only looked at has no homes yet.
-            if live.count() > 0 {
-                visit(number, SpacePage::reserved_units(number), live);
+            match self.load(&mut state, number) {
+                // A region that was only looked at has no homes yet.
+                Ok(region) if region.live.count() > 0 => {
+                    visit(number, SpacePage::reserved_units(number), &region.live);
+                }
+                Ok(_) => {}
+                Err(error) => unreadable(number..number + 1, error),
             }
         }
         Ok(())
@@ -560,8 +574,34 @@ impl Space {
         }
     }
 
+    /// What is busy in a region, for a search, where at least so many of its units are free.
+    fn searched<'a>(
+        &self,
+        state: &'a mut State,
+        number: u64,
+        least: u64,
+    ) -> Result<Option<&'a Bitmap>> {
+        let free = self.free_of(state, number);
+        if state.note(number, free)?.is_none_or(|free| free < least) {
+            return Ok(None);
+        }
+        Ok(self.readable(state, number)?.map(|region| &region.busy))
+    }
+
+    /// A region, unless its bitmap cannot be read, now or before.
+    fn readable<'a>(&self, state: &'a mut State, number: u64) -> Result<Option<&'a mut Region>> {
+        if !state.unreadable.contains(&number) {
+            let loaded = self.load(state, number).map(drop);
+            state.note(number, loaded)?;
+        }
+        Ok(state.regions.get_mut(&number))
+    }
+
     /// Units of a region that may be handed out, without loading it.
     fn free_of(&self, state: &mut State, region: u64) -> Result<u64> {
+        if state.unreadable.contains(&region) {
+            return Ok(0);
+        }
         if let Some(region) = state.regions.get(&region) {
             return Ok(region.free);
         }
@@ -638,6 +678,17 @@ impl State {
     /// Whether less than an eighth of what lies below the frontier is free.
     fn is_crowded(&self) -> bool {
         (self.frontier.saturating_sub(self.used)) * 8 < self.frontier
+    }
+
+    /// Remembers a region that could not be read.
+    fn note<T>(&mut self, number: u64, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => {
+                self.unreadable.insert(number);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     /// Makes the free units of a region at or above the limit busy.

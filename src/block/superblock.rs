@@ -8,10 +8,11 @@ use super::{Layout, Sealer};
 
 const PLACE_LEN: usize = RING_SLOTS as usize * SLOT_SIZE;
 
-/// Reads the ring in both places: two device reads. The sound slots, newest generation first, and
-/// of one generation that of place 0 first.
+/// Reads the ring in both places: two device reads, unless one fails. The sound slots, newest
+/// generation first, and of one generation that of place 0 first.
 ///
 /// # Errors
+/// Those of the device, where a slot cannot be read in either place that may be the newest;
 /// [`Error::NotAStore`] where nothing has the magic, [`Error::Corrupt`] where slots have it but
 /// none is sound, [`Error::Unsupported`] where only newer versions are found.
 pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
@@ -22,15 +23,19 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
     let mut newer: [Vec<usize>; 2] = Default::default();
     let mut refusal = None;
     let mut failure = None;
+    // Which slots cannot be read, by place.
+    let mut unread: [Vec<u64>; 2] = Default::default();
     for place in 0..2u8 {
         let mut bytes = vec![0; PLACE_LEN];
         let there = len.saturating_sub(Layout::place(place)).min(PLACE_LEN as u64) as usize;
-        // On a device that ends before the place there is nothing to read, and so no failure.
-        if there > 0
-            && let Err(error) = device.read_at(Layout::place(place), &mut bytes[..there])
-        {
-            failure = Some(io(error));
-            continue;
+        if device.read_at(Layout::place(place), &mut bytes[..there]).is_err() {
+            for (slot, bytes) in bytes[..there].chunks_mut(SLOT_SIZE).enumerate() {
+                if let Err(error) = device.read_at(Layout::slot(place, slot as u64), bytes) {
+                    bytes.fill(0);
+                    unread[usize::from(place)].push(slot as u64);
+                    failure = Some(io(error));
+                }
+            }
         }
         for (slot, bytes) in bytes.chunks_exact(SLOT_SIZE).enumerate() {
             magic |= UnverifiedSuperblock::has_magic(bytes);
@@ -47,6 +52,15 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
     let agreed = newer[0].iter().any(|slot| newer[1].contains(slot));
     let newer = refusal.filter(|_| agreed || slots.is_empty());
     slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
+    // Whatever follows the newest that was found stands in the slot behind it.
+    let newest = slots.first().map(|slot| slot.header.generation.get());
+    let hidden = |newest: u64| {
+        let next = newest.wrapping_add(1) % RING_SLOTS;
+        unread.iter().all(|unread| unread.contains(&next))
+    };
+    if let Some(error) = failure.take_if(|_| newest.is_some_and(hidden)) {
+        return Err(error);
+    }
     match (slots.is_empty(), newer, failure) {
         (false, None, _) => Ok(slots),
         (_, Some(error), _) | (true, None, Some(error)) => Err(error),

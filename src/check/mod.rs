@@ -3,7 +3,11 @@
 //! The structure is the engine's: every copy of every node verifies, and every unit in use has
 //! exactly one owner. The meaning is checked here: names lead to inodes, link counts are right,
 //! every inode is reached from the root directory, contents lie within their file and have keys.
-//! Nothing is repaired, and no contents are decrypted: a check needs no DATA key.
+//! No contents are decrypted: a check needs no DATA key.
+//!
+//! [`check`] looks at a mounted file system and changes nothing; [`check_keyless`] at a device,
+//! without any key; [`Repair`] works out what can be made of a damaged store, which need not open,
+//! and writes it in one commit.
 
 mod census;
 mod finding;

@@ -279,7 +279,8 @@ impl FileDevice {
         let generous = (range.end + ahead) / UNIT as u64 * UNIT as u64;
         let mut end = generous.max(range.end);
         let mut reserved = reserve(range.start..end);
-        if end > range.end && is(&reserved, Errno::NOSPC) {
+        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+        if end > range.end && full.iter().any(|errno| is(&reserved, *errno)) {
             end = range.end;
             reserved = reserve(range.start..end);
         }

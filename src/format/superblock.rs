@@ -166,6 +166,7 @@ pub struct Superblock {
 }
 
 /// A slot whose crc fits and whose features are known, but whose body is still sealed.
+#[derive(Clone)]
 pub struct UnverifiedSuperblock {
     bytes: Box<[u8]>,
     /// The clear header. Nothing of it is certain before the body opened.

@@ -200,23 +200,27 @@ impl FileSystem {
         node: &Node<'_>,
         accept: impl Fn(&InodeRow) -> bool,
     ) -> Result<Made> {
-        #[expect(clippy::needless_late_init, reason = "declared before the draft that borrows it")]
-        let inode;
         let parent = self.inodes.get(dir);
-        let mut draft = self.draft(&[&parent])?;
-        let before = *draft.row(dir)?;
-        live_directory(&before)?;
-        let cookie = match self.place(dir, name)? {
-            Place::Free(cookie) => cookie,
-            Place::Taken(target) => {
-                drop(draft);
-                return match self.existing(&before, dir, target.ino, accept) {
-                    Err(Error::Stale) => Ok(Err(target)),
-                    found => found.map(Ok),
-                };
+        let (inode, mut draft, before, cookie) = loop {
+            let draft = self.draft(&[&parent])?;
+            let before = *draft.row(dir)?;
+            live_directory(&before)?;
+            let cookie = match self.place(dir, name)? {
+                Place::Free(cookie) => cookie,
+                Place::Taken(target) => {
+                    drop(draft);
+                    return match self.existing(&before, dir, target.ino, accept) {
+                        Err(Error::Stale) => Ok(Err(target)),
+                        found => found.map(Ok),
+                    };
+                }
+            };
+            if let Some(inode) = self.new_inode()? {
+                break (inode, draft, before, cookie);
             }
+            drop(draft);
+            self.engine.promise_inos()?;
         };
-        inode = self.new_inode()?;
         let ino = inode.ino();
         let row = new_row(&draft, dir, &before, node);
         draft.add(&inode, row)?;

@@ -42,8 +42,6 @@ pub(in crate::fs) struct Draft<'a> {
     pub stamp: Stamp,
     /// Whether it keeps its locks for long.
     long: bool,
-    /// How often changes had waited for a checkpoint when it began.
-    waits: u64,
 }
 
 /// The moment of an operation and its change number: for the times and change attributes of all
@@ -129,8 +127,8 @@ impl<'a> Draft<'a> {
     fn new(fs: &'a FileSystem, held: [Option<Held<'a>>; MOST]) -> Result<Draft<'a>> {
         let now = (fs.options.clock)().carried().into();
         let stamp = Stamp { now, change: fs.next_change()? };
-        let (names, edits, waits) = ([const { None }; NAMES], Edits::new(), fs.engine.waits());
-        Ok(Draft { fs, held, names, freed: None, edits, stamp, long: false, waits })
+        let (names, edits) = ([const { None }; NAMES], Edits::new());
+        Ok(Draft { fs, held, names, freed: None, edits, stamp, long: false })
     }
 
     /// Says that the operation keeps its locks for long.
@@ -260,15 +258,11 @@ impl<'a> Draft<'a> {
     /// Commits everything as one transaction, and shows it to others.
     ///
     /// # Errors
-    /// Those of [`Engine::commit`](crate::txn::Engine::commit): nothing changed then.
+    /// Those of [`Engine::try_commit`](crate::txn::Engine::try_commit): nothing changed then.
     pub fn commit(mut self, class: Class) -> Result<Lsn> {
         let mut edits = std::mem::take(&mut self.edits);
         self.put_rows(&mut edits);
-        let fs = self.fs;
-        let lsn = match fs.engine.commit(&mut edits, class) {
-            Err(Error::NoSpace) if fs.data.rest_all() => fs.engine.commit(&mut edits, class)?,
-            lsn => lsn?,
-        };
+        let lsn = self.fs.engine.try_commit(&mut edits, class)?;
         self.publish();
         Ok(lsn)
     }
@@ -399,8 +393,7 @@ impl<'a> Draft<'a> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let waited = self.fs.engine.waits() != self.waits;
-        if waited || self.long || self.stamp.change.is_multiple_of(TURN) {
+        if self.long || self.stamp.change.is_multiple_of(TURN) {
             let orders = self.held.iter_mut().flatten().filter_map(|held| held.order.take());
             orders.for_each(RwLockWriteGuard::unlock_fair);
         }

@@ -15,6 +15,8 @@ use crate::limits::MAX_FILE_SIZE;
 
 /// Bytes of a change that keeps its lock for long.
 const LONG: u64 = 64 << 10;
+/// Most bytes that are written while the lock is kept: bounds what is dirty before a checkpoint.
+const PART: usize = 16 << 20;
 
 /// Answer to a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,19 @@ impl FileSystem {
         offset: u64,
         bytes: &[u8],
     ) -> Result<Write> {
+        let part = |done: usize| &bytes[done..bytes.len().min(done + PART)];
+        let mut all = self.write_part(ids, ino, offset, part(0))?;
+        while all.len < bytes.len() {
+            // A part failed, or was not tried. Locks went in between, and room was made.
+            let at = offset.saturating_add(all.len as u64);
+            let Ok(more) = self.write_part(ids, ino, at, part(all.len)) else { break };
+            all.len += more.len;
+            all.file.after = more.file.after;
+        }
+        Ok(all)
+    }
+
+    fn write_part(&self, ids: SetIds, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
         let end = |_: &InodeRow| offset.saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, offset, bytes, finish)
@@ -130,10 +145,20 @@ impl FileSystem {
         offset: u64,
         len: u64,
     ) -> Result<Wcc> {
-        let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
-            self.data.punch_hole(ino, row, offset, len, finish)
-        };
-        Ok(self.change_contents(ids, ino, len, |_| 0, work)?.1)
+        let (mut at, end) = (offset, offset.saturating_add(len));
+        let mut wcc: Option<Wcc> = None;
+        loop {
+            let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
+                self.data.punch_part(ino, row, at..end, finish)
+            };
+            let ((_, next), part) = self.change_contents(ids, ino, len, |_| 0, work)?;
+            let wcc = wcc.get_or_insert(part);
+            wcc.after = part.after;
+            match next {
+                Some(next) => at = next,
+                None => return Ok(*wcc),
+            }
+        }
     }
 
     /// The first byte at or after `offset` that is not in a hole; `None` where only a hole, or

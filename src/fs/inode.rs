@@ -7,8 +7,9 @@
 //!    lock.
 //! 2. `row` is `None` before it was read and after the inode was freed; reading it again finds the
 //!    truth in the engine. It is set under `order`: exclusive to change it, shared to load it.
-//! 3. `opens` changes under `order`, exclusive, and an open inode is not evicted: it may be out of
-//!    the ring that the eviction goes round, until its last close puts it back.
+//! 3. `opens` rises under `order`, shared or exclusive, and falls under it, exclusive: whoever
+//!    holds it exclusive decides by it. An open inode is not evicted: it may be out of the ring
+//!    that the eviction goes round, until its last close puts it back.
 //!
 //! `order` may be held across I/O; the lock of `row` never is, so attributes are read without
 //! waiting for a write under way.
@@ -16,7 +17,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use zerocopy::IntoBytes;
@@ -57,6 +58,16 @@ impl Inode {
     /// How many times it is open.
     pub fn opens(&self) -> u64 {
         self.opens.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more open; the caller holds the lock, shared or exclusive.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where there is no number for it.
+    pub fn add_open(&self) -> Result<()> {
+        let more = |opens: u64| opens.checked_add(1);
+        let counted = self.opens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.map(drop).map_err(|_| Error::InvalidArgument("the inode is open too often"))
     }
 
     /// Changes the number of opens; the caller holds the exclusive lock.
@@ -147,8 +158,12 @@ impl Inode {
 
 /// Whether anybody but the table holds an inode; asked under the shard's lock, where nobody can
 /// take another hold.
+///
+/// Where the answer is no, what former holders did is seen: whether they opened it.
 fn is_held(inode: &Arc<Inode>) -> bool {
-    Arc::strong_count(inode) > 1
+    let held = Arc::strong_count(inode) > 1;
+    fence(Ordering::Acquire);
+    held
 }
 
 /// The exclusive lock, and the row as it is.
@@ -261,10 +276,13 @@ impl Shard {
             self.hand = if self.hand < self.ring.len() { self.hand } else { 0 };
             let ino = self.ring[self.hand];
             let Some(place) = self.inodes.get_mut(&ino) else { return };
-            if place.inode.opens() > 0 {
+            // In this order: who lets an inode go may have opened it before.
+            if is_held(&place.inode) {
+                self.hand += 1;
+            } else if place.inode.opens() > 0 {
                 place.in_ring = false;
                 self.ring.swap_remove(self.hand);
-            } else if is_held(&place.inode) || place.inode.used.swap(false, Ordering::Relaxed) {
+            } else if place.inode.used.swap(false, Ordering::Relaxed) {
                 self.hand += 1;
             } else {
                 self.inodes.remove(&ino);

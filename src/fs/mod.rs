@@ -12,8 +12,8 @@
 //!
 //! 1. There is at most one `Inode` per number in memory, and a row changes only under its write
 //!    lock, first in the engine and then in memory: a row in memory is never stale.
-//! 2. Locks are taken in this order: directory moves, inodes by ascending number, name cache,
-//!    inode table, engine.
+//! 2. Locks are taken in this order: who makes room, directory moves, inodes by ascending number,
+//!    name cache, inode table, engine. None of those between is held while a checkpoint is written.
 //! 3. The names of a directory, and what the name cache says of them, change only under the
 //!    directory's write lock.
 //! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.

@@ -8,9 +8,10 @@ use zerocopy::FromZeros;
 
 use super::attr::{FileType, Time};
 use super::data::Contents;
-use super::inode::InodeTable;
+use super::inode::{Inode, InodeTable};
 use super::names::NameCache;
 use super::orphan::Orphans;
+use super::upkeep::Short;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
@@ -75,13 +76,15 @@ pub struct FileSystem {
     pub(in crate::fs) moves: Mutex<()>,
     /// What waits to be freed.
     pub(in crate::fs) orphans: Orphans,
+    /// Who makes room for a change that found no space.
+    pub(in crate::fs) short: Short,
     /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
 
 impl FileSystem {
-    /// Mounts the file system of an engine. The first mount for writing makes its root directory.
-    /// Reads a bounded number of nodes, whatever the size.
+    /// Mounts the file system of an engine. The first mount for writing makes its root directory,
+    /// durably. Reads a bounded number of nodes, whatever the size.
     ///
     /// # Errors
     /// Those of the engine; [`Error::Corrupt`] where there are rows but no root directory.
@@ -95,14 +98,9 @@ impl FileSystem {
         let hasher = NameHasher::derive(arena, &keys.name(), &store_id)?;
         let handle_mac = HandleMac::derive(arena, &keys.handle(), &store_id)?;
         let tree = FIRST_FS_TREE;
-        let last =
-            engine.floor(tree, &FsKey::Inode(u64::MAX).encode(), |key, _| FsKey::parse(key))?;
-        let last = match last.transpose()? {
-            Some(FsKey::Inode(ino)) => ino,
-            Some(_) => return Err(NO_ROOT),
-            None => 0,
-        };
-        engine.raise_ino(last);
+        if !engine.knows_inos() {
+            engine.raise_ino(last_inode(&engine, tree)?);
+        }
         let fs = FileSystem {
             inodes: InodeTable::new(options.inode_cache),
             names: NameCache::new(options.name_cache),
@@ -111,18 +109,17 @@ impl FileSystem {
             handle_mac,
             moves: Mutex::new(()),
             orphans: Orphans::new(),
+            short: Short::default(),
             changes: AtomicU64::new(0),
             engine,
             tree,
             options,
         };
-        if last == 0 {
-            fs.make_root()?;
+        let root = fs.inodes.get(ROOT_INO);
+        match root.row(&fs.engine, fs.tree) {
+            Err(Error::Stale) => fs.changing(|| fs.make_root())?,
+            found => drop(found?),
         }
-        fs.inodes.get(ROOT_INO).read(&fs.engine, fs.tree).map_err(|error| match error {
-            Error::Stale => NO_ROOT,
-            other => other,
-        })?;
         Ok(fs)
     }
 
@@ -149,13 +146,15 @@ impl FileSystem {
         stamp.touch_contents(&mut row);
         row.generation = stamp.change.into();
         draft.add(&root, row)?;
-        draft.commit(Class::Normal)?;
-        Ok(())
+        let lsn = draft.commit(Class::Normal)?;
+        // Handles of it are given out at once, and a root made anew would have another generation.
+        self.engine.sync(lsn)
     }
 
-    /// An inode of a number that was never used before.
-    pub(in crate::fs) fn new_inode(&self) -> Result<Arc<super::inode::Inode>> {
-        Ok(self.inodes.get(self.engine.new_ino()?))
+    /// An inode of a number that was never used before; `None` where
+    /// [`Engine::promise_inos`] must be called first, without locks.
+    pub(in crate::fs) fn new_inode(&self) -> Result<Option<Arc<Inode>>> {
+        Ok(self.engine.try_new_ino()?.map(|ino| self.inodes.get(ino)))
     }
 
     /// A number that no change or generation had before.
@@ -169,6 +168,16 @@ impl FileSystem {
     /// The engine below.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+}
+
+/// The highest inode number of a store that promises none; 0 where there is no inode.
+fn last_inode(engine: &Engine, tree: TreeId) -> Result<u64> {
+    let last = engine.floor(tree, &FsKey::Inode(u64::MAX).encode(), |key, _| FsKey::parse(key))?;
+    match last.transpose()? {
+        Some(FsKey::Inode(ino)) => Ok(ino),
+        Some(_) => Err(NO_ROOT),
+        None => Ok(0),
     }
 }
 

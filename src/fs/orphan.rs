@@ -92,12 +92,13 @@ impl FileSystem {
     /// Opens are counted, are not part of the store, and end with the mount.
     ///
     /// # Errors
-    /// [`Error::Stale`] where the inode is gone, and those of reading its row.
+    /// [`Error::Stale`] where the inode is gone, [`Error::InvalidArgument`] where it is open 2^64 - 1
+    /// times, and those of reading its row.
     pub fn open(&self, ino: u64) -> Result<()> {
         let inode = self.inodes.get(ino);
-        let _held = inode.write(&self.engine, self.tree)?;
-        inode.set_opens(inode.opens() + 1);
-        Ok(())
+        // Shared: whether the inode is freed is decided under the exclusive lock.
+        let _held = inode.read(&self.engine, self.tree)?;
+        inode.add_open()
     }
 
     /// Closes an inode as often as it was opened. The last close of one without a name frees it,
@@ -159,7 +160,7 @@ impl FileSystem {
     pub(in crate::fs) fn free_unused(&self, ino: u64) {
         let inode = self.inodes.get(ino);
         for _ in 0..FREE_STEPS {
-            match self.free_step(&inode) {
+            match self.free_step_with_room(&inode) {
                 Ok(Step::More) => self.engine.relieve(),
                 Ok(Step::Last | Step::Idle) | Err(Error::Corrupt { .. }) => return,
                 Err(_) => break,
@@ -229,7 +230,7 @@ impl FileSystem {
                 if reaping.left == 0 {
                     return Some(ino);
                 }
-                let step = self.free_step(&inode);
+                let step = self.free_step_with_room(&inode);
                 if !matches!(step, Ok(Step::Idle)) {
                     reaping.left -= 1;
                     self.engine.relieve();
@@ -265,6 +266,15 @@ impl FileSystem {
             reaping.fail(error);
         }
         (found, last.and_then(|last| last.checked_add(1)))
+    }
+
+    /// One step, with a checkpoint before it where it finds no space.
+    fn free_step_with_room(&self, inode: &Arc<Inode>) -> Result<Step> {
+        let since = self.engine.checkpoints();
+        match self.free_step(inode) {
+            Err(Error::NoSpace) if self.engine.make_room(since)? => self.free_step(inode),
+            step => step,
+        }
     }
 
     /// One step of freeing an inode that lost its last name and is not open, or the contents

@@ -3,23 +3,70 @@
 //! A change may make a checkpoint due, or leave something to be freed later. Neither is done while
 //! it holds locks: [`FileSystem::changing`] runs each change and then does what became due.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
 use super::FileSystem;
 use crate::error::{Error, Result};
 
 /// Transactions that one call spends on orphans, of [`FileSystem::maintain`] or where space is
 /// short.
 const REAP_STEPS: usize = 256;
+/// Most attempts of a change that finds no space because others are faster.
+const ROUNDS: usize = 8;
+
+/// Who makes room. One at a time, in the order in which they came, and no change begins meanwhile:
+/// so what is made free for one is not used up by others, again and again.
+#[derive(Default)]
+pub(in crate::fs) struct Short {
+    turn: Mutex<()>,
+    /// How many make room or wait to.
+    waiting: AtomicUsize,
+}
+
+impl Short {
+    /// Lets those go first who make room. The caller holds no lock.
+    #[inline]
+    fn pass(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            MutexGuard::unlock_fair(self.turn.lock());
+        }
+    }
+
+    /// Waits for a turn, until it is dropped.
+    #[cold]
+    fn turn(&self) -> Turn<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Turn { short: self, held: Some(self.turn.lock()) }
+    }
+}
+
+struct Turn<'a> {
+    short: &'a Short,
+    held: Option<MutexGuard<'a, ()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.short.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.held.take().map(MutexGuard::unlock_fair);
+    }
+}
 
 impl FileSystem {
     /// Runs a change, which lets all its locks go before it returns, and makes it durable where the
-    /// mount says so. Where it finds no space,
-    /// frees what orphans hold and runs it once more: a change that fails changed nothing, or can
-    /// be done again.
+    /// mount says so. Where it finds no space, makes room and runs it again: a change that fails
+    /// changed nothing, or can be done again.
     #[inline]
     pub(in crate::fs) fn changing<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        self.short.pass();
+        let since = self.engine.checkpoints();
         let mut answer = work();
-        if matches!(answer, Err(Error::NoSpace)) && self.make_room() {
-            answer = work();
+        if matches!(answer, Err(Error::NoSpace)) {
+            let turn = self.short.turn();
+            answer = self.with_room(since, work);
+            drop(turn);
         }
         self.engine.relieve();
         if self.options.durable && answer.is_ok() {
@@ -28,10 +75,33 @@ impl FileSystem {
         answer
     }
 
-    /// Whether freeing orphans gave anything back.
+    /// Makes room for a change that found no space, and runs it again: once, and then as long as
+    /// something was freed, or others changed something, which were at work already.
     #[cold]
-    fn make_room(&self) -> bool {
-        self.orphans.may_wait() && self.reap_steps(REAP_STEPS).done > 0
+    fn with_room<T>(&self, mut since: u64, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut freed = false;
+        for _ in 0..ROUNDS {
+            self.data.rest_all();
+            let before = self.engine.last();
+            self.engine.make_room(since)?;
+            since = self.engine.checkpoints();
+            // Also where no room was made: the last attempt may have kept what it let go by now.
+            let answer = work();
+            if !matches!(answer, Err(Error::NoSpace)) {
+                return answer;
+            }
+            let others = self.engine.last() != before;
+            if !others {
+                if freed || !self.orphans.may_wait() {
+                    break;
+                }
+                freed = true;
+                if self.reap_steps(REAP_STEPS).done == 0 {
+                    break;
+                }
+            }
+        }
+        Err(Error::NoSpace)
     }
 
     /// Does work that was put off, a bounded amount: frees orphans and writes a checkpoint.

@@ -22,7 +22,8 @@ impl Store {
     ///
     /// # Errors
     /// Those of the providers, and [`Error::WrongKey`] where the new one does not unwrap what it
-    /// wrapped: nothing changed then. Those of the device, which poison the store.
+    /// wrapped: nothing changed then. [`Error::KeyUnavailable`] for contents of a store that was
+    /// opened without their provider. Those of the device, which poison the store.
     pub fn rewrap(
         &self,
         data: Option<(Arc<dyn KeyProvider>, &str)>,
@@ -35,7 +36,7 @@ impl Store {
         let _one = self.rewrapping.lock();
         let mut slots = self.engine.superblock().keys;
         if let Some((provider, key)) = &data {
-            let old = self.data.lock().clone();
+            let old = self.data.lock().clone().ok_or(Error::KeyUnavailable)?;
             self.replace(&mut slots, Domain::Data, &*old, &**provider, key)?;
         }
         if let Some((provider, key)) = &metadata {
@@ -44,7 +45,7 @@ impl Store {
         }
         self.engine.write_keys(slots)?;
         if let Some((provider, _)) = data {
-            *self.data.lock() = provider;
+            *self.data.lock() = Some(provider);
         }
         if let Some((provider, _)) = metadata {
             *self.metadata.lock() = provider;

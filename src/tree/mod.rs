@@ -116,16 +116,9 @@ impl Forest {
     }
 
     /// Has `expect` prepare for each node copy that was retired since the last call.
-    pub fn announce_retired(&self, expect: impl Fn(u64) -> Result<()>) -> Result<()> {
-        let mut units = std::mem::take(&mut self.state.write().announced);
-        while let Some(unit) = units.pop() {
-            if let Err(error) = expect(unit) {
-                units.push(unit);
-                self.state.write().announced = units;
-                return Err(error);
-            }
-        }
-        Ok(())
+    pub fn announce_retired(&self, expect: impl FnMut(u64)) {
+        let units = std::mem::take(&mut self.state.write().announced);
+        units.into_iter().for_each(expect);
     }
 
     /// Adds reserved places.

@@ -49,12 +49,22 @@ impl Owners {
         Owners { pool_base, pool_units, ..Owners::default() }
     }
 
+    /// Whether a unit has an owner.
+    pub fn has(&self, unit: u64) -> bool {
+        let Some(first) = unit.checked_sub(self.pool_base) else { return false };
+        let (region, at) = (first / REGION_UNITS, first % REGION_UNITS);
+        self.regions.get(&region).is_some_and(|bits| bits.any(at..at + 1))
+    }
+
     pub fn own(&mut self, unit: u64, units: u64) {
         let Some(first) = unit.checked_sub(self.pool_base) else {
             self.outside = true;
             return;
         };
         let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if units == 0 {
+            return;
+        }
         if start + units > REGION_UNITS || first + units > self.pool_units {
             self.outside = true;
             return;
@@ -107,13 +117,20 @@ impl Engine {
         if owners.outside {
             report.damaged.push(Error::corrupt(Object::Store, "a row owns units outside the pool"));
         }
-        self.space.visit_live(|region, homes, live| {
+        let mut unreadable = Vec::new();
+        let visit = |region: u64, homes, live: &Bitmap| {
             let mut owned = owners.regions.remove(&region).unwrap_or_else(Bitmap::new);
             owned.set(0..homes);
             report.owned += owned.count();
             report.lost += live.count_without(&owned);
             report.unrecorded += owned.count_without(live);
-        })?;
+        };
+        self.space.visit_live(visit, |regions, error| unreadable.push((regions, error)))?;
+        // What is in use there is not known.
+        for (regions, error) in unreadable {
+            owners.regions.retain(|region, _| !regions.contains(region));
+            report.damaged.push(error);
+        }
         report.unrecorded += owners.regions.values().map(Bitmap::count).sum::<u64>();
         Ok(())
     }

@@ -176,7 +176,11 @@ impl Engine {
             self.space.take(unit, NODE_UNITS as u32)?;
         }
         for unit in trees.retired() {
-            self.space.give(unit, NODE_UNITS as u32)?;
+            // What the space map does not know as in use is lost, and no reason to end all work.
+            match self.space.give(unit, NODE_UNITS as u32) {
+                Err(Error::Corrupt { .. }) => {}
+                given => given?,
+            }
         }
         let space = self.space.freeze();
         Ok(Picture { trees, space, last: self.queue.freeze() })

@@ -30,40 +30,38 @@ impl Engine {
     /// Applies a transaction: readers see all of it from now on. It is durable after
     /// [`Engine::sync`] or the next checkpoint, together with everything before it.
     ///
+    /// May write a checkpoint, to make space free or to bound what is dirty. Who holds locks that
+    /// others want calls [`Engine::try_commit`].
+    ///
     /// # Errors
     /// [`Error::NoSpace`], those of reading nodes, [`Error::ReadOnly`], [`Error::Poisoned`]: in
     /// each case nothing changed.
     pub fn commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
+        let since = self.checkpoints();
+        let mut result = self.try_commit(edits, class);
+        if matches!(result, Err(Error::NoSpace)) && self.make_room(since)? {
+            result = self.try_commit(edits, class);
+        }
+        if result.is_ok() && self.forest.dirty_bytes() > self.dirty_cap() * 2 {
+            // Also where nobody calls [`Engine::relieve`].
+            let _poisoned = self.checkpoint_with(Reason::Memory);
+        }
+        result
+    }
+
+    /// As [`Engine::commit`], without ever waiting for a checkpoint. After [`Error::NoSpace`] the
+    /// caller lets its locks go, calls [`Engine::make_room`] and may try again; in any case it
+    /// calls [`Engine::relieve`] once it holds none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         if !edits.is_bounded() {
             return Err(Error::Internal("transaction too large"));
         }
-        let mut result = self.try_commit(edits, class);
-        if matches!(result, Err(Error::NoSpace)) && self.could_reclaim() {
-            self.reclaim()?;
-            result = self.try_commit(edits, class);
-        }
-        if result.is_ok() {
-            self.hold_back();
-        }
-        result
-    }
-
-    /// Writes a checkpoint to make space free, while the caller may hold locks of its own.
-    pub(super) fn reclaim(&self) -> Result<()> {
-        self.waits.fetch_add(1, Ordering::Relaxed);
-        self.checkpoint()
-    }
-
-    /// How often a change waited for a checkpoint. Who holds locks across changes compares this
-    /// before and after: where it grew, others may have waited long, and should go first.
-    pub fn waits(&self) -> u64 {
-        self.waits.load(Ordering::Relaxed)
-    }
-
-    fn try_commit(&self, edits: &mut Edits, class: Class) -> Result<Lsn> {
         self.healthy()?;
         let writer = self.writer.lock();
         let lsn = self.whole(|| {
@@ -76,7 +74,31 @@ impl Engine {
             // The lock is not fair by itself, and a busy writer takes it again at once.
             MutexGuard::unlock_fair(writer);
         }
+        if self.forest.dirty_bytes() > self.dirty_cap() {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
         Ok(lsn)
+    }
+
+    /// How many checkpoints are durable, in the life of the store: for [`Engine::make_room`].
+    pub fn checkpoints(&self) -> u64 {
+        self.committed.read().header.generation.get()
+    }
+
+    /// Makes free what was given back, for an attempt that found no space and began after
+    /// [`Engine::checkpoints`] returned `since`: by a checkpoint, unless somebody wrote one
+    /// meanwhile. Returns whether another attempt may find more.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn make_room(&self, since: u64) -> Result<bool> {
+        let mut made = self.checkpoints() > since;
+        if !made && self.could_reclaim() {
+            self.checkpoint()?;
+            made = true;
+        }
+        self.space.reclaim(self.pins.oldest());
+        Ok(made)
     }
 
     /// Everything of a transaction that can fail. The caller holds the writer lock.
@@ -87,8 +109,12 @@ impl Engine {
         };
         let prepared = self.forest.prepare(edits, spare, |missing| self.refill(missing));
         // Also where that failed: what it retired is given back by the next checkpoint.
-        self.forest.announce_retired(|unit| self.space.prepare_give(unit, NODE_UNITS as u32))?;
+        self.expect_retired();
         prepared?;
+        if self.options.read_only {
+            // Nothing is written, and a damaged space map keeps nobody from reading.
+            return Ok(());
+        }
         for edit in edits.iter() {
             match edit? {
                 Edit::Take { unit, units, .. } => self.space.prepare_take(unit, units)?,
@@ -102,6 +128,8 @@ impl Engine {
     /// Changes trees and space as prepared. The caller holds the writer lock.
     pub(super) fn apply(&self, edits: &Edits) -> Result<()> {
         self.forest.apply(edits)?;
+        // Neighbours that were merged.
+        self.expect_retired();
         for edit in edits.iter() {
             match edit? {
                 Edit::Take { unit, units, .. } => self.space.take(unit, units)?,
@@ -110,6 +138,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Reads what the next checkpoint needs to give back the nodes that were retired. A failure
+    /// shows there.
+    fn expect_retired(&self) {
+        self.forest.announce_retired(|unit| {
+            let _later = self.space.prepare_give(unit, NODE_UNITS as u32);
+        });
     }
 
     /// Reserves more places for nodes: a batch where there is room, else what is missing.
@@ -140,7 +176,7 @@ impl Engine {
     }
 
     /// Writes a checkpoint where much is dirty; waits for the one at work where that is far too
-    /// much. Callers of [`Engine::commit`] call this after they let their own locks go, so that
+    /// much. Callers of [`Engine::try_commit`] call this after they let their own locks go, so that
     /// nobody waits for them meanwhile. A failure shows at the next change.
     #[inline]
     pub fn relieve(&self) {
@@ -160,17 +196,6 @@ impl Engine {
             self.crowded.store(false, Ordering::Relaxed);
             Ok(())
         };
-    }
-
-    /// Bounds the memory of dirty nodes, also where nobody calls [`Engine::relieve`].
-    fn hold_back(&self) {
-        let (dirty, cap) = (self.forest.dirty_bytes(), self.dirty_cap());
-        if dirty > cap * 2 {
-            self.waits.fetch_add(1, Ordering::Relaxed);
-            let _poisoned = self.checkpoint_with(Reason::Memory);
-        } else if dirty > cap {
-            self.crowded.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Bytes of dirty nodes from which on a checkpoint is due.

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::inode_numbers::Numbers;
+use super::inode_numbers::{FIRST, Numbers};
 use super::newest::{Newest, newest};
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
@@ -87,8 +87,6 @@ pub struct Engine {
     flushing: Mutex<()>,
     /// Whether so much was dirty that a checkpoint is due.
     pub(super) crowded: AtomicBool,
-    /// How often a change waited for a checkpoint.
-    pub(super) waits: AtomicU64,
     pub(super) poison: OnceLock<Arc<str>>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
@@ -120,6 +118,7 @@ impl Engine {
         body.log_base = U64::new(layout.log_base);
         body.log_len = U64::new(layout.log_len);
         body.log_seq = U64::new(1 << 40);
+        body.next_ino = U64::new(FIRST);
         body.pool_base = U64::new(layout.pool_base);
         body.pool_units = U64::new(layout.pool_units);
         body.created = U64::new(now());
@@ -217,7 +216,6 @@ impl Engine {
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
             crowded: AtomicBool::new(false),
-            waits: AtomicU64::new(0),
             poison: OnceLock::new(),
             options: options.clone(),
             reserve,

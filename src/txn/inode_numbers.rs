@@ -4,10 +4,10 @@
 //! out below what the newest durable superblock promises, so the next open, which starts there,
 //! meets none of them, not even those of files that a crash took or that were removed. Every
 //! checkpoint moves the promise ahead of the numbers in use; who needs one beyond it writes a
-//! checkpoint first. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
+//! checkpoint first, and holds no lock then that others want. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
 //! open of the store.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Engine;
 use super::checkpoint::Reason;
@@ -17,11 +17,13 @@ use crate::error::{Error, Object, Result};
 /// files.
 pub(super) const AHEAD: u64 = 1 << 16;
 /// The first number: 1 is the root directory's.
-const FIRST: u64 = 2;
+pub(super) const FIRST: u64 = 2;
 /// Numbers end here: 2^23 opens and 2^40 changes in each do not reach it.
 const END: u64 = 1 << 63;
 
 pub(super) struct Numbers {
+    /// Whether `next` is known; before that nothing is promised.
+    known: AtomicBool,
     next: AtomicU64,
     /// What the newest durable superblock promises.
     promised: AtomicU64,
@@ -31,17 +33,24 @@ impl Numbers {
     /// Continues at the promise of a superblock; 0 in one that was written before there were any.
     pub fn new(promised: u64) -> Numbers {
         let next = AtomicU64::new(promised.max(FIRST));
-        Numbers { next, promised: AtomicU64::new(promised) }
+        let known = AtomicBool::new(promised != 0);
+        Numbers { known, next, promised: AtomicU64::new(promised) }
     }
 
     /// What a checkpoint may promise now.
     pub fn promise(&self) -> u64 {
-        self.next.load(Ordering::Relaxed).saturating_add(AHEAD)
+        match self.known.load(Ordering::Acquire) {
+            true => self.next.load(Ordering::Relaxed).saturating_add(AHEAD),
+            false => 0,
+        }
     }
 
     /// What the last checkpoint may promise: all numbers that were not used. None is given out
     /// below an older promise from now on.
     pub fn last_promise(&self) -> u64 {
+        if !self.known.load(Ordering::Acquire) {
+            return 0;
+        }
         let next = self.next.load(Ordering::Relaxed);
         self.promised.store(next, Ordering::Relaxed);
         next
@@ -59,25 +68,49 @@ impl Numbers {
 }
 
 impl Engine {
-    /// An inode number that was never given out before, also not before a crash.
+    /// An inode number that was never given out before, also not before a crash. `None` where
+    /// [`Engine::promise_inos`] must be called first.
     ///
     /// # Errors
-    /// Where a checkpoint is needed, those of the device, which poison the store;
     /// [`Error::Corrupt`] where the store says that 2^63 numbers are used.
+    pub fn try_new_ino(&self) -> Result<Option<u64>> {
+        let step = |next: u64| self.inodes.covers(next).then(|| next.saturating_add(1));
+        let taken = self.inodes.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        match taken.unwrap_or_else(|next| next) {
+            FIRST..END => Ok(taken.ok()),
+            _ => Err(Error::corrupt(Object::Store, "its inode numbers are used up")),
+        }
+    }
+
+    /// As [`Engine::try_new_ino`], with the checkpoint where one is needed.
+    ///
+    /// # Errors
+    /// As there, and those of the device, which poison the store.
     pub fn new_ino(&self) -> Result<u64> {
-        let number = self.inodes.next.fetch_add(1, Ordering::Relaxed);
-        if !(FIRST..END).contains(&number) {
-            self.inodes.next.store(END, Ordering::Relaxed);
-            return Err(Error::corrupt(Object::Store, "its inode numbers are used up"));
+        loop {
+            if let Some(number) = self.try_new_ino()? {
+                return Ok(number);
+            }
+            self.promise_inos()?;
         }
-        if !self.inodes.covers(number) {
-            self.checkpoint_with(Reason::Number(number))?;
-        }
-        Ok(number)
+    }
+
+    /// Writes a checkpoint that promises more inode numbers, where none is left.
+    ///
+    /// # Errors
+    /// Those of the device, which poison the store.
+    pub fn promise_inos(&self) -> Result<()> {
+        self.checkpoint_with(Reason::Number(self.inodes.next.load(Ordering::Relaxed)))
+    }
+
+    /// Whether the store said which numbers are used up. If not, [`Engine::raise_ino`] must.
+    pub fn knows_inos(&self) -> bool {
+        self.inodes.known.load(Ordering::Acquire)
     }
 
     /// Says that numbers up to `last` are in use: those of a store that promises nothing.
     pub fn raise_ino(&self, last: u64) {
         self.inodes.next.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+        self.inodes.known.store(true, Ordering::Release);
     }
 }

@@ -70,28 +70,38 @@ impl Drop for Run<'_> {
 }
 
 impl Engine {
-    /// Reserves up to `want` contiguous units; fewer where space is fragmented.
+    /// Reserves up to `want` contiguous units; fewer where space is fragmented. May write a
+    /// checkpoint, as [`Engine::commit`] does.
     ///
     /// # Errors
     /// [`Error::NoSpace`] where none is free, also after a checkpoint.
     pub fn reserve(&self, want: u32) -> Result<Run<'_>> {
-        self.reserve_for(want, want)
+        let since = self.checkpoints();
+        match self.try_reserve_for(want, want) {
+            Err(Error::NoSpace) if self.make_room(since)? => self.try_reserve_for(want, want),
+            found => found,
+        }
     }
 
-    /// As [`Engine::reserve`], for units that will be written by about `write` at a time.
+    /// As [`Engine::reserve`], without ever waiting for a checkpoint: see [`Engine::try_commit`].
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where none is free now.
+    pub fn try_reserve(&self, want: u32) -> Result<Run<'_>> {
+        self.try_reserve_for(want, want)
+    }
+
+    /// As [`Engine::try_reserve`], for units that will be written by about `write` at a time.
     ///
     /// # Errors
     /// As there.
-    pub fn reserve_for(&self, want: u32, write: u32) -> Result<Run<'_>> {
+    pub fn try_reserve_for(&self, want: u32, write: u32) -> Result<Run<'_>> {
         if self.options.read_only {
             return Err(Error::ReadOnly);
         }
         self.healthy()?;
         let mut found = self.space.reserve_run(want, write);
         if matches!(found, Err(Error::NoSpace)) {
-            if self.could_reclaim() {
-                self.reclaim()?;
-            }
             self.space.reclaim(self.pins.oldest());
             found = self.space.reserve_run(want, write);
         }

@@ -202,6 +202,29 @@ fn the_last_close_ends_what_was_reserved_for_a_file() {
     assert_eq!((write(false), write(true)), (2, 4));
 }
 
+/// What a file reserved for its next writes is the last space of the store.
+#[test]
+fn a_file_may_have_what_it_reserved() {
+    for freed in (68..148).step_by(8) {
+        let fs = create(MemoryDevice::fixed(24 << 20), 1);
+        let (own, other) = (make(&fs, b"own"), make(&fs, b"other"));
+        let (mut end, mut chunk) = (0, 1 << 18);
+        while chunk >= 4096 {
+            match fs.write(other, end, &pattern(2, chunk)) {
+                Ok(written) => end += written.len as u64,
+                Err(_) => chunk /= 2,
+            }
+        }
+        let set = SetAttr { size: Some((end / UNIT - freed) * UNIT), ..SetAttr::default() };
+        fs.setattr(other, &set).unwrap();
+        fs.maintain().unwrap();
+        fs.maintain().unwrap();
+        let unit = pattern(1, UNIT as usize);
+        let written = (0..freed).take_while(|n| fs.write(own, n * UNIT, &unit).is_ok()).count();
+        assert!(written as u64 + 24 > freed, "{written} units of {freed} that were free");
+    }
+}
+
 fn empty(fs: &FileSystem, dir: u64) {
     for (name, ino) in names(fs, dir) {
         if fs.getattr(ino).unwrap().kind == FileType::Directory {

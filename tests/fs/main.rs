@@ -1,14 +1,17 @@
 //! Tests of the file system: semantics one by one, against a model, with many threads.
 
 mod bed;
+mod bitmaps;
 mod collisions;
 mod damage;
 mod durable;
+#[path = "../kit/flawed.rs"]
+mod flawed;
 mod full;
 mod hostile;
-mod model;
 mod names;
 mod ranges;
+mod sectors;
 mod semantics;
 mod slow;
 mod threads;

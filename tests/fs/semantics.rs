@@ -569,9 +569,23 @@ fn paths() {
     let made = fs.mkdir_all(b"/a/b//c/", &DIR).unwrap();
     assert_eq!(fs.at(b"a/b/c").unwrap(), made);
     assert_eq!(fs.mkdir_all(b"a/b/c", &DIR).unwrap(), made);
+    make(&fs, made.ino, b"file");
+    for path in [&b"a/b/c/file"[..], b"a/b/c/file/g"] {
+        assert_eq!(kind(fs.mkdir_all(path, &DIR)), Some(Kind::NotDirectory));
+    }
     assert_eq!(fs.at(b"/").unwrap().ino, ROOT_INO);
     assert_eq!(fs.at(b"a/../a/./b/c/..").unwrap(), fs.at(b"a/b").unwrap());
     make(&fs, made.ino, b"f");
     assert_eq!(kind(fs.at(b"a/b/c/f/g")), Some(Kind::NotDirectory));
     assert_eq!(kind(fs.at(b"a/x/c")), Some(Kind::NotFound));
+}
+
+#[test]
+fn the_root_directory_is_durable_once_the_store_is_made() {
+    use efscrypt::device::sim::{FaultPlan, SimDevice};
+    let base = MemoryDevice::limited(24 << 20);
+    let device = std::sync::Arc::new(SimDevice::new(base, FaultPlan::new(1)));
+    let handle = create(device.clone(), 1).handle_of(ROOT_INO).unwrap();
+    let fs = open(device.durable_image(), 2);
+    assert_eq!(fs.by_handle(&handle).unwrap(), ROOT_INO);
 }

@@ -1,5 +1,6 @@
 //! Who waits for whom: no checkpoint is written while locks are held that others want.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use efscrypt::device::MemoryDevice;
 use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO, SetAttr};
 
 use crate::bed::{DIR, FILE, create, pattern};
+use crate::flawed::Flawed;
 use crate::slow::Slow;
 
 fn fill(fs: &FileSystem, dir: u64, files: u32) {
@@ -103,4 +105,122 @@ fn a_long_truncation_does_not_hold_up_its_directory() {
     }
     assert_eq!(fs.seek_data(ino, 0).unwrap(), Some(30_000 * 4096));
     crate::bed::assert_clean(&fs, "truncated");
+}
+
+#[test]
+fn an_open_does_not_wait_for_reads() {
+    let device = Flawed::new(MemoryDevice::new());
+    let fs = create(device.clone(), 1);
+    let ino = fs.create(ROOT_INO, b"f", &FILE, CreateMode::Guarded).unwrap().attr.ino;
+    fs.write(ino, 0, &pattern(1, 4096)).unwrap();
+    let takes = Duration::from_millis(600);
+    device.slow_reads(takes);
+    std::thread::scope(|scope| {
+        scope.spawn(|| fs.read(ino, 0, &mut [0; 4096]).unwrap());
+        std::thread::sleep(takes / 4);
+        let start = Instant::now();
+        fs.open(ino).unwrap();
+        fs.getattr(ino).unwrap();
+        assert!(start.elapsed() < takes / 2, "an open took {:?}", start.elapsed());
+    });
+    fs.unlink(ROOT_INO, b"f").unwrap();
+    assert_eq!(fs.read(ino, 0, &mut [0; 4096]).unwrap().len, 4096);
+    fs.close(ino).unwrap();
+    assert!(fs.getattr(ino).is_err());
+}
+
+/// A store that has little space left until a checkpoint, and a directory with a file that fills
+/// it.
+fn nearly_full(device: &Arc<Flawed>) -> (FileSystem, u64, u64) {
+    let fs = create(device.clone(), 1);
+    let dir = fs.mkdir(ROOT_INO, b"d", &DIR).unwrap().attr.ino;
+    fs.create(dir, b"small", &FILE, CreateMode::Guarded).unwrap();
+    let file = fs.create(dir, b"f", &FILE, CreateMode::Guarded).unwrap().attr.ino;
+    let (chunk, mut at) = (pattern(1, 1 << 18), 0);
+    while let Ok(written) = fs.write(file, at, &chunk) {
+        at += written.len as u64;
+        if written.len < chunk.len() {
+            break;
+        }
+    }
+    let size = (at - (2 << 20)) / 4096 * 4096;
+    fs.setattr(file, &SetAttr { size: Some(size), ..SetAttr::default() }).unwrap();
+    fs.maintain().unwrap();
+    fs.maintain().unwrap();
+    (fs, dir, file)
+}
+
+/// Runs `change` until some checkpoints were written, and returns the longest that `look` took.
+fn beside(device: &Flawed, change: impl Fn(u64) + Send, look: impl FnMut()) -> Duration {
+    let (stop, before) = (AtomicBool::new(false), device.flushes());
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        scope.spawn(move || {
+            let changes = (0..100_000).take_while(|_| device.flushes() < before + 8);
+            changes.for_each(change);
+            stop.store(true, Ordering::Relaxed);
+        });
+        let longest = longest(stop, look);
+        assert!(device.flushes() >= before + 8, "no checkpoint was needed");
+        longest
+    })
+}
+
+#[test]
+fn nobody_waits_for_a_checkpoint_that_makes_room() {
+    let takes = Duration::from_millis(300);
+    let device = Flawed::new(MemoryDevice::fixed(24 << 20));
+    let (fs, dir, file) = nearly_full(&device);
+    device.slow_down(takes);
+    let chunk = pattern(2, 1 << 18);
+    let overwrite = |n: u64| {
+        let written = fs.write(file, (n % 8) << 18, &chunk).unwrap();
+        assert_eq!(written.len, chunk.len());
+    };
+    let mut buf = [0; 4096];
+    let read = beside(&device, overwrite, || {
+        fs.read(file, 4 << 20, &mut buf).unwrap();
+    });
+    assert!(read < takes, "a read took {read:?}");
+    let target = [b'x'; 4000];
+    let relink = |n: u64| {
+        fs.symlink(dir, format!("s{}", n % 50).as_bytes(), &target, &FILE).unwrap();
+        if n >= 25 {
+            fs.unlink(dir, format!("s{}", (n - 25) % 50).as_bytes()).unwrap();
+        }
+    };
+    let lookup = beside(&device, relink, || {
+        fs.lookup(dir, b"small").unwrap();
+    });
+    assert!(lookup < takes, "a lookup took {lookup:?}");
+    crate::bed::assert_clean(&fs, "nearly full");
+}
+
+/// Many that find no space at once: each gets what is freed for it.
+#[test]
+fn changes_that_find_no_space_take_turns() {
+    let device = Flawed::new(MemoryDevice::fixed(24 << 20));
+    let (fs, dir, file) = nearly_full(&device);
+    let chunk = pattern(2, 100_000);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (fs, chunk) = (&fs, &chunk);
+            scope.spawn(move || {
+                for n in 0..150 {
+                    let at = (thread * 20 + n % 20) * 100_000;
+                    assert_eq!(fs.write(file, at, chunk).unwrap().len, chunk.len());
+                }
+            });
+        }
+    });
+    let mut names = 0;
+    while fs.create(dir, &pattern_name(names), &FILE, CreateMode::Guarded).is_ok() {
+        names += 1;
+    }
+    assert!(names > 100, "{names}");
+    crate::bed::assert_clean(&fs, "many writers");
+}
+
+fn pattern_name(n: u32) -> Vec<u8> {
+    format!("{n:0250}").into_bytes()
 }

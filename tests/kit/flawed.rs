@@ -1,4 +1,5 @@
-//! A device in memory with ranges that cannot be read, and a flush that takes long.
+//! A device in memory with ranges that cannot be read, and with reads and flushes that take long.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +13,8 @@ pub struct Flawed {
     pub inner: MemoryDevice,
     bad: Mutex<Vec<Range<u64>>>,
     flushes: AtomicU64,
-    takes: Mutex<Duration>,
+    /// What a flush takes, and a read.
+    takes: Mutex<(Duration, Duration)>,
 }
 
 impl Flawed {
@@ -28,7 +30,12 @@ impl Flawed {
 
     /// From now on a flush takes so long.
     pub fn slow_down(&self, takes: Duration) {
-        *self.takes.lock().unwrap() = takes;
+        self.takes.lock().unwrap().0 = takes;
+    }
+
+    /// From now on a read takes so long.
+    pub fn slow_reads(&self, takes: Duration) {
+        self.takes.lock().unwrap().1 = takes;
     }
 
     /// Flushes so far, begun ones too.
@@ -52,6 +59,9 @@ impl Device for Flawed {
         if bad.iter().any(|bad| bad.start < end && offset < bad.end) {
             return Err(rustix::io::Errno::IO.into());
         }
+        drop(bad);
+        let takes = self.takes.lock().unwrap().1;
+        std::thread::sleep(takes);
         self.inner.read_at(offset, buf)
     }
 
@@ -65,7 +75,7 @@ impl Device for Flawed {
 
     fn flush(&self) -> io::Result<()> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        let takes = *self.takes.lock().unwrap();
+        let takes = self.takes.lock().unwrap().0;
         std::thread::sleep(takes);
         self.inner.flush()
     }

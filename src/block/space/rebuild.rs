@@ -31,6 +31,7 @@ impl Space {
         let mut state = self.state.lock();
         let state = &mut *state;
         state.given.clear();
+        state.unreadable.clear();
         let mut recount = Recount::default();
         let touched = self.touched(state, &mut recount);
         let regions = touched.keys().chain(owned.keys()).chain(kept.keys()).copied();

@@ -175,9 +175,9 @@ impl<'a> Change<'a> {
         let (mut have, mut rows) = (0, 0);
         while have < want && rows < MAX_NEW {
             let most = (want - have).min((MAX_NEW - rows) as u64 * u64::from(RUN_UNITS));
-            let run = match engine.reserve(most as u32) {
+            let run = match engine.try_reserve(most as u32) {
                 Err(Error::NoSpace) if have > 0 => break,
-                Err(Error::NoSpace) if streams.end_all() => engine.reserve(most as u32)?,
+                Err(Error::NoSpace) if streams.end_all() => engine.try_reserve(most as u32)?,
                 run => run?,
             };
             have += u64::from(run.units());
@@ -197,7 +197,7 @@ impl<'a> Change<'a> {
         let key_id = self.row.key_id.get();
         let mut drawn = stream.draw(units, key_id);
         if drawn.is_none() {
-            let run = match engine.reserve_for(RUN_UNITS, units) {
+            let run = match engine.try_reserve_for(RUN_UNITS, units) {
                 Err(Error::NoSpace) => return Ok(()),
                 run => run?,
             };
@@ -326,11 +326,7 @@ impl<'a> Change<'a> {
         finish: &mut Finish<'_>,
     ) -> Result<Lsn> {
         finish(&mut self.row, &mut self.edits);
-        let Contents { engine, streams, .. } = self.contents;
-        let lsn = match engine.commit(&mut self.edits, class) {
-            Err(Error::NoSpace) if streams.end_all() => engine.commit(&mut self.edits, class)?,
-            lsn => lsn?,
-        };
+        let lsn = self.contents.engine.try_commit(&mut self.edits, class)?;
         for (run, _) in self.runs {
             let units = run.units();
             run.taken(units);

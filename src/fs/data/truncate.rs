@@ -18,6 +18,8 @@ use crate::txn::{Class, Lsn};
 
 /// Steps that a truncation spends on what it leaves beyond the size.
 const TRIM_STEPS: usize = 16;
+/// Transactions in which a part of a hole is made.
+const HOLE_STEPS: usize = 64;
 
 fn is_trimming(row: &InodeRow) -> bool {
     row.flags.get() & InodeRow::TRIMMING != 0
@@ -197,30 +199,56 @@ impl Contents {
         len: u64,
         finish: &mut Finish<'_>,
     ) -> Result<Lsn> {
-        let size = row.size.get();
-        let mut end = offset.saturating_add(len).min(size);
+        let mut bytes = offset..offset.saturating_add(len);
+        loop {
+            match self.punch_part(ino, row, bytes.clone(), finish)? {
+                (_, Some(next)) => bytes.start = next,
+                (lsn, None) => return Ok(lsn),
+            }
+        }
+    }
+
+    /// As [`Contents::punch_hole`], in so few transactions that others need not wait long for the
+    /// inode's lock. Returns where to go on, unless all is done.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn punch_part(
+        &self,
+        ino: u64,
+        row: &mut InodeRow,
+        bytes: Range<u64>,
+        finish: &mut Finish<'_>,
+    ) -> Result<(Lsn, Option<u64>)> {
+        let (size, unit) = (row.size.get(), UNIT as u64);
+        let end = bytes.end.min(size);
         let mut lsn = None;
-        if offset < end && !offset.is_multiple_of(UNIT as u64) {
-            let to = end.min(offset.next_multiple_of(UNIT as u64));
-            lsn = self.zero(ino, row, offset..to, finish)?.or(lsn);
+        if bytes.start < end && !bytes.start.is_multiple_of(unit) {
+            let to = end.min(bytes.start.next_multiple_of(unit));
+            lsn = self.zero(ino, row, bytes.start..to, finish)?.or(lsn);
         }
-        let first = offset.div_ceil(UNIT as u64);
-        if end < size && !end.is_multiple_of(UNIT as u64) && end / UNIT as u64 >= first {
-            let from = end / UNIT as u64 * UNIT as u64;
-            lsn = self.zero(ino, row, from..end, finish)?.or(lsn);
-            end = from;
-        }
-        let (mut at, last) = (first, end.div_ceil(UNIT as u64));
+        let first = bytes.start.div_ceil(unit);
+        // The last unit of the file goes whole.
+        let last = if end < size { end / unit } else { end.div_ceil(unit) };
+        let (mut at, mut steps) = (first, HOLE_STEPS);
         while at < last {
             let mut change = self.change(ino, row);
             at = self.delete_rows(&mut change, at..last)?;
             if !change.edits.is_empty() {
-                lsn = Some(change.commit(row, Class::Freeing, finish)?);
+                let done = change.commit(row, Class::Freeing, finish)?;
+                lsn = Some(done);
+                steps -= 1;
+                if steps == 0 && at < last {
+                    return Ok((done, Some(at * unit)));
+                }
             }
         }
+        if end < size && !end.is_multiple_of(unit) && last >= first {
+            lsn = self.zero(ino, row, last * unit..end, finish)?.or(lsn);
+        }
         match lsn {
-            Some(lsn) => Ok(lsn),
-            None => self.change(ino, row).commit(row, Class::Normal, finish),
+            Some(lsn) => Ok((lsn, None)),
+            None => Ok((self.change(ino, row).commit(row, Class::Normal, finish)?, None)),
         }
     }
 

@@ -9,10 +9,18 @@ use crate::limits::UNIT;
 
 impl Contents {
     /// Reads units of the device into `buf`, sealed as they are. `first` is the unit of the file
-    /// that they are for. The caller holds a pin since before it looked up the row.
+    /// that they are for; a failure names the one that cannot be read. The caller holds a pin since
+    /// before it looked up the row.
     pub(super) fn fetch(&self, ino: u64, first: u64, unit: u64, buf: &mut [u8]) -> Result<()> {
         let object = Object::File { ino, offset: first * UNIT as u64 };
-        self.engine.read_units(unit, buf).map_err(|error| match error {
+        let read = self.engine.read_units(unit, buf);
+        if matches!(read, Err(Error::Io { .. })) && buf.len() > UNIT {
+            let singly = (0..).zip(buf.chunks_mut(UNIT));
+            return singly
+                .map(|(n, buf)| self.fetch(ino, first + n, unit + n, buf))
+                .try_for_each(|read| read);
+        }
+        read.map_err(|error| match error {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Error::corrupt(object, "the device ends before it")
             }

@@ -1,6 +1,6 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring, read_ring};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
 use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -28,15 +28,17 @@ pub(super) fn choose(
     device: &dyn Device,
     unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<Chosen> {
+    let ring = inspect_ring(device)?;
+    let slots = sound(&ring)?;
     let (mut tried, mut failure) = (Vec::new(), None);
-    for slot in read_ring(device)? {
+    for slot in &slots {
         if tried.iter().any(|keys| slot.has_keys(keys)) {
             continue;
         }
         tried.push(slot.keys);
-        match unlock(&slot) {
+        match unlock(slot) {
             Ok(keys) => {
-                if let Some(chosen) = newest_under(keys, device)? {
+                if let Some(chosen) = newest_under(keys, &slots, &ring) {
                     return Ok(chosen);
                 }
             }
@@ -47,35 +49,66 @@ pub(super) fn choose(
 }
 
 /// The newest superblock that opens with some keys, if one does.
-fn newest_under((meta, rng): Unlocked, device: &dyn Device) -> Result<Option<Chosen>> {
+fn newest_under(
+    (meta, rng): Unlocked,
+    slots: &[&UnverifiedSuperblock],
+    ring: &[RingSlot],
+) -> Option<Chosen> {
     let (mut chosen, mut twins) = (None::<(Superblock, Slot<StoreKeys>)>, 0);
     let (mut refused, mut newer) = (Vec::new(), Vec::new());
-    for slot in read_ring(device)? {
-        let (place, number) = (slot.header.place, slot.header.slot);
+    for &slot in slots {
         let generation = slot.header.generation.get();
         if let Some((chosen, _)) = &chosen
             && chosen.header.generation.get() != generation
         {
             break;
         }
-        match Sealer::open_superblock(&meta, slot) {
+        match Sealer::open_superblock(&meta, slot.clone()) {
             Ok(opened) => {
                 twins += 1;
                 chosen.get_or_insert(opened);
             }
             Err(error) => {
                 refused.push(error);
-                newer.push((place, number, generation));
+                newer.push((slot.header.place, slot.header.slot, generation));
             }
         }
     }
-    let Some((superblock, store_keys)) = chosen else { return Ok(None) };
+    let (superblock, store_keys) = chosen?;
     let sealer = Sealer::new(superblock.header.store_id, rng, meta, store_keys);
     let generation = superblock.header.generation.get();
     newer.retain(|(.., claimed)| *claimed > generation);
-    let outdated = !newer.is_empty() || is_outdated(&inspect_ring(device)?, generation);
+    let outdated = !newer.is_empty() || is_outdated(ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Ok(Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated }))
+    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+}
+
+/// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
+/// salvages a store takes what there is.
+fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
+    let has = |state: fn(&SlotState) -> bool| ring.iter().any(|slot| state(&slot.state));
+    let is_newer = |slot: &RingSlot| matches!(slot.state, SlotState::Newer);
+    let agreed = ring.iter().filter(|slot| is_newer(slot)).any(|one| {
+        ring.iter().any(|two| is_newer(two) && (two.place, two.slot) == (1 - one.place, one.slot))
+    });
+    let mut slots: Vec<&UnverifiedSuperblock> = ring
+        .iter()
+        .filter_map(|slot| match &slot.state {
+            SlotState::Sound(found) => Some(&**found),
+            _ => None,
+        })
+        .collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
+    if agreed || (slots.is_empty() && has(|state| matches!(state, SlotState::Newer))) {
+        return Err(Error::Unsupported("its format version is unknown"));
+    }
+    if !slots.is_empty() {
+        return Ok(slots);
+    }
+    match has(|state| matches!(state, SlotState::Torn | SlotState::Unread)) {
+        true => Err(Error::corrupt(Object::Store, "no sound superblock is left")),
+        false => Err(Error::NotAStore),
+    }
 }
 
 /// Whether some slot is sound in neither place, and holds something: perhaps the newest state.
