@@ -355,8 +355,12 @@ impl Salvage {
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
             let Error::NoSpace = error else { return Err(error) };
+            // What was reserved counts as nobody's once everything is counted anew.
+            for unit in places.drain(..) {
+                engine.space.release(unit, NODE_UNITS as u32);
+            }
             engine.space.release_unowned(&kept.regions);
-            engine.space.reserve_nodes(count - places.len(), &mut places)?;
+            engine.space.reserve_nodes(count, &mut places)?;
         }
         engine.forest.add_places(places);
         engine.options.read_only = false;
