@@ -522,7 +522,7 @@ typedef struct efscrypt_check_report {
 } efscrypt_check_report;
 
 /**
- * What opening found in the log: all zero for a store that was closed. It never grows.
+ * What opening found: all zero for a store that was closed. It never grows.
  */
 typedef struct efscrypt_recovery {
   /**
@@ -538,9 +538,18 @@ typedef struct efscrypt_recovery {
    */
   uint64_t bytes;
   /**
+   * Slots of the superblock ring that no writer of this store left there: forged, or written to
+   * the wrong place.
+   */
+  uint32_t rejected_slots;
+  /**
+   * 1 where opening finished a rewrap that was interrupted, else 0.
+   */
+  uint32_t finished_rewrap;
+  /**
    * Zero; for later versions.
    */
-  uint64_t reserved[5];
+  uint64_t reserved[4];
 } efscrypt_recovery;
 
 /**

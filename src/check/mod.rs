@@ -10,12 +10,14 @@
 //! and writes it in one commit.
 
 mod census;
+mod fact;
 mod finding;
 mod keyless;
 mod mend;
 mod note;
 mod repair;
 
+pub use fact::Fact;
 pub use finding::{CheckReport, Finding};
 pub use keyless::{KeylessFinding, KeylessKey, KeylessReport, check_keyless};
 

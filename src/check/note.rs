@@ -92,7 +92,7 @@ impl fmt::Display for Mending {
             }
             M::NamesLost { count: 1 } => write!(f, "1 name in it is lost"),
             M::NamesLost { count } => write!(f, "{count} names in it are lost"),
-            M::NameLost { name } => write!(f, "its name is lost; it is now {}", text(name)),
+            M::NameLost { .. } => write!(f, "its name is lost, and this is a new one"),
             M::XattrsLost { count: 1 } => write!(f, "1 extended attribute is lost"),
             M::XattrsLost { count } => write!(f, "{count} extended attributes are lost"),
             M::XattrDropped => write!(f, "a piece of an extended attribute is left out"),

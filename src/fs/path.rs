@@ -28,8 +28,8 @@ impl FileSystem {
     /// Makes the directories of a path that do not exist, and returns the last.
     ///
     /// # Errors
-    /// Those of [`FileSystem::mkdir`], without [`Error::Exists`]; [`Error::NotDirectory`] where one of
-    /// the names leads to something else.
+    /// Those of [`FileSystem::mkdir`], without [`Error::Exists`]; [`Error::NotDirectory`] where
+    /// one of the names leads to something else.
     pub fn mkdir_all(&self, path: &[u8], new: &NewAttr) -> Result<Attr> {
         let mut last = self.getattr(ROOT_INO)?;
         for name in names(path) {

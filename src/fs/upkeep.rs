@@ -50,7 +50,9 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.short.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.held.take().map(MutexGuard::unlock_fair);
+        if let Some(held) = self.held.take() {
+            MutexGuard::unlock_fair(held);
+        }
     }
 }
 
@@ -69,8 +71,10 @@ impl FileSystem {
             drop(turn);
         }
         self.engine.relieve();
-        if self.options.durable && answer.is_ok() {
-            self.engine.sync(self.engine.last())?;
+        if self.options.durable {
+            // Also what a change did before it failed.
+            let synced = self.engine.sync(self.engine.last());
+            answer = answer.and_then(|done| synced.map(|()| done));
         }
         answer
     }

@@ -147,7 +147,7 @@ fn count(node: &Node) -> usize {
 
 /// Replaces frozen children below a dirty node by their pointers.
 fn settle(node: &mut Arc<Node>, generation: u64) -> Result<()> {
-    let node = Arc::get_mut(node).ok_or(Error::Internal("a dirty node is shared"))?;
+    let node = Arc::make_mut(node);
     for slot in 0..node.kids.len() {
         let Some(kid) = &mut node.kids[slot] else { continue };
         if kid.birth > generation {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bounds::Bounds;
 use super::node::{Edge, LOWEST, Node, Retired, VOID};
 use super::{Forest, State, Tree};
 use crate::block::NodeCache;
@@ -195,6 +196,7 @@ impl State {
             return Ok(if room.0 > Page::capacity() { 1 } else { 0 });
         };
         let mut node = books.dirty_root(root, slack)?;
+        let mut bounds = Bounds::all();
         tree.changed = true;
         // A split reaches as far up as the nodes below are tight, and beyond a tight root it
         // makes a new one.
@@ -212,7 +214,10 @@ impl State {
                 break;
             }
             let slot = node.page.child_of(key);
-            node = books.dirty_child(node, slot, slack)?;
+            if slot < node.page.len() {
+                bounds = bounds.of_child(&node.page, slot);
+            }
+            node = books.dirty_child(node, slot, slack, &bounds)?;
         }
         let total = splits + if tight_root && splits > 0 { 2 } else { 0 };
         books.demand(slack + total)?;
@@ -294,7 +299,7 @@ impl State {
     fn shrink(&mut self, cache: &NodeCache<Node>, tree: TreeId, key: &[u8]) -> Result<()> {
         let (tree, mut books) = self.parts(cache, tree)?;
         if let Some(Edge::Dirty(root)) = &mut tree.root {
-            books.shrink(root, key)?;
+            books.shrink(root, key, &Bounds::all())?;
         }
         while let Some(Edge::Dirty(root)) = &mut tree.root {
             if root.birth != books.generation {
@@ -356,7 +361,7 @@ impl Books<'_> {
     /// Makes the root dirty in this generation.
     fn dirty_root<'n>(&mut self, root: &'n mut Edge, slack: usize) -> Result<&'n mut Node, Need> {
         if let Edge::Clean(pointer) = root {
-            *root = Edge::Dirty(self.thaw(*pointer, slack)?);
+            *root = Edge::Dirty(self.thaw(*pointer, slack, &Bounds::all())?);
         }
         match root {
             Edge::Dirty(node) => self.current(node, slack),
@@ -370,13 +375,14 @@ impl Books<'_> {
         node: &'n mut Node,
         slot: usize,
         slack: usize,
+        bounds: &Bounds,
     ) -> Result<&'n mut Node, Need> {
         if node.kid(slot).is_none() {
             if slot >= node.page.len() || node.page.level() == 0 {
                 return Err(Error::corrupt(Object::Store, "interior node without children").into());
             }
             let pointer = NodePointer::parse(node.page.value(slot), node.page.level() - 1)?;
-            node.kids[slot] = Some(self.thaw(pointer, slack)?);
+            node.kids[slot] = Some(self.thaw(pointer, slack, bounds)?);
         }
         match &mut node.kids[slot] {
             Some(kid) => self.current(kid, slack),
@@ -384,12 +390,18 @@ impl Books<'_> {
         }
     }
 
-    /// The dirty form of a clean node.
-    fn thaw(&mut self, pointer: NodePointer, slack: usize) -> Result<Arc<Node>, Need> {
+    /// The dirty form of a clean node, whose keys must keep to bounds.
+    fn thaw(
+        &mut self,
+        pointer: NodePointer,
+        slack: usize,
+        bounds: &Bounds,
+    ) -> Result<Arc<Node>, Need> {
         self.demand(slack + 2)?;
         let Some(clean) = self.cache.get(pointer.unit(), pointer.stamp()) else {
             return Err(Need::Node(pointer));
         };
+        bounds.check(&clean.page, &pointer)?;
         self.cache.remove(pointer.unit());
         // Without other holders the page itself moves over.
         let page = match Arc::try_unwrap(clean) {
@@ -413,7 +425,7 @@ impl Books<'_> {
             *self.dirty += 1;
             self.retired.push(Retired::Frozen(std::mem::replace(node, Arc::new(fresh))));
         }
-        Arc::get_mut(node).ok_or(Need::Failed(Error::Internal("a dirty node is shared")))
+        Ok(Arc::make_mut(node))
     }
 
     /// A prepared node, to be changed.
@@ -421,7 +433,8 @@ impl Books<'_> {
         if node.birth != self.generation {
             return Err(Error::Internal("a node on the path was not prepared"));
         }
-        Arc::get_mut(node).ok_or(Error::Internal("a dirty node is shared"))
+        // Where a check looks at the node, it keeps it as it was.
+        Ok(Arc::make_mut(node))
     }
 
     fn put(&mut self, node: &mut Arc<Node>, key: &[u8], value: &[u8]) -> Result<Option<Split>> {
@@ -488,7 +501,7 @@ impl Books<'_> {
         }
     }
 
-    fn shrink(&mut self, node: &mut Arc<Node>, key: &[u8]) -> Result<()> {
+    fn shrink(&mut self, node: &mut Arc<Node>, key: &[u8], bounds: &Bounds) -> Result<()> {
         // A node of an older generation was not touched by this transaction.
         let Ok(node) = self.prepared(node) else { return Ok(()) };
         if node.page.level() == 0 {
@@ -496,7 +509,7 @@ impl Books<'_> {
         }
         let slot = node.page.child_of(key);
         let Some(kid) = node.kids.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
-        self.shrink(kid, key)?;
+        self.shrink(kid, key, &bounds.of_child(&node.page, slot))?;
         if kid.birth != self.generation {
             return Ok(());
         }
@@ -505,16 +518,20 @@ impl Books<'_> {
             remove_child(node, slot);
         } else if kid.page.used() < SPARSE && node.page.len() > 1 {
             let left = if slot > 0 { slot - 1 } else { slot };
-            self.merge(node, left, slot)?;
+            self.merge(node, left, slot, bounds)?;
         }
         Ok(())
     }
 
     /// Merges the children in slots `left` and `left + 1` into the dirty one, `kept`, where both
-    /// are in memory and fit.
-    fn merge(&mut self, node: &mut Node, left: usize, kept: usize) -> Result<()> {
+    /// are in memory and fit. `bounds` are those of the node.
+    fn merge(&mut self, node: &mut Node, left: usize, kept: usize, bounds: &Bounds) -> Result<()> {
         let other = if kept == left { left + 1 } else { left };
         let Some((mut page, kids, old)) = self.neighbour(node, other)? else { return Ok(()) };
+        if !bounds.of_child(&node.page, other).hold(&page) {
+            // Whoever changes a row there is told.
+            return Ok(());
+        }
         let fence = node.page.key(left + 1).to_vec();
         let Some(kid) = node.kids[kept].as_mut() else {
             return Err(Error::Internal("the merging child is dirty"));

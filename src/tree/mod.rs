@@ -23,6 +23,7 @@
 //! Locks: `state` is held for memory work only, never across I/O. One writer at a time prepares
 //! and applies; the layer above sees to that.
 
+mod bounds;
 mod checkpoint;
 mod edit;
 mod graft;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::format::{NodePointer, POINTER_LEN, Page};
 
 /// A node in memory: clean in the cache, or dirty in the tree.
+#[derive(Clone)]
 pub(super) struct Node {
     /// Its rows. In an interior page the value of a slot whose child is dirty is void.
     pub page: Page,

@@ -21,9 +21,11 @@ pub enum Visit<'a> {
 type Range<'a> = (&'a [u8], Option<&'a [u8]>);
 
 impl Forest {
-    /// Visits every node of a tree that nobody changes meanwhile, parents first, reading each copy
-    /// from the device. Damaged copies are reported and the walk goes on.
-    pub fn walk_nodes(&self, tree: TreeId, visit: &mut dyn FnMut(Visit<'_>)) -> Result<()> {
+    /// Visits every node of a tree as it is now, parents first, reading each copy from the device.
+    /// Damaged copies are reported and the walk goes on, but not below a node with keys outside of
+    /// its range, nor below one for which `visit` says no: so it ends, also in a tree whose nodes
+    /// have many parents.
+    pub fn walk_nodes(&self, tree: TreeId, visit: &mut dyn FnMut(Visit<'_>) -> bool) -> Result<()> {
         let _pin = self.pins.pin(0);
         let root = match &self.state.read().tree(tree)?.root {
             Some(Edge::Clean(pointer)) => Edge::Clean(*pointer),
@@ -51,10 +53,12 @@ impl Forest {
         &self,
         node: &Node,
         range: Range<'_>,
-        visit: &mut dyn FnMut(Visit<'_>),
+        visit: &mut dyn FnMut(Visit<'_>) -> bool,
     ) -> Result<()> {
-        visit(Visit::Dirty(&node.page));
-        self.walk_below(&node.page, range, visit, |slot| node.kid(slot))
+        match visit(Visit::Dirty(&node.page)) {
+            true => self.walk_below(&node.page, range, visit, |slot| node.kid(slot)),
+            false => Ok(()),
+        }
     }
 
     /// Visits a subtree whose keys must lie from `range.0` on and below `range.1`.
@@ -62,13 +66,15 @@ impl Forest {
         &self,
         pointer: &NodePointer,
         range: Range<'_>,
-        visit: &mut dyn FnMut(Visit<'_>),
+        visit: &mut dyn FnMut(Visit<'_>) -> bool,
     ) -> Result<()> {
         let mut sound = None;
         for unit in pointer.copies() {
             match self.read_node(pointer, unit) {
                 Ok(page) => sound = Some(page),
-                Err(error) => visit(Visit::Damaged(error)),
+                Err(error) => {
+                    visit(Visit::Damaged(error));
+                }
             }
         }
         let Some(page) = sound else { return Ok(()) };
@@ -78,12 +84,15 @@ impl Forest {
             let key = page.key(slot);
             key < range.0 || range.1.is_some_and(|high| key >= high)
         };
-        if (first..page.len()).any(outside) {
+        let strayed = (first..page.len()).any(outside);
+        if strayed {
             let object = Object::Node { unit: pointer.unit() };
             visit(Visit::Damaged(Error::corrupt(object, "a key outside of the node's range")));
         }
-        visit(Visit::Node(pointer, &page));
-        self.walk_below(&page, range, visit, |_| None)
+        match visit(Visit::Node(pointer, &page)) && !strayed {
+            true => self.walk_below(&page, range, visit, |_| None),
+            false => Ok(()),
+        }
     }
 
     /// Visits the children of a page; `dirty` has those that only exist in memory.
@@ -91,7 +100,7 @@ impl Forest {
         &self,
         page: &Page,
         range: Range<'_>,
-        visit: &mut dyn FnMut(Visit<'_>),
+        visit: &mut dyn FnMut(Visit<'_>) -> bool,
         dirty: impl Fn(usize) -> Option<&'a Arc<Node>>,
     ) -> Result<()> {
         let Some(level) = page.level().checked_sub(1) else { return Ok(()) };

@@ -22,14 +22,23 @@ pub struct StructureReport {
     pub unrecorded: u64,
     /// Units that have two owners.
     pub shared: u64,
-    /// What does not verify.
+    /// What does not verify: the first [`MAX_DAMAGED`].
     pub damaged: Vec<Error>,
 }
+
+/// Most entries of a list of damage: what is damaged everywhere needs no longer one.
+pub const MAX_DAMAGED: usize = 1000;
 
 impl StructureReport {
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.damaged.is_empty() && self.lost == 0 && self.unrecorded == 0 && self.shared == 0
+    }
+
+    fn note(&mut self, error: Error) {
+        if self.damaged.len() < MAX_DAMAGED {
+            self.damaged.push(error);
+        }
     }
 }
 
@@ -56,21 +65,30 @@ impl Owners {
         self.regions.get(&region).is_some_and(|bits| bits.any(at..at + 1))
     }
 
-    pub fn own(&mut self, unit: u64, units: u64) {
+    /// Enters an owner of units, and returns whether they are in the pool and had none.
+    pub fn own(&mut self, unit: u64, units: u64) -> bool {
         let Some(first) = unit.checked_sub(self.pool_base) else {
             self.outside = true;
-            return;
+            return false;
         };
         let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
         if units == 0 {
-            return;
+            return true;
         }
         if start + units > REGION_UNITS || first + units > self.pool_units {
             self.outside = true;
-            return;
+            return false;
         }
         let bitmap = self.regions.entry(region).or_insert_with(Bitmap::new);
-        self.shared += units - bitmap.set(start..start + units);
+        let fresh = bitmap.set(start..start + units);
+        self.shared += units - fresh;
+        fresh == units
+    }
+
+    /// As [`Owners::own`], for all copies of a node.
+    pub fn own_node(&mut self, pointer: &NodePointer) -> bool {
+        let copies = pointer.copies().map(|unit| self.own(unit, NODE_UNITS));
+        copies.fold(true, |all, fresh| all & fresh)
     }
 }
 
@@ -89,7 +107,9 @@ impl Engine {
             let mut rows = |page: &Page, owners: &mut Owners| {
                 if page.level() == 0 {
                     for slot in 0..page.len() {
-                        let mut own = |unit, units: u32| owners.own(unit, u64::from(units));
+                        let mut own = |unit, units: u32| {
+                            owners.own(unit, u64::from(units));
+                        };
                         row(tree, page.key(slot), page.value(slot), &mut own);
                     }
                     return page.len() as u64;
@@ -97,17 +117,29 @@ impl Engine {
                 0
             };
             self.forest.walk_nodes(tree, &mut |visit| match visit {
-                Visit::Damaged(error) => report.damaged.push(error),
-                Visit::Dirty(page) => report.rows += rows(page, &mut owners),
-                Visit::Node(pointer, page) => {
-                    report.nodes += 1;
-                    NodePointer::copies(pointer).for_each(|unit| owners.own(unit, NODE_UNITS));
+                Visit::Damaged(error) => {
+                    report.note(error);
+                    false
+                }
+                Visit::Dirty(page) => {
                     report.rows += rows(page, &mut owners);
+                    true
+                }
+                Visit::Node(pointer, page) => {
+                    // One that was met before, or stands where no node may, tells nothing new.
+                    let fresh = owners.own_node(pointer);
+                    if fresh {
+                        report.nodes += 1;
+                        report.rows += rows(page, &mut owners);
+                    }
+                    fresh
                 }
             })?;
         }
         // Replaced by what was read from the log, and in use until a checkpoint.
-        self.forest.retired_units().into_iter().for_each(|unit| owners.own(unit, NODE_UNITS));
+        for unit in self.forest.retired_units() {
+            owners.own(unit, NODE_UNITS);
+        }
         self.compare(&mut report, owners)?;
         Ok(report)
     }
@@ -115,7 +147,7 @@ impl Engine {
     fn compare(&self, report: &mut StructureReport, mut owners: Owners) -> Result<()> {
         report.shared = owners.shared;
         if owners.outside {
-            report.damaged.push(Error::corrupt(Object::Store, "a row owns units outside the pool"));
+            report.note(Error::corrupt(Object::Store, "a row owns units outside the pool"));
         }
         let mut unreadable = Vec::new();
         let visit = |region: u64, homes, live: &Bitmap| {
@@ -129,7 +161,7 @@ impl Engine {
         // What is in use there is not known.
         for (regions, error) in unreadable {
             owners.regions.retain(|region, _| !regions.contains(region));
-            report.damaged.push(error);
+            report.note(error);
         }
         report.unrecorded += owners.regions.values().map(Bitmap::count).sum::<u64>();
         Ok(())

@@ -19,6 +19,9 @@ use crate::format::{
 use crate::limits::{NODE_SIZE, UNIT};
 use std::sync::Arc;
 
+/// Key and value of a row of a forged node.
+pub type ForgedRow = (Vec<u8>, Vec<u8>);
+
 /// A store with fixed keys whose plaintext can be changed. Nothing else has it open.
 pub struct Forge {
     device: Arc<dyn Device>,
@@ -60,6 +63,10 @@ impl Forge {
         path: &[u8],
         change: impl FnOnce(&mut [u8; NODE_SIZE]),
     ) -> Result<()> {
+        self.page(tree, path, |page| *page = Page::forged(page, change))
+    }
+
+    fn page(&mut self, tree: TreeId, path: &[u8], change: impl FnOnce(&mut Page)) -> Result<()> {
         let root = self.superblock.body.root;
         self.superblock.body.root = match tree {
             STORE_TREE => self.forge(&root, path, change)?,
@@ -76,11 +83,32 @@ impl Forge {
         self.superblock(|_| ())
     }
 
+    /// As [`Forge::node`], by the keys and values of a node's rows.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn rows(
+        &mut self,
+        tree: TreeId,
+        path: &[u8],
+        change: impl FnOnce(&mut Vec<ForgedRow>),
+    ) -> Result<()> {
+        self.page(tree, path, |page| {
+            let row = |slot| (page.key(slot).to_vec(), page.value(slot).to_vec());
+            let mut rows: Vec<_> = (0..page.len()).map(row).collect();
+            change(&mut rows);
+            *page = Page::new(page.level());
+            for (key, value) in rows {
+                page.put(&key, &value);
+            }
+        })
+    }
+
     fn forge(
         &self,
         pointer: &NodePointer,
         path: &[u8],
-        change: impl FnOnce(&mut [u8; NODE_SIZE]),
+        change: impl FnOnce(&mut Page),
     ) -> Result<NodePointer> {
         let mut page = self.read(pointer)?;
         match path {
@@ -90,7 +118,7 @@ impl Forge {
                 let child = self.forge(&child, rest, change)?;
                 page.value_mut(slot).copy_from_slice(child.as_bytes());
             }
-            _ => page = Page::forged(&page, change),
+            _ => change(&mut page),
         }
         self.write(pointer, &page)
     }

@@ -4,8 +4,8 @@
 //! out below what the newest durable superblock promises, so the next open, which starts there,
 //! meets none of them, not even those of files that a crash took or that were removed. Every
 //! checkpoint moves the promise ahead of the numbers in use; who needs one beyond it writes a
-//! checkpoint first, and holds no lock then that others want. What was promised and not used is skipped: at most [`AHEAD`] numbers for an
-//! open of the store.
+//! checkpoint first, and holds no lock then that others want. What was promised and not used is
+//! skipped: at most [`AHEAD`] numbers for an open of the store.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

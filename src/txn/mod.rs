@@ -35,13 +35,13 @@ mod recovery;
 mod run;
 mod salvage;
 
-pub use check::StructureReport;
+pub use check::{MAX_DAMAGED, StructureReport};
 pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};
 #[cfg(any(test, feature = "sim"))]
 pub use fixed::{fixed_keys, fixed_keys_in, fixed_unlock, fixed_unlock_in};
 #[cfg(any(test, feature = "sim"))]
-pub use forge::{Forge, logged};
+pub use forge::{Forge, ForgedRow, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;

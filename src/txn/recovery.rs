@@ -133,8 +133,8 @@ impl Engine {
     /// Applies the records behind `tail` but for its first `applied` transactions, and returns the
     /// tail behind the last.
     ///
-    /// A checkpoint on the way starts the log behind a record only where all of that was applied: else
-    /// a crash after it would let records be applied that follow a gap.
+    /// A checkpoint on the way starts the log behind a record only where all of that was applied:
+    /// else a crash after it would let records be applied that follow a gap.
     ///
     /// A first pass claims the units that the log takes: a node placed there by the replay of an
     /// earlier transaction would be overwritten by contents.

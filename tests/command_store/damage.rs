@@ -67,6 +67,13 @@ fn a_damaged_leaf_costs_its_own_names() {
     assert_eq!(output.status.code(), Some(91));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["contents"]["files"], listed);
+    // Programs need not read prose.
+    let (findings, facts) = (&report["findings"], report["facts"].as_array().unwrap());
+    assert_eq!(facts.len(), findings.as_array().unwrap().len());
+    let node = facts.iter().find(|fact| fact["kind"] == "node").unwrap();
+    assert!(node["unit"].as_u64().unwrap() > 0, "{node}");
+    let links = facts.iter().find(|fact| fact["kind"] == "links").unwrap();
+    assert_eq!((&links["ino"], &links["stored"]), (&2.into(), &NAMES.into()), "{links}");
 }
 
 #[test]

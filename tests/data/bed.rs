@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use efscrypt::Result;
 use efscrypt::crypto::{KeyArena, Rng, WrapKey};
 use efscrypt::device::Device;
 use efscrypt::fs::data::{Contents, DataKeys, FsKey, InodeRow, Written, owned_units};
@@ -12,6 +11,7 @@ use efscrypt::secret::Secret;
 use efscrypt::txn::{
     Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, Lsn, STORE_TREE, fixed_keys, fixed_unlock,
 };
+use efscrypt::{Error, Result};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Puts what goes with a change into its transaction.
@@ -107,9 +107,20 @@ impl Bed {
         })
     }
 
+    /// Runs a change, and once more where a checkpoint may have made room for it.
+    fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
+        let since = self.engine.checkpoints();
+        match change() {
+            Err(Error::NoSpace) if self.engine.make_room(since)? => change(),
+            changed => changed,
+        }
+    }
+
     pub fn write(&self, ino: u64, mark: u64, offset: u64, bytes: &[u8]) -> Result<Written> {
-        self.change(ino, mark, |contents, row, finish| {
-            contents.write(ino, row, offset, bytes, finish)
+        self.with_room(|| {
+            self.change(ino, mark, |contents, row, finish| {
+                contents.write(ino, row, offset, bytes, finish)
+            })
         })
     }
 
@@ -146,7 +157,8 @@ impl Bed {
     }
 
     fn free(&self, ino: u64, row: &mut InodeRow) -> Result<Lsn> {
-        while !self.contents.free_step(ino, row, &mut |row, edits| put(ino, row, edits))? {}
+        let finish = &mut |row: &mut InodeRow, edits: &mut Edits| put(ino, row, edits);
+        while !self.with_room(|| self.contents.free_step(ino, row, finish))? {}
         let mut edits = Edits::new();
         edits.del(FIRST_FS_TREE, &FsKey::Orphan(ino).encode());
         edits.del(FIRST_FS_TREE, &FsKey::Inode(ino).encode());

@@ -286,8 +286,9 @@ fn a_failed_write_leaves_old_contents_and_the_store_usable() {
     assert!(bed.read_all(7).unwrap() == old);
     bed.write_all(7, 0, &new).unwrap();
     assert!(bed.read_all(7).unwrap() == new);
-    device.set_plan(FaultPlan::new(1).fail(Op::Read, 0, Failure::Io, Repeat::Once));
+    device.set_plan(FaultPlan::new(1).fail(Op::Read, 0, Failure::Io, Repeat::Sticky));
     assert!(matches!(bed.read_all(7), Err(Error::Io { .. })));
+    device.set_plan(FaultPlan::new(1));
     assert!(bed.read_all(7).unwrap() == new);
     assert!(device.len().unwrap() > 0);
 }

@@ -5,6 +5,7 @@ mod contents;
 mod crash;
 #[path = "../kit/flawed.rs"]
 mod flawed;
+mod forged;
 mod full;
 mod hook;
 mod model;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use efscrypt::ErrorKind as Kind;
+use efscrypt::check::check;
 use efscrypt::device::MemoryDevice;
 use efscrypt::device::sim::Rng;
 use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO, RenameMode, SetAttr};
@@ -159,4 +160,36 @@ fn a_replaced_name_is_never_missing() {
         stop.store(true, Ordering::Relaxed);
     });
     assert_clean(&fs, "replaced");
+}
+
+#[test]
+fn a_check_costs_writers_beside_it_nothing() {
+    let fs = create(MemoryDevice::new(), 1);
+    let make = |name: String| fs.create(ROOT_INO, name.as_bytes(), &FILE, CreateMode::Guarded);
+    for n in 0..5_000 {
+        make(format!("f{n}")).unwrap();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                make(format!("g{n}")).unwrap();
+                fs.unlink(ROOT_INO, format!("g{}", n / 2).as_bytes()).ok();
+                if n % 500 == 0 {
+                    fs.maintain().unwrap();
+                }
+            }
+        });
+        for _ in 0..20 {
+            // What it says of space is not of one moment.
+            let report = check(&fs).unwrap();
+            assert!(report.structure.damaged.is_empty() && report.inodes > 5_000, "{report:?}");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    fs.sync().unwrap();
+    assert_clean(&fs, "checked");
 }

@@ -114,7 +114,7 @@ fn an_open_does_not_wait_for_reads() {
     let ino = fs.create(ROOT_INO, b"f", &FILE, CreateMode::Guarded).unwrap().attr.ino;
     fs.write(ino, 0, &pattern(1, 4096)).unwrap();
     let takes = Duration::from_millis(600);
-    device.slow_reads(takes);
+    *device.read_takes.lock().unwrap() = takes;
     std::thread::scope(|scope| {
         scope.spawn(|| fs.read(ino, 0, &mut [0; 4096]).unwrap());
         std::thread::sleep(takes / 4);
@@ -152,16 +152,17 @@ fn nearly_full(device: &Arc<Flawed>) -> (FileSystem, u64, u64) {
 
 /// Runs `change` until some checkpoints were written, and returns the longest that `look` took.
 fn beside(device: &Flawed, change: impl Fn(u64) + Send, look: impl FnMut()) -> Duration {
-    let (stop, before) = (AtomicBool::new(false), device.flushes());
+    let (stop, before) = (AtomicBool::new(false), device.flushes.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
         let stop = &stop;
         scope.spawn(move || {
-            let changes = (0..100_000).take_while(|_| device.flushes() < before + 8);
+            let changes =
+                (0..100_000).take_while(|_| device.flushes.load(Ordering::Relaxed) < before + 8);
             changes.for_each(change);
             stop.store(true, Ordering::Relaxed);
         });
         let longest = longest(stop, look);
-        assert!(device.flushes() >= before + 8, "no checkpoint was needed");
+        assert!(device.flushes.load(Ordering::Relaxed) >= before + 8, "no checkpoint was needed");
         longest
     })
 }
@@ -171,7 +172,7 @@ fn nobody_waits_for_a_checkpoint_that_makes_room() {
     let takes = Duration::from_millis(300);
     let device = Flawed::new(MemoryDevice::fixed(24 << 20));
     let (fs, dir, file) = nearly_full(&device);
-    device.slow_down(takes);
+    *device.flush_takes.lock().unwrap() = takes;
     let chunk = pattern(2, 1 << 18);
     let overwrite = |n: u64| {
         let written = fs.write(file, (n % 8) << 18, &chunk).unwrap();

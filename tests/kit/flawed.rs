@@ -1,5 +1,4 @@
 //! A device in memory with ranges that cannot be read, and with reads and flushes that take long.
-#![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::io;
 use std::ops::Range;
@@ -9,38 +8,26 @@ use std::time::Duration;
 
 use efscrypt::device::{Device, MemoryDevice};
 
+#[derive(Default)]
 pub struct Flawed {
-    pub inner: MemoryDevice,
+    inner: MemoryDevice,
     bad: Mutex<Vec<Range<u64>>>,
-    flushes: AtomicU64,
-    /// What a flush takes, and a read.
-    takes: Mutex<(Duration, Duration)>,
+    /// Flushes so far, begun ones too.
+    pub flushes: AtomicU64,
+    /// What a flush takes.
+    pub flush_takes: Mutex<Duration>,
+    /// What a read takes.
+    pub read_takes: Mutex<Duration>,
 }
 
 impl Flawed {
     pub fn new(inner: MemoryDevice) -> Arc<Flawed> {
-        let (bad, takes) = (Mutex::default(), Mutex::default());
-        Arc::new(Flawed { inner, bad, flushes: AtomicU64::new(0), takes })
+        Arc::new(Flawed { inner, ..Flawed::default() })
     }
 
     /// From now on exactly these bytes cannot be read.
     pub fn spoil(&self, bad: impl IntoIterator<Item = Range<u64>>) {
         *self.bad.lock().unwrap() = bad.into_iter().collect();
-    }
-
-    /// From now on a flush takes so long.
-    pub fn slow_down(&self, takes: Duration) {
-        self.takes.lock().unwrap().0 = takes;
-    }
-
-    /// From now on a read takes so long.
-    pub fn slow_reads(&self, takes: Duration) {
-        self.takes.lock().unwrap().1 = takes;
-    }
-
-    /// Flushes so far, begun ones too.
-    pub fn flushes(&self) -> u64 {
-        self.flushes.load(Ordering::Relaxed)
     }
 }
 
@@ -60,7 +47,7 @@ impl Device for Flawed {
             return Err(rustix::io::Errno::IO.into());
         }
         drop(bad);
-        let takes = self.takes.lock().unwrap().1;
+        let takes = *self.read_takes.lock().unwrap();
         std::thread::sleep(takes);
         self.inner.read_at(offset, buf)
     }
@@ -75,7 +62,7 @@ impl Device for Flawed {
 
     fn flush(&self) -> io::Result<()> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        let takes = self.takes.lock().unwrap().0;
+        let takes = *self.flush_takes.lock().unwrap();
         std::thread::sleep(takes);
         self.inner.flush()
     }

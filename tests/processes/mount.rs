@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A file that is a block device (`losetup`).
@@ -95,11 +95,5 @@ pub struct Hog {
 impl Drop for Hog {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-impl AsRef<Path> for Mount {
-    fn as_ref(&self) -> &Path {
-        &self.path
     }
 }

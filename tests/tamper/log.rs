@@ -24,7 +24,9 @@ fn a_damaged_record_is_an_error_and_the_last_one_costs_itself_alone() {
         let is_last = n == records.len() - 1;
         let sealed = u32::from_le_bytes(scene.image[at + 4..at + 8].try_into().unwrap());
         let sealed = 80 + sealed as usize;
-        let mut places = sample((0..sealed).collect(), 12, at as u64);
+        // Readers that follow the log ignore what the header says of the record before.
+        let used = (0..sealed).filter(|at| !(52..68).contains(at)).collect();
+        let mut places = sample(used, 12, at as u64);
         // Whole blocks, too: the device lost the write.
         places.push(usize::MAX);
         for (m, place) in places.into_iter().enumerate() {

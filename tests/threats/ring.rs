@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use efscrypt::check::Repair;
 use efscrypt::device::{Device, MemoryDevice};
-use efscrypt::{ErrorKind, Store};
+use efscrypt::{ErrorKind, Providers, Store};
 
-use crate::bed::{DATA, FILE, META, create, open};
+use crate::bed::{DATA, FILE, META, create, open, options};
 use crate::tap::Tap;
 use crate::watch::Watch;
 
@@ -75,6 +76,26 @@ fn the_next_open_finishes_an_interrupted_rewrap() {
     }
     // The first slot is overwritten by every open, and after the last nothing is left to do.
     assert!(finished >= 3 * (writes.len() - 4), "{finished} of {} writes", writes.len());
+}
+
+#[test]
+fn a_repair_with_the_old_keys_does_not_undo_a_rewrap() {
+    let (old, new) = (Watch::with(&[META, DATA]), Watch::with(&["new meta", "new data"]));
+    let device = store(&old);
+    let opened = open(&device, &old).unwrap();
+    let (before, begun) = (device.image(), device.writes().len());
+    opened.rewrap(Some((new.clone(), "new data")), Some((new.clone(), "new meta"))).unwrap();
+    drop(opened);
+    // The first checkpoint is there in both places, then it was interrupted.
+    let image = Arc::new(MemoryDevice::from_bytes(&before));
+    let slots = device.writes().split_off(begun);
+    let slots: Vec<_> = slots.iter().filter(|(at, _)| *at < 2 * PLACE as u64).take(2).collect();
+    slots.iter().for_each(|(at, bytes)| image.write_at(*at, bytes).unwrap());
+    let providers = Providers::same(old.clone());
+    let repair = Repair::plan(image.clone(), &providers, &options(), true).unwrap();
+    repair.commit().unwrap();
+    assert_eq!(open(&image, &old).err().unwrap().kind(), ErrorKind::KeyNotFound);
+    is_whole(&open(&image, &new).unwrap());
 }
 
 /// Changes a slot and sets its checksum right.

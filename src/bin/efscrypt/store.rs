@@ -221,6 +221,9 @@ fn corrupt_hint(error: &Error) -> &'static str {
             "give the same --context pairs as at its creation; with the right ones, the store's \
              key slots are damaged: put back a backup"
         }
-        _ => "`efscrypt check` shows all that is damaged, and with --repair does what can be done",
+        _ => {
+            "`efscrypt check` shows all that is damaged, and with --repair does what can be done; \
+             put the rest back from a backup"
+        }
     }
 }

@@ -278,8 +278,14 @@ impl Salvage {
         for tree in [STORE_TREE, FIRST_FS_TREE] {
             let mut failed = None;
             self.engine.forest.walk_nodes(tree, &mut |node| match node {
-                Visit::Damaged(error) => failed = Some(error),
-                node => visit(tree, node),
+                Visit::Damaged(error) => {
+                    failed = Some(error);
+                    false
+                }
+                node => {
+                    visit(tree, node);
+                    true
+                }
             })?;
             if let Some(error) = failed {
                 // It verified when the tree was grafted.
@@ -307,7 +313,7 @@ impl Salvage {
         self.walk(&mut |tree, node| {
             let page = match node {
                 Visit::Node(pointer, page) => {
-                    pointer.copies().for_each(|unit| owners.own(unit, NODE_UNITS));
+                    owners.own_node(pointer);
                     page
                 }
                 Visit::Dirty(page) => page,
@@ -316,7 +322,9 @@ impl Salvage {
             if tree != STORE_TREE && page.level() == 0 {
                 for slot in 0..page.len() {
                     let units = units_of(page.key(slot), page.value(slot));
-                    units.into_iter().for_each(|(unit, units)| owners.own(unit, units));
+                    if let Some((unit, units)) = units {
+                        owners.own(unit, units);
+                    }
                 }
             }
         })?;
@@ -355,8 +363,12 @@ impl Salvage {
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
             let Error::NoSpace = error else { return Err(error) };
+            // What was reserved counts as nobody's once everything is counted anew.
+            for unit in places.drain(..) {
+                engine.space.release(unit, NODE_UNITS as u32);
+            }
             engine.space.release_unowned(&kept.regions);
-            engine.space.reserve_nodes(count - places.len(), &mut places)?;
+            engine.space.reserve_nodes(count, &mut places)?;
         }
         engine.forest.add_places(places);
         engine.options.read_only = false;

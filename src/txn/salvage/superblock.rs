@@ -1,7 +1,5 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use zerocopy::IntoBytes;
-
 use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
 use crate::crypto::Slot;
 use crate::device::Device;
@@ -23,58 +21,66 @@ pub(super) struct Chosen {
     pub outdated: bool,
 }
 
-/// Finds the newest superblock that opens with the keys that `unlock` makes of it.
+/// Finds the newest superblock that opens with keys that `unlock` makes of one. That one may be
+/// older: a rewrap changes the wraps and not the keys, and where it was interrupted both wraps are
+/// there. Repairing with the old ones does not undo it.
 pub(super) fn choose(
     device: &dyn Device,
     unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<Chosen> {
     let ring = inspect_ring(device)?;
     let slots = sound(&ring)?;
-    let mut keys: Option<Unlocked> = None;
-    let (mut chosen, mut failure) = (None::<(Superblock, Slot<StoreKeys>)>, None);
-    let (mut refused, mut newer, mut tried) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
-    let mut twins = 0;
-    for slot in slots {
-        let (place, number) = (slot.header.place, slot.header.slot);
+    let (mut tried, mut failure) = (Vec::new(), None);
+    for slot in &slots {
+        if tried.iter().any(|keys| slot.has_keys(keys)) {
+            continue;
+        }
+        tried.push(slot.keys);
+        match unlock(slot) {
+            Ok(keys) => {
+                if let Some(chosen) = newest_under(keys, &slots, &ring) {
+                    return Ok(chosen);
+                }
+            }
+            Err(error) => failure = Some(failure.unwrap_or(error)),
+        }
+    }
+    Err(failure.unwrap_or(Error::corrupt(Object::Store, "no superblock opens")))
+}
+
+/// The newest superblock that opens with some keys, if one does.
+fn newest_under(
+    (meta, rng): Unlocked,
+    slots: &[&UnverifiedSuperblock],
+    ring: &[RingSlot],
+) -> Option<Chosen> {
+    let (mut chosen, mut twins) = (None::<(Superblock, Slot<StoreKeys>)>, 0);
+    let (mut refused, mut newer) = (Vec::new(), Vec::new());
+    for &slot in slots {
         let generation = slot.header.generation.get();
         if let Some((chosen, _)) = &chosen
             && chosen.header.generation.get() != generation
         {
             break;
         }
-        if keys.is_none() && !tried.contains(&slot.keys.as_bytes().to_vec()) {
-            tried.push(slot.keys.as_bytes().to_vec());
-            match unlock(slot) {
-                Ok(unlocked) => keys = Some(unlocked),
-                Err(error) => failure = Some(failure.unwrap_or(error)),
-            }
-        }
-        let object = Object::Superblock { place, slot: number };
-        let opened = match &keys {
-            Some((meta, _)) => Sealer::open_superblock(meta, slot.clone()),
-            None => Err(Error::corrupt(object, "its keys cannot be unlocked")),
-        };
-        match opened {
+        match Sealer::open_superblock(&meta, slot.clone()) {
             Ok(opened) => {
                 twins += 1;
                 chosen.get_or_insert(opened);
             }
             Err(error) => {
                 refused.push(error);
-                newer.push((place, number, generation));
+                newer.push((slot.header.place, slot.header.slot, generation));
             }
         }
     }
-    let none = || Error::corrupt(Object::Store, "no superblock opens");
-    let (Some((superblock, store_keys)), Some((meta, rng))) = (chosen, keys) else {
-        return Err(failure.unwrap_or_else(none));
-    };
+    let (superblock, store_keys) = chosen?;
     let sealer = Sealer::new(superblock.header.store_id, rng, meta, store_keys);
     let generation = superblock.header.generation.get();
     newer.retain(|(.., claimed)| *claimed > generation);
-    let outdated = !newer.is_empty() || is_outdated(&ring, generation);
+    let outdated = !newer.is_empty() || is_outdated(ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Ok(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
 }
 
 /// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
