@@ -101,13 +101,16 @@ fn run(campaign: &Campaign, states: u64) -> efscrypt::Result<Option<efscrypt::si
     let line = |report: &Report| {
         let seconds = begun.elapsed().as_secs_f64();
         println!(
-            "{} of {states} states, {} of them crashes of a recovery; {} seeds, {} operations, {} \
-             faults; {seconds:.0} s, {:.0} states/s",
+            "{} of {states} states ({} in a recovery, {} amid an operation); {} seeds, {} \
+             operations ({} full); {} faults ({} noticed); {seconds:.0} s, {:.0} states/s",
             report.states,
             report.recoveries,
+            report.parts,
             report.seeds,
             report.operations,
+            report.full,
             report.faults,
+            report.noticed,
             report.states as f64 / seconds,
         );
         let _ = std::io::stdout().flush();

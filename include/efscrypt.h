@@ -1,7 +1,7 @@
 /* efscrypt: an encrypted file tree in one store.
  *
  * Conventions:
- * - A function is efscrypt_<object>_<verb>. It answers an efscrypt_status: 0 for success.
+ * - A function is efscrypt_<object>_<verb>. Where it can fail it answers an efscrypt_status: 0 for success.
  * - Objects are opaque. create and open give one out; free or close ends it, and accepts NULL.
  * - The last argument is an efscrypt_error of yours that receives details, or NULL.
  * - Outputs are written on success only. Inputs are not kept, unless said so.
@@ -33,6 +33,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* For a library that was built without the feature local-kms: define this before including. */
+#ifndef EFSCRYPT_WITHOUT_LOCAL_KMS
+#define EFSCRYPT_LOCAL_KMS
+#endif
+
 /**
  * Most bytes of a wrapped key's blob.
  */
@@ -42,6 +47,26 @@
  * Bytes of a key's id with its final NUL, at most.
  */
 #define EFSCRYPT_KEY_ID_LEN 513
+
+/**
+ * The provider does not know the key, does not answer, or is not there.
+ */
+#define EFSCRYPT_KEY_UNKNOWN 0
+
+/**
+ * The key wraps and unwraps.
+ */
+#define EFSCRYPT_KEY_ENABLED 1
+
+/**
+ * The key refuses both until it is enabled again.
+ */
+#define EFSCRYPT_KEY_DISABLED 2
+
+/**
+ * The key refuses both, and is destroyed at a date unless that is cancelled.
+ */
+#define EFSCRYPT_KEY_PENDING_DELETION 3
 
 /**
  * Bytes of a message with its final NUL.
@@ -369,9 +394,14 @@ typedef struct efscrypt_error {
    */
   char message[EFSCRYPT_MESSAGE_LEN];
   /**
+   * Bytes that a write or an append had written before it failed; else 0. They are part of the
+   * file, as after a write of so many.
+   */
+  uint64_t done;
+  /**
    * Zero; for later versions.
    */
-  uint64_t reserved[4];
+  uint64_t reserved[3];
 } efscrypt_error;
 
 /**
@@ -424,6 +454,203 @@ typedef struct efscrypt_provider_ops {
    */
   void (*free)(void *userdata);
 } efscrypt_provider_ops;
+
+/**
+ * What a check found. It never grows.
+ */
+typedef struct efscrypt_check_report {
+  /**
+   * 1 where nothing is wrong and no space is lost, else 0.
+   */
+  uint32_t clean;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * Nodes that were read and are as they were written.
+   */
+  uint64_t nodes;
+  /**
+   * Places where a node is damaged, or cannot be read.
+   */
+  uint64_t nodes_damaged;
+  /**
+   * Things that do not fit together: names, inodes, contents and keys.
+   */
+  uint64_t findings;
+  /**
+   * Rows of all trees.
+   */
+  uint64_t rows;
+  /**
+   * Inodes, with directories.
+   */
+  uint64_t inodes;
+  /**
+   * Directories.
+   */
+  uint64_t directories;
+  /**
+   * Names.
+   */
+  uint64_t entries;
+  /**
+   * Inodes without a name that wait to be freed.
+   */
+  uint64_t orphans;
+  /**
+   * Units of 4 KiB that something owns.
+   */
+  uint64_t units;
+  /**
+   * Units in use that nothing owns: lost, and harmless.
+   */
+  uint64_t units_lost;
+  /**
+   * Units that something owns and that count as free: what is written next may destroy them.
+   */
+  uint64_t units_unrecorded;
+  /**
+   * Units with two owners.
+   */
+  uint64_t units_shared;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved2[8];
+} efscrypt_check_report;
+
+/**
+ * What opening found: all zero for a store that was closed. It never grows.
+ */
+typedef struct efscrypt_recovery {
+  /**
+   * Records of the log that were applied.
+   */
+  uint64_t records;
+  /**
+   * Transactions in them.
+   */
+  uint64_t transactions;
+  /**
+   * Bytes of their payloads.
+   */
+  uint64_t bytes;
+  /**
+   * Slots of the superblock ring that no writer of this store left there: forged, or written to
+   * the wrong place.
+   */
+  uint32_t rejected_slots;
+  /**
+   * 1 where opening finished a rewrap that was interrupted, else 0.
+   */
+  uint32_t finished_rewrap;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved[4];
+} efscrypt_recovery;
+
+/**
+ * Two texts, UTF-8.
+ */
+typedef struct efscrypt_pair {
+  /**
+   * The key.
+   */
+  const char *key;
+  /**
+   * The value.
+   */
+  const char *value;
+} efscrypt_pair;
+
+/**
+ * The keys of a domain, described. Strings end with a NUL and live as long as the description.
+ */
+typedef struct efscrypt_domain {
+  /**
+   * Name of the provider that wraps the domain's key.
+   */
+  const char *provider;
+  /**
+   * Provider key under which it is wrapped.
+   */
+  const char *key_id;
+  /**
+   * Version of the domain's key.
+   */
+  uint32_t version;
+  /**
+   * What the provider says of its key: one of `EFSCRYPT_KEY_UNKNOWN` and the following. A
+   * provider by callbacks is not asked, and its keys count as enabled.
+   */
+  uint32_t key_state;
+  /**
+   * When the provider key is destroyed, seconds since 1970; 0 unless that is pending.
+   */
+  uint64_t deletion;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved[3];
+} efscrypt_domain;
+
+/**
+ * A store, described. The library's: look at it, then free it. Later versions only add at the
+ * end, so it is not copied by its size.
+ */
+typedef struct efscrypt_description {
+  /**
+   * The store's identity.
+   */
+  uint8_t id[16];
+  /**
+   * Its name, which ends with a NUL; NULL where it has none.
+   */
+  const char *name;
+  /**
+   * Its tags.
+   */
+  const struct efscrypt_pair *tags;
+  /**
+   * How many they are.
+   */
+  size_t tags_len;
+  /**
+   * Feature masks: compatible, read-only compatible, incompatible.
+   */
+  uint64_t features[3];
+  /**
+   * Creation, nanoseconds since 1970.
+   */
+  uint64_t created;
+  /**
+   * Number of the last checkpoint.
+   */
+  uint64_t generation;
+  /**
+   * Bytes that files and metadata take.
+   */
+  uint64_t metered_bytes;
+  /**
+   * Version of the format.
+   */
+  uint32_t format;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * Key of names, directories and inodes.
+   */
+  struct efscrypt_domain metadata;
+  /**
+   * Key of contents.
+   */
+  struct efscrypt_domain data;
+} efscrypt_description;
 
 /**
  * A time: seconds since 1970 and nanoseconds below one second.
@@ -720,20 +947,6 @@ typedef struct efscrypt_statfs {
 } efscrypt_statfs;
 
 /**
- * Two texts, UTF-8.
- */
-typedef struct efscrypt_pair {
-  /**
-   * The key.
-   */
-  const char *key;
-  /**
-   * The value.
-   */
-  const char *value;
-} efscrypt_pair;
-
-/**
  * Options of a store. Set it to zero but for `size`; zero fields mean the default. Nothing of it
  * is kept.
  */
@@ -858,6 +1071,50 @@ efscrypt_status efscrypt_provider_create(const char *name,
                                          void *userdata,
                                          struct efscrypt_provider **provider,
                                          struct efscrypt_error *error);
+
+/**
+ * Verifies every copy of every block of metadata, what is in use and what is free, and that names,
+ * directories, inodes and keys fit together. Needs no data key: contents are not read; read them
+ * to verify them. What it finds wrong is no failure: see `report->clean`. Expects that nobody
+ * changes anything meanwhile. Repairs nothing; writes a checkpoint first unless the store was
+ * opened read-only. Takes about 300 bytes of memory for each inode.
+ *
+ * # Safety
+ * `store` is valid; `report` is valid for a write.
+ */
+efscrypt_status efscrypt_store_check(const struct efscrypt_store *store,
+                                     struct efscrypt_check_report *report,
+                                     struct efscrypt_error *error);
+
+/**
+ * Sets `*recovery` to what opening found in the log: changes since the last checkpoint of a store
+ * that was not closed.
+ *
+ * # Safety
+ * `store` is valid; `recovery` is valid for a write.
+ */
+efscrypt_status efscrypt_store_recovery(const struct efscrypt_store *store,
+                                        struct efscrypt_recovery *recovery,
+                                        struct efscrypt_error *error);
+
+/**
+ * Describes a store, with two calls of its providers, whose failure leaves gaps and is no error.
+ * Free `*description` with `efscrypt_description_free`; it does not need the store.
+ *
+ * # Safety
+ * `store` is valid; `description` is valid for a write.
+ */
+efscrypt_status efscrypt_store_describe(const struct efscrypt_store *store,
+                                        const struct efscrypt_description **description,
+                                        struct efscrypt_error *error);
+
+/**
+ * Frees a description; NULL is fine.
+ *
+ * # Safety
+ * `description` came from this library and was not freed before.
+ */
+void efscrypt_description_free(const struct efscrypt_description *description);
 
 /**
  * The errno value of a status; 0 for success, EIO for a number that does not exist.
@@ -1079,8 +1336,9 @@ efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
 /**
  * Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
  * set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
- * a failure a first part of them may be written, in whole steps of at most 1 MiB. `file` receives
- * what became of the file. Durable after `efscrypt_store_commit`.
+ * a failure a first part of them may be written, in whole steps of at most 1 MiB: `error->done`
+ * says how many bytes. `file` receives what became of the file. Durable after
+ * `efscrypt_store_commit`.
  *
  * # Safety
  * `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
@@ -1489,6 +1747,7 @@ efscrypt_status efscrypt_fs_list_xattrs(const struct efscrypt_store *store,
                                         size_t *len,
                                         struct efscrypt_error *error);
 
+#if defined(EFSCRYPT_LOCAL_KMS)
 /**
  * Makes a local key service in a new file, opened by a passphrase, with one key of the alias
  * `alias`, such as "alias/customer". Refuses to overwrite a file. All or nothing: after a failure
@@ -1502,7 +1761,57 @@ efscrypt_status efscrypt_local_kms_create(const char *file,
                                           size_t passphrase_len,
                                           const char *alias,
                                           struct efscrypt_error *error);
+#endif
 
+#if defined(EFSCRYPT_LOCAL_KMS)
+/**
+ * As `efscrypt_local_kms_create`, opened by a key file, a secret of 32 bytes that only its owner
+ * may read (mode 0600). It is made where it is not there, and goes again after a failure: keep a
+ * copy of it where it is safe.
+ *
+ * # Safety
+ * The arguments are NUL-terminated strings.
+ */
+efscrypt_status efscrypt_local_kms_create_with_key_file(const char *file,
+                                                        const char *key_file,
+                                                        const char *alias,
+                                                        struct efscrypt_error *error);
+#endif
+
+#if defined(EFSCRYPT_LOCAL_KMS)
+/**
+ * Creates one more key in the local key service in a file, enabled, with the alias `alias`, or
+ * without one where that is NULL. Writes its id, with a final NUL, to `id`, which is NULL or has
+ * room for `EFSCRYPT_KEY_ID_LEN` bytes. Durable. Providers that have the file open see the key.
+ * `EFSCRYPT_STATUS_EXISTS` where another key has the alias.
+ *
+ * # Safety
+ * `file` is a NUL-terminated string, and so is `alias` unless it is NULL; `passphrase` has
+ * `passphrase_len` bytes; `id` is NULL or has room.
+ */
+efscrypt_status efscrypt_local_kms_create_key(const char *file,
+                                              const uint8_t *passphrase,
+                                              size_t passphrase_len,
+                                              const char *alias,
+                                              char *id,
+                                              struct efscrypt_error *error);
+#endif
+
+#if defined(EFSCRYPT_LOCAL_KMS)
+/**
+ * As `efscrypt_local_kms_create_key`, opened by a key file.
+ *
+ * # Safety
+ * As there; `key_file` is a NUL-terminated string.
+ */
+efscrypt_status efscrypt_local_kms_create_key_with_key_file(const char *file,
+                                                            const char *key_file,
+                                                            const char *alias,
+                                                            char *id,
+                                                            struct efscrypt_error *error);
+#endif
+
+#if defined(EFSCRYPT_LOCAL_KMS)
 /**
  * Opens the local key service in a file as a provider. Its keys are named by id or `alias/NAME`.
  *
@@ -1515,6 +1824,20 @@ efscrypt_status efscrypt_provider_open_local(const char *file,
                                              size_t passphrase_len,
                                              struct efscrypt_provider **provider,
                                              struct efscrypt_error *error);
+#endif
+
+#if defined(EFSCRYPT_LOCAL_KMS)
+/**
+ * As `efscrypt_provider_open_local`, opened by a key file.
+ *
+ * # Safety
+ * `file` and `key_file` are NUL-terminated strings; `provider` is valid for a write.
+ */
+efscrypt_status efscrypt_provider_open_local_with_key_file(const char *file,
+                                                           const char *key_file,
+                                                           struct efscrypt_provider **provider,
+                                                           struct efscrypt_error *error);
+#endif
 
 /**
  * Frees a provider; NULL is fine. In a forked child it does nothing, and calls nothing of the
@@ -1551,8 +1874,12 @@ efscrypt_status efscrypt_store_create(const char *file,
  * Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
  * program, or this one, has it open.
  *
+ * With `data_optional` among the options, `data` may be NULL, or a provider that refuses or does
+ * not know the key: names and attributes work then, and contents answer
+ * `EFSCRYPT_STATUS_KEY_UNAVAILABLE`.
+ *
  * # Safety
- * As for `efscrypt_store_create`.
+ * As for `efscrypt_store_create`; `data` is NULL or valid.
  */
 efscrypt_status efscrypt_store_open(const char *file,
                                     const struct efscrypt_options *opts,
@@ -1569,6 +1896,16 @@ efscrypt_status efscrypt_store_open(const char *file,
  */
 efscrypt_status efscrypt_store_commit(const struct efscrypt_store *store,
                                       struct efscrypt_error *error);
+
+/**
+ * Makes all changes durable and the log empty, so that the next open has nothing to replay: what
+ * `efscrypt_store_close` does too, at a time of the caller's.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_checkpoint(const struct efscrypt_store *store,
+                                          struct efscrypt_error *error);
 
 /**
  * Fails once the store is poisoned, with the first cause: for a server that would rather stop, or
@@ -1620,6 +1957,38 @@ efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
                                       const struct efscrypt_provider *data,
                                       const char *data_key,
                                       struct efscrypt_error *error);
+
+/**
+ * Locks the contents: when this returns their keys are wiped from memory, and reading and writing
+ * contents answers `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Names, attributes, renaming, deleting and
+ * committing go on as before. `efscrypt_store_unlock_data` undoes it.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_lock_data(const struct efscrypt_store *store,
+                                         struct efscrypt_error *error);
+
+/**
+ * Has the data provider unlock the contents, with one call: after `efscrypt_store_lock_data`, or
+ * where they could not be unlocked when the store was opened with `data_optional`. A failure
+ * leaves them as they were.
+ *
+ * # Safety
+ * `store` is valid.
+ */
+efscrypt_status efscrypt_store_unlock_data(const struct efscrypt_store *store,
+                                           struct efscrypt_error *error);
+
+/**
+ * Sets `*available` to whether contents can be read and written: their key is unlocked.
+ *
+ * # Safety
+ * `store` is valid; `available` is valid for a write.
+ */
+efscrypt_status efscrypt_store_has_data_key(const struct efscrypt_store *store,
+                                            bool *available,
+                                            struct efscrypt_error *error);
 
 /**
  * Closes a store with everything durable. The store is gone whatever the answer; an error says

@@ -235,7 +235,7 @@ pub enum Error {
     #[error("the key service cannot be reached: {0}")]
     KeyUnreachable(String),
     /// The domain's keys are locked or were never unlocked.
-    #[error("the contents key is not available: unlock the store's data domain")]
+    #[error("the contents key is not available: it was locked, or not unlocked at opening")]
     KeyUnavailable,
     /// The process forked after the store was opened; a child cannot use its keys.
     #[error("the store was opened before a fork: open it again in this process")]

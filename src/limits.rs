@@ -11,6 +11,10 @@ pub const NODE_UNITS: u64 = (NODE_SIZE / UNIT) as u64;
 /// Most units of one run: contiguous units reserved together under one tweak start.
 pub const RUN_UNITS: u32 = 64;
 
+/// Most units of a small write: one that somebody may wait for alone, and that is part of a stream
+/// where others like it come before.
+pub const SMALL_UNITS: u32 = 16;
+
 /// Bytes covered by one allocation bitmap.
 pub const REGION_BYTES: u64 = 64 << 20;
 /// Units covered by one allocation bitmap: one bit each.

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -187,6 +188,46 @@ fn a_passphrase_comes_from_a_file_or_the_environment() {
     assert_eq!(bench.ok(&["list"]).lines().count(), 2);
 }
 
+/// As another program of the user who is not root, if this one is.
+fn as_user(mut command: Command) -> Command {
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn other_programs_of_the_user_do_not_see_what_the_command_was_given() {
+    let bench = Bench::new();
+    // A passphrase file that nobody writes to: it waits.
+    let pipe = bench.path("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let program = bench.path("efscrypt");
+    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), &program).unwrap();
+    for path in [bench.dir.path().to_owned(), pipe.clone(), bench.path("kms")] {
+        std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).ok();
+    }
+    let mut command = as_user(Command::new(program));
+    command.args(["key", "list", "--passphrase-file"]).arg(&pipe).stdin(Stdio::null());
+    command.env("EFSCRYPT_KMS", bench.path("kms")).env("EFSCRYPT_PASSPHRASE", "correct horse");
+    let mut child = command.spawn().unwrap();
+    let place = format!("/proc/{}/environ", child.id());
+    let look = |command| {
+        let mut command = as_user(command);
+        command.arg(&place).env_clear().output().unwrap()
+    };
+    // Until it has begun to work it is a process like any other.
+    let hidden = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        !look(Command::new("/bin/cat")).status.success()
+    });
+    let waits = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(waits && hidden, "waits: {waits}, hidden: {hidden}");
+}
+
 #[test]
 fn a_log_is_nothing_but_a_log() {
     let bench = Bench::new();
@@ -245,4 +286,50 @@ fn a_process_killed_at_any_moment_leaves_a_whole_file() {
     }
     bench.ok(&["create"]);
     bench.ok(&["audit"]);
+}
+
+#[test]
+fn a_service_that_is_not_made_leaves_no_key_file() {
+    let bench = Bench::new();
+    fs::remove_file(bench.path("key")).unwrap();
+    let mut command = bench.command(&["init"]);
+    let (code, message) =
+        failure(command.env("EFSCRYPT_KMS", bench.path("none/kms")).output().unwrap());
+    assert_eq!(code, 11, "{message}");
+    assert!(!bench.path("key").exists() && !message.contains("keep a copy"), "{message}");
+}
+
+#[test]
+fn an_unfinished_record_is_shown() {
+    let bench = Bench::new();
+    bench.ok(&["create"]);
+    assert!(!bench.ok(&["audit"]).contains("torn"));
+    let mut log = fs::OpenOptions::new().append(true).open(bench.path("kms.audit")).unwrap();
+    std::io::Write::write_all(&mut log, b"{\"seq\":").unwrap();
+    assert!(bench.ok(&["audit"]).contains("torn     7 B"));
+    assert_eq!(bench.json(&["audit"])["torn_bytes"], 7);
+}
+
+#[test]
+fn who_may_not_make_the_log_learns_what_to_do() {
+    use std::os::unix::process::CommandExt;
+
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.ok(&["create"]);
+    fs::remove_file(bench.path("kms.audit")).unwrap();
+    for (name, mode) in [("", 0o777), ("kms", 0o644)] {
+        fs::set_permissions(bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::chown(bench.path("key"), Some(1000), Some(1000)).unwrap();
+    // He may not come to where it was built.
+    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), bench.path("efscrypt")).unwrap();
+    let mut command = Command::new(bench.path("efscrypt"));
+    command.args(["key", "create", "--kms"]).arg(bench.path("kms"));
+    command.arg("--key-file").arg(bench.path("key")).uid(1000).gid(1000);
+    let (code, message) = failure(command.output().unwrap());
+    assert_eq!(code, 31, "{message}");
+    assert!(message.contains("--audit") && message.contains("owner"), "{message}");
 }

@@ -11,6 +11,7 @@ mod pins;
 mod scan;
 mod seal;
 mod space;
+mod store_keys;
 mod superblock;
 
 pub use bitmap::Bitmap;
@@ -21,4 +22,7 @@ pub use pins::{Pin, Pins};
 pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Recount, Space, UnitSet};
-pub use superblock::{RingSlot, SlotState, inspect_ring, read_ring, write_place, write_superblock};
+pub use store_keys::StoreKeys;
+pub use superblock::{
+    RingSlot, SlotState, holds_other_keys, inspect_ring, read_ring, write_place, write_superblock,
+};

@@ -14,10 +14,12 @@ use crate::error::{Error, Object, Result};
 use crate::format::{
     FORMAT_VERSION, LOG_ALIGN, LOG_HEADER_LEN, LogHeader, NODE_HEADER_LEN, NodeHeader, NodePointer,
     Page, SPACE_BODY, SPACE_HEADER_LEN, SUITE, SpaceEntry, SpaceHeader, SpacePage, StoreId,
-    Superblock, TreeId, UnverifiedSuperblock,
+    Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
 };
 use crate::limits::{MAX_LEVEL, NODE_SIZE, UNIT};
 use crate::secret::Secret;
+
+use super::StoreKeys;
 
 /// The subkeys of one META KEK version.
 pub struct MetaKeys {
@@ -78,12 +80,26 @@ pub struct Sealer {
     store_id: StoreId,
     rng: Arc<Rng>,
     keys: RwLock<Vec<Arc<Slot<MetaKeys>>>>,
+    store_keys: Slot<StoreKeys>,
 }
 
 impl Sealer {
     /// A sealer that seals with `keys` and verifies with them and those added later.
-    pub fn new(store_id: StoreId, rng: Arc<Rng>, keys: Slot<MetaKeys>) -> Sealer {
-        Sealer { store_id, rng, keys: RwLock::new(vec![Arc::new(keys)]) }
+    pub fn new(
+        store_id: StoreId,
+        rng: Arc<Rng>,
+        keys: Slot<MetaKeys>,
+        store_keys: Slot<StoreKeys>,
+    ) -> Sealer {
+        Sealer { store_id, rng, keys: RwLock::new(vec![Arc::new(keys)]), store_keys }
+    }
+
+    /// The store's random keys.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn store_keys(&self) -> Result<&StoreKeys> {
+        self.store_keys.get()
     }
 
     /// The store whose blocks these are.
@@ -270,28 +286,86 @@ impl Sealer {
         keys.log.open(&header.nonce, aad.as_bytes(), payload, &header.tag).is_ok()
     }
 
-    /// Seals a superblock for one place of the ring.
+    /// Seals a superblock for one place of the ring, with the store's random keys in it.
     pub fn seal_superblock(&self, superblock: &Superblock, place: u8) -> Result<Box<[u8]>> {
         let keys = self.newest();
         let keys = keys.get()?;
+        let store_keys = self.store_keys.get()?;
         let mut superblock = superblock.clone();
         superblock.header.key_epoch = U32::new(keys.epoch);
         superblock.encode(place, |aad, body| {
             let nonce = self.rng.nonce()?;
+            store_keys.put(body_of(body)?);
             Ok((nonce, keys.superblock.seal(&nonce, aad, body)))
         })
     }
 
-    /// Opens a superblock with the keys of its version.
-    pub fn open_superblock(keys: &MetaKeys, slot: UnverifiedSuperblock) -> Result<Superblock> {
+    /// Whether a slot is a superblock of this store. One of a key version that is not known may
+    /// be.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn owns_superblock(&self, slot: UnverifiedSuperblock) -> Result<bool> {
+        let keys = self.newest();
+        let unknown = slot.header.key_epoch.get() != keys.get()?.epoch;
+        Ok(unknown || Sealer::open_superblock(&keys, slot).is_ok())
+    }
+
+    /// Opens a superblock with the keys of its version. The store's random keys go from its body
+    /// into the arena of those.
+    pub fn open_superblock(
+        keys: &Slot<MetaKeys>,
+        slot: UnverifiedSuperblock,
+    ) -> Result<(Superblock, Slot<StoreKeys>)> {
         let object = Object::Superblock { place: slot.header.place, slot: slot.header.slot };
-        slot.verify(|header, aad, body| {
+        let (arena, keys) = (keys.arena(), keys.get()?);
+        let mut store_keys = None;
+        let superblock = slot.verify(|header, aad, body| {
             if header.key_epoch.get() != keys.epoch {
                 return Err(Error::corrupt(object, "sealed under an unknown key version"));
             }
             keys.superblock
                 .open(&header.nonce, aad, body, &header.tag)
-                .map_err(|_| Error::corrupt(object, "it does not authenticate"))
-        })
+                .map_err(|_| Error::corrupt(object, "it does not authenticate"))?;
+            store_keys = Some(StoreKeys::take(arena, body_of(body)?)?);
+            Ok(())
+        })?;
+        let store_keys = store_keys.ok_or(Error::Internal("a superblock without its keys"))?;
+        Ok((superblock, store_keys))
+    }
+}
+
+fn body_of(bytes: &mut [u8]) -> Result<&mut SuperblockBody> {
+    SuperblockBody::mut_from_bytes(bytes).map_err(|_| Error::Internal("superblock body length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::format::{KEY_SLOTS, KeySlot};
+
+    #[test]
+    fn no_superblock_in_memory_holds_the_stores_random_keys() {
+        let arena = KeyArena::new().unwrap();
+        let rng = Arc::new(Rng::new(&arena).unwrap());
+        let kek = Secret::<32>::from_slice(&[7; 32]).unwrap();
+        let meta = || MetaKeys::derive(&arena, &kek, &[5; 16], 1).unwrap();
+        let store_keys = StoreKeys::generate(&arena, &rng).unwrap();
+        let (handle, name) = (store_keys.get().unwrap().handle(), store_keys.get().unwrap().name());
+        assert!(!handle.is_zero() && !name.is_zero() && !handle.ct_eq(&name));
+        let keys = [KeySlot::EMPTY; KEY_SLOTS];
+        let superblock = Superblock::new([5; 16], keys, SuperblockBody::new_zeroed());
+        let sealer = Sealer::new([5; 16], rng, meta(), store_keys);
+        let bytes = sealer.seal_superblock(&superblock, 0).unwrap();
+        let find = |part: &[u8; 32]| bytes.windows(32).any(|window| window == part);
+        assert!(!find(handle.expose()) && !find(name.expose()));
+
+        let slot = UnverifiedSuperblock::parse(&bytes, 0, 0).unwrap().unwrap();
+        let (superblock, again) = Sealer::open_superblock(&meta(), slot).unwrap();
+        assert_eq!((superblock.body.handle_key, superblock.body.name_key), ([0; 32], [0; 32]));
+        let again = again.get().unwrap();
+        assert!(again.handle().ct_eq(&handle) && again.name().ct_eq(&name));
     }
 }

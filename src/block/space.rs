@@ -36,15 +36,12 @@ use super::{Layout, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
-use crate::limits::{NODE_UNITS, REGION_UNITS, UNIT};
+use crate::limits::{NODE_UNITS, REGION_UNITS, SMALL_UNITS, UNIT};
 
 /// Grain in which the device is asked to allocate, units: 64 to a region.
 const CHUNK: u64 = REGION_UNITS / 64;
 /// Regions that one search for a long run looks at before it takes a shorter one.
 const SEARCH: u64 = 8;
-
-/// Most units of a write that is small.
-const SMALL: u32 = 16;
 
 type Entries = [SpaceEntry; ENTRIES_PER_PAGE];
 type Units = Vec<(u64, u32)>;
@@ -161,7 +158,7 @@ impl Space {
         let mut state = self.state.lock();
         loop {
             let (region, run) = self.find_run(&mut state, want)?.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, run.clone(), write <= SMALL)? {
+            if !self.hand_out(&mut state, region, run.clone(), write <= SMALL_UNITS)? {
                 continue;
             }
             state.data_cursor = region * REGION_UNITS + run.end;

@@ -2,14 +2,14 @@
 
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
-use crate::format::{RING_SLOTS, SLOT_SIZE, Superblock, UnverifiedSuperblock};
+use crate::format::{KEY_SLOTS, KeySlot, RING_SLOTS, SLOT_SIZE, Superblock, UnverifiedSuperblock};
 
 use super::{Layout, Sealer};
 
 const PLACE_LEN: usize = RING_SLOTS as usize * SLOT_SIZE;
 
 /// Reads the ring in both places: two device reads, unless one fails. The sound slots, newest
-/// generation first.
+/// generation first, and of one generation that of place 0 first.
 ///
 /// # Errors
 /// Those of the device, where a slot cannot be read in either place that may be the newest;
@@ -69,6 +69,19 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
         }
         (true, None, None) => Err(Error::NotAStore),
     }
+}
+
+/// Whether a slot of the ring, sound or not, holds other wrapped keys than these: those of before
+/// a rewrap, which a crash kept from being overwritten. What cannot be read is not looked at.
+pub fn holds_other_keys(device: &dyn Device, keys: &[KeySlot; KEY_SLOTS]) -> bool {
+    let len = device.len().unwrap_or(0);
+    (0..2).any(|place| {
+        let mut bytes = vec![0; PLACE_LEN];
+        let there = len.saturating_sub(Layout::place(place)).min(PLACE_LEN as u64) as usize;
+        let read = device.read_at(Layout::place(place), &mut bytes[..there]);
+        let mut slots = bytes.chunks_exact(SLOT_SIZE);
+        read.is_ok() && slots.any(|slot| UnverifiedSuperblock::has_other_keys(slot, keys))
+    })
 }
 
 /// One slot of the ring as it stands in one place.

@@ -3,15 +3,21 @@
 //! The structure is the engine's: every copy of every node verifies, and every unit in use has
 //! exactly one owner. The meaning is checked here: names lead to inodes, link counts are right,
 //! every inode is reached from the root directory, contents lie within their file and have keys.
-//! Nothing is repaired, and no contents are decrypted: a check needs no DATA key.
+//! No contents are decrypted: a check needs no DATA key.
+//!
+//! [`check`] looks at a mounted file system and changes nothing; [`check_keyless`] at a device,
+//! without any key; [`Repair`] works out what can be made of a damaged store, which need not open,
+//! and writes it in one commit.
 
 mod census;
+mod fact;
 mod finding;
 mod keyless;
 mod mend;
 mod note;
 mod repair;
 
+pub use fact::Fact;
 pub use finding::{CheckReport, Finding};
 pub use keyless::{KeylessFinding, KeylessKey, KeylessReport, check_keyless};
 
@@ -29,7 +35,7 @@ use census::Census;
 /// # Errors
 /// Those that keep the check from going on. What it finds wrong is no error but a finding.
 pub fn check(fs: &FileSystem) -> Result<CheckReport> {
-    let mut census = Census::new(|name| fs.bucket_of(name));
+    let mut census = Census::new(fs.buckets()?);
     let structure = fs.engine().check_structure(|tree, key, value, own| {
         census.row(tree, key, value, own);
     })?;

@@ -25,6 +25,10 @@ pub enum Mending {
     RowDropped(Error),
     /// The attributes of an inode are gone; what its names and contents tell of it is kept.
     AttributesLost { kind: FileType },
+    /// The attributes of an inode are from an older state.
+    AttributesOlder { kind: FileType },
+    /// A name is from an older state.
+    NameOlder,
     /// A name is left out: nothing is known of what it led to.
     NameDropped { dir: u64, name: Vec<u8>, target: u64 },
     /// A name is left out: it stood where no lookup finds it, or twice; its inode stays.
@@ -72,13 +76,14 @@ impl fmt::Display for Mending {
         match self {
             M::RowDropped(error) => write!(f, "a row is left out: {error}"),
             M::AttributesLost { kind } => {
-                let kind = match kind {
-                    FileType::Directory => "directory",
-                    FileType::Symlink => "link",
-                    _ => "file",
-                };
+                let kind = kind_name(*kind);
                 write!(f, "owner, permissions and times of the {kind} are lost; root owns it now")
             }
+            M::AttributesOlder { kind } => {
+                let kind = kind_name(*kind);
+                write!(f, "owner, permissions and times of the {kind} may be older than they were")
+            }
+            M::NameOlder => write!(f, "its name is the one that it had in an older state"),
             M::NameDropped { name, .. } => {
                 write!(f, "'{}' in it is lost: nothing else is left of it", text(name))
             }
@@ -87,7 +92,7 @@ impl fmt::Display for Mending {
             }
             M::NamesLost { count: 1 } => write!(f, "1 name in it is lost"),
             M::NamesLost { count } => write!(f, "{count} names in it are lost"),
-            M::NameLost { name } => write!(f, "its name is lost; it is now {}", text(name)),
+            M::NameLost { .. } => write!(f, "its name is lost, and this is a new one"),
             M::XattrsLost { count: 1 } => write!(f, "1 extended attribute is lost"),
             M::XattrsLost { count } => write!(f, "{count} extended attributes are lost"),
             M::XattrDropped => write!(f, "a piece of an extended attribute is left out"),
@@ -109,5 +114,13 @@ impl fmt::Display for Mending {
             M::Freed => write!(f, "it was removed, and is freed with the next use of the store"),
             M::RootMade => write!(f, "the root directory is made anew"),
         }
+    }
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Directory => "directory",
+        FileType::Symlink => "link",
+        _ => "file",
     }
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use super::mend::{Bucket, Mender};
 use super::note::{Mending, Note};
 use crate::block::MetaKeys;
-use crate::crypto::{Domain, NameHasher, Rng, Slot};
+use crate::crypto::{Domain, KeyArena, NameHasher, Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::format::{COOKIE_COUNTER_BITS, StoreKey, UnverifiedSuperblock};
 use crate::keys::{Kek, newest};
-use crate::secret::Secret;
 use crate::store::{Providers, StoreOptions};
-use crate::txn::{EngineOptions, Recount, Salvage};
+use crate::txn::{Engine, EngineOptions, Recount, Salvage};
 
 /// Bits of the hash of a name in every store but those of some tests.
 const HASH_BITS: u32 = 55;
@@ -54,6 +53,8 @@ pub enum Damage {
     },
     /// The store's name and tags may be gone.
     Properties,
+    /// The store does not open, although all that it holds can be read: the log contradicts it.
+    Unopened(Error),
     /// The space map does not say what is in use.
     Space(Recount),
 }
@@ -91,6 +92,7 @@ impl fmt::Display for Damage {
         use Damage as D;
         match self {
             D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
+            D::Unopened(error) => write!(f, "the log contradicts the rest of the store: {error}"),
             D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
             D::Outdated(generation) => write!(
                 f,
@@ -127,7 +129,7 @@ impl fmt::Display for Damage {
 
 impl Repair {
     /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
-    /// the key of metadata, not that of contents; one provider call, or one for each superblock
+    /// the key of metadata, not that of contents; two provider calls, and one for each superblock
     /// that is damaged. Reads all metadata, all of the device where nodes are missing, and with
     /// `contents` all contents, whose checksums it compares. Writes nothing. Takes about 300 bytes
     /// of memory for each inode, and 16 KiB for each node that is made anew.
@@ -156,22 +158,31 @@ impl Repair {
     #[doc(hidden)]
     pub fn plan_with(
         device: Arc<dyn Device>,
-        unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
         contents: bool,
     ) -> Result<Repair> {
-        let mut salvage = Salvage::read(device, unlock, options)?;
-        let mut superblock = salvage.superblock().clone();
-        let store_id = superblock.header.store_id;
-        let hasher = NameHasher::new(&Secret::take(&mut superblock.body.name_key), &store_id);
+        let mut salvage = Salvage::read(Arc::clone(&device), &mut unlock, options)?;
+        let keys = salvage.engine().store_keys()?;
+        let (arena, store_id) = (KeyArena::new()?, *salvage.engine().store_id());
+        let hasher = NameHasher::derive(&arena, &keys.name(), &store_id)?;
         let bucket: Bucket = Box::new(move |name| {
-            (hasher.hash56(name) & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
+            // A forked child has no keys, and cannot commit what it plans here.
+            let hash = hasher.get().map_or(0, |hasher| hasher.hash56(name));
+            (hash & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
         });
         let mended = Mender::new(&mut salvage, bucket).run(contents)?;
         let recount = salvage.recount()?;
         let mut damage = damage_of(&mut salvage);
         if recount != Recount::default() {
             damage.push(Damage::Space(recount));
+        }
+        if !mended.changed && damage.is_empty() {
+            // Whatever else an open has against the store: it is gone with the log.
+            let options = EngineOptions { read_only: true, ..options.clone() };
+            if let Err(error) = Engine::open(device, unlock, &options) {
+                damage.push(Damage::Unopened(error));
+            }
         }
         let needed = mended.changed || !damage.is_empty();
         Ok(Repair { salvage, report: RepairReport { damage, notes: mended.notes, needed } })

@@ -5,9 +5,13 @@
 //! a pseudorandom function made for short inputs: no table, no secret-dependent branch, and
 //! about 20 ns for a name.
 
+use std::sync::Arc;
+
 use zeroize::Zeroize;
 
+use super::arena::{KeyArena, Slot};
 use super::kdf::{Label, derive};
+use crate::error::Result;
 use crate::secret::Secret;
 
 /// Bits of a name's hash.
@@ -19,11 +23,20 @@ pub struct NameHasher {
 }
 
 impl NameHasher {
-    /// Expands the store's random name-hash key.
-    pub fn new(key: &Secret<32>, store_id: &[u8; 16]) -> Self {
-        let mut halves = Secret::<16>::zeroed();
-        derive(key, store_id, Label::NameHash, &[], halves.expose_mut());
-        NameHasher::from_halves(halves.expose())
+    /// Derives the hash's key from the store's random name-hash key, in the arena.
+    ///
+    /// # Errors
+    /// As [`KeyArena::place`].
+    pub fn derive(
+        arena: &Arc<KeyArena>,
+        key: &Secret<32>,
+        store_id: &[u8; 16],
+    ) -> Result<Slot<NameHasher>> {
+        arena.place(|| {
+            let mut halves = Secret::<16>::zeroed();
+            derive(key, store_id, Label::NameHash, &[], halves.expose_mut());
+            Ok(NameHasher::from_halves(halves.expose()))
+        })
     }
 
     fn from_halves(bytes: &[u8; 16]) -> Self {
@@ -118,10 +131,13 @@ mod tests {
 
     #[test]
     fn keys_and_stores_separate_hashes() {
-        let key = |byte| Secret::from_slice(&[byte; 32]).unwrap();
-        let a = NameHasher::new(&key(1), &[0; 16]).hash56(b"name");
-        let b = NameHasher::new(&key(2), &[0; 16]).hash56(b"name");
-        let c = NameHasher::new(&key(1), &[1; 16]).hash56(b"name");
+        let arena = KeyArena::new().unwrap();
+        let hash = |key, store| {
+            let key = Secret::from_slice(&[key; 32]).unwrap();
+            let hasher = NameHasher::derive(&arena, &key, &[store; 16]).unwrap();
+            hasher.get().unwrap().hash56(b"name")
+        };
+        let (a, b, c) = (hash(1, 0), hash(2, 0), hash(1, 1));
         assert!(a != b && a != c && b != c);
         assert!(a < 1 << 56);
     }

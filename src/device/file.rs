@@ -36,7 +36,7 @@ use traffic::Traffic;
 use super::writeback::{Writeback, begin};
 use super::{Device, end_of};
 use crate::error::{Error, Object, Result};
-use crate::limits::UNIT;
+use crate::limits::{SMALL_UNITS, UNIT};
 
 /// Most buffers that Linux takes in one vectored write (`UIO_MAXIOV`).
 const IOV_MAX: usize = 1024;
@@ -47,8 +47,8 @@ const GROWTH_FRACTION: u64 = 16;
 /// Most growth beyond what was asked, bytes.
 const GROWTH_MAX: u64 = 64 << 20;
 
-/// Bytes of a write for which nobody waits alone.
-const LARGE: usize = 64 << 10;
+/// Bytes of the shortest write that is not small.
+const LARGE: usize = SMALL_UNITS as usize * UNIT + 1;
 
 /// A [`Device`] on a regular file or a block device.
 ///
@@ -226,16 +226,16 @@ impl FileDevice {
         })
     }
 
-    /// Writes around the cache, in steps; `None` where that is not to be had.
+    /// Writes around the cache, in steps; `false` where that is not to be had.
     fn write_direct(
         &self,
         range: Range<u64>,
         bufs: &[io::IoSlice<'_>],
         step: impl FnMut() -> usize,
-    ) -> Option<io::Result<()>> {
-        let [buf] = bufs else { return None };
+    ) -> bool {
+        let [buf] = bufs else { return false };
         if range.end > self.known_len() {
-            return None;
+            return false;
         }
         self.touch(range.end);
         self.direct.write_at(range.start, buf, step)
@@ -243,9 +243,9 @@ impl FileDevice {
 
     fn write_large(&self, range: Range<u64>, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
         if let Some(bulk) = self.traffic.bulk()
-            && let Some(written) = self.write_direct(range.clone(), bufs, || bulk.step())
+            && self.write_direct(range.clone(), bufs, || bulk.step())
         {
-            return written;
+            return Ok(());
         }
         self.write_cached(range.clone(), bufs)?;
         self.writeback.wrote(&self.file, range);
@@ -254,10 +254,8 @@ impl FileDevice {
 
     fn write_small(&self, range: Range<u64>, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
         let urgent = self.traffic.urgent();
-        if urgent.beside_bulk
-            && let Some(written) = self.write_direct(range.clone(), bufs, || usize::MAX)
-        {
-            return written;
+        if urgent.beside_bulk && self.write_direct(range.clone(), bufs, || usize::MAX) {
+            return Ok(());
         }
         self.write_cached(range.clone(), bufs)?;
         if self.traffic.is_brisk() {
@@ -345,10 +343,10 @@ impl Device for FileDevice {
         let _urgent = self.traffic.urgent();
         if end <= self.known_len()
             && self.traffic.is_brisk()
-            && let Some(written) = self.direct.write_copied(offset, buf)
+            && self.direct.write_copied(offset, buf)
         {
             self.touch(end);
-            return written;
+            return Ok(());
         }
         self.write_at(offset, buf)
     }
@@ -385,6 +383,7 @@ impl Device for FileDevice {
     fn allocate_for_small(&self, offset: u64, len: u64) -> io::Result<()> {
         let fresh = self.allocate_range(offset, len)?;
         if fresh && self.traffic.is_brisk() {
+            let _urgent = self.traffic.urgent();
             zero(&self.file, offset..end_of(offset, len)?)?;
         }
         Ok(())

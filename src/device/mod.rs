@@ -21,7 +21,8 @@ use std::sync::Arc;
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
 
-/// Where a store's bytes live. All methods may be called from many threads at once.
+/// Where a store's bytes live. All methods may be called from many threads at once. A device that
+/// wraps another forwards all of them, also those with a default.
 ///
 /// Offsets and lengths are bytes, and multiples of 4,096 when the engine calls.
 #[expect(clippy::len_without_is_empty, reason = "an empty device is no state of its own")]

@@ -162,7 +162,7 @@ impl Callbacks {
 }
 
 /// A key's name or id for C, in the room that an id has.
-fn c_id(id: &str) -> Result<[c_char; EFSCRYPT_KEY_ID_LEN]> {
+pub(super) fn c_id(id: &str) -> Result<[c_char; EFSCRYPT_KEY_ID_LEN]> {
     let text = CString::new(id).map_err(|_| Error::InvalidArgument("a key's name holds a NUL"))?;
     let bytes = text.as_bytes_with_nul();
     if bytes.len() > EFSCRYPT_KEY_ID_LEN {

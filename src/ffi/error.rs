@@ -97,8 +97,11 @@ pub struct efscrypt_error {
     /// What was wrong, with which object, and what to do: UTF-8 with a final NUL, cut short where
     /// it is too long. It holds no key, name or content of the store.
     pub message: [c_char; EFSCRYPT_MESSAGE_LEN],
+    /// Bytes that a write or an append had written before it failed; else 0. They are part of the
+    /// file, as after a write of so many.
+    pub done: u64,
     /// Zero; for later versions.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 impl From<&Error> for efscrypt_status {
@@ -155,7 +158,7 @@ impl efscrypt_error {
             *to = *from as c_char;
         }
         let (status, os_error) = (error.kind() as u32, error.errno());
-        efscrypt_error { status, os_error, message, reserved: [0; 4] }
+        efscrypt_error { status, os_error, message, done: 0, reserved: [0; 3] }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::boundary::{give, guard, out};
 use super::bytes::{bytes, path, text};
+use super::callbacks::c_id;
 use super::error::{efscrypt_error, efscrypt_status};
 use super::provider::efscrypt_provider;
 use crate::crypto::{KeyArena, Rng};
@@ -39,6 +40,86 @@ pub unsafe extern "C" fn efscrypt_local_kms_create(
     })
 }
 
+/// As `efscrypt_local_kms_create`, opened by a key file, a secret of 32 bytes that only its owner
+/// may read (mode 0600). It is made where it is not there, and goes again after a failure: keep a
+/// copy of it where it is safe.
+///
+/// # Safety
+/// The arguments are NUL-terminated strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_local_kms_create_with_key_file(
+    file: *const c_char,
+    key_file: *const c_char,
+    alias: *const c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let key_file = unsafe { path(key_file)? };
+        // SAFETY: as the caller promises.
+        let alias = unsafe { text(alias)? };
+        if fs::symlink_metadata(file).is_ok() {
+            return Err(Error::Exists);
+        }
+        let made = match Unlock::create_key_file(key_file) {
+            Err(Error::Exists) => false,
+            made => made.map(|()| true)?,
+        };
+        create(file, &Unlock::KeyFile(key_file.to_owned()), alias).inspect_err(|_| {
+            if made {
+                let _ = fs::remove_file(key_file);
+            }
+        })
+    })
+}
+
+/// Creates one more key in the local key service in a file, enabled, with the alias `alias`, or
+/// without one where that is NULL. Writes its id, with a final NUL, to `id`, which is NULL or has
+/// room for `EFSCRYPT_KEY_ID_LEN` bytes. Durable. Providers that have the file open see the key.
+/// `EFSCRYPT_STATUS_EXISTS` where another key has the alias.
+///
+/// # Safety
+/// `file` is a NUL-terminated string, and so is `alias` unless it is NULL; `passphrase` has
+/// `passphrase_len` bytes; `id` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_local_kms_create_key(
+    file: *const c_char,
+    passphrase: *const u8,
+    passphrase_len: usize,
+    alias: *const c_char,
+    id: *mut c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let unlock = unlock(unsafe { bytes(passphrase, passphrase_len)? })?;
+        // SAFETY: as the caller promises.
+        unsafe { create_key(file, &unlock, alias, id) }
+    })
+}
+
+/// As `efscrypt_local_kms_create_key`, opened by a key file.
+///
+/// # Safety
+/// As there; `key_file` is a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_local_kms_create_key_with_key_file(
+    file: *const c_char,
+    key_file: *const c_char,
+    alias: *const c_char,
+    id: *mut c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let unlock = Unlock::KeyFile(unsafe { path(key_file)? }.to_owned());
+        // SAFETY: as the caller promises.
+        unsafe { create_key(file, &unlock, alias, id) }
+    })
+}
+
 /// Opens the local key service in a file as a provider. Its keys are named by id or `alias/NAME`.
 ///
 /// # Safety
@@ -63,6 +144,56 @@ pub unsafe extern "C" fn efscrypt_provider_open_local(
         unsafe { give(provider, kms) };
         Ok(())
     })
+}
+
+/// As `efscrypt_provider_open_local`, opened by a key file.
+///
+/// # Safety
+/// `file` and `key_file` are NUL-terminated strings; `provider` is valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_provider_open_local_with_key_file(
+    file: *const c_char,
+    key_file: *const c_char,
+    provider: *mut *mut efscrypt_provider,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        let provider = out(provider)?;
+        // SAFETY: as the caller promises.
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let unlock = Unlock::KeyFile(unsafe { path(key_file)? }.to_owned());
+        let kms = efscrypt_provider::new(Arc::new(LocalKms::open(file, &unlock)?))?;
+        // SAFETY: `provider` is valid for a write.
+        unsafe { give(provider, kms) };
+        Ok(())
+    })
+}
+
+/// Creates a key in a service that is there.
+///
+/// # Safety
+/// As for `efscrypt_local_kms_create_key`.
+unsafe fn create_key(
+    file: *const c_char,
+    unlock: &Unlock,
+    alias: *const c_char,
+    id: *mut c_char,
+) -> Result<()> {
+    // SAFETY: as the caller promises.
+    let file = unsafe { path(file)? };
+    let alias = match alias.is_null() {
+        true => None,
+        // SAFETY: as the caller promises.
+        false => Some(unsafe { text(alias)? }),
+    };
+    let made = LocalKms::open(file, unlock)?.create_key(alias)?;
+    if !id.is_null() {
+        let made = c_id(&made.id)?;
+        // SAFETY: as the caller promises; what the library made does not overlap it.
+        unsafe { id.copy_from_nonoverlapping(made.as_ptr(), made.len()) };
+    }
+    Ok(())
 }
 
 fn unlock(passphrase: &[u8]) -> Result<Unlock> {

@@ -25,6 +25,8 @@ mod audit;
 mod boundary;
 mod bytes;
 mod callbacks;
+mod check;
+mod describe;
 mod error;
 mod fs;
 #[cfg(feature = "local-kms")]
@@ -37,6 +39,8 @@ mod version;
 
 pub use audit::*;
 pub use callbacks::*;
+pub use check::*;
+pub use describe::*;
 pub use error::*;
 pub use fs::*;
 #[cfg(feature = "local-kms")]

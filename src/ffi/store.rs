@@ -11,7 +11,7 @@ use super::options::{efscrypt_options, options};
 use super::provider::{efscrypt_provider, provider};
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
-use crate::store::{Providers, Store};
+use crate::store::{DataAccess, Providers, Store};
 
 /// An open store.
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn efscrypt_store_create(
         // SAFETY: as the caller promises.
         let data_key = unsafe { text(data_key)? };
         // SAFETY: as the caller promises.
-        let providers = unsafe { providers(metadata, data)? };
+        let providers = unsafe { providers(metadata, data, DataAccess::Required)? };
         let made = Store::create_file(file, providers, metadata_key, data_key, opts)?;
         // SAFETY: `store` is valid for a write.
         unsafe { give(store, made.into()) };
@@ -94,8 +94,12 @@ pub unsafe extern "C" fn efscrypt_store_create(
 /// Opens a store, with one call of each provider. Fails with `EFSCRYPT_STATUS_IN_USE` while another
 /// program, or this one, has it open.
 ///
+/// With `data_optional` among the options, `data` may be NULL, or a provider that refuses or does
+/// not know the key: names and attributes work then, and contents answer
+/// `EFSCRYPT_STATUS_KEY_UNAVAILABLE`.
+///
 /// # Safety
-/// As for `efscrypt_store_create`.
+/// As for `efscrypt_store_create`; `data` is NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn efscrypt_store_open(
     file: *const c_char,
@@ -112,7 +116,7 @@ pub unsafe extern "C" fn efscrypt_store_open(
         // SAFETY: as the caller promises.
         let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.
-        let providers = unsafe { providers(metadata, data)? };
+        let providers = unsafe { providers(metadata, data, opts.data_access)? };
         let opened = Store::open_file(file, providers, opts)?;
         // SAFETY: `store` is valid for a write.
         unsafe { give(store, opened.into()) };
@@ -131,6 +135,20 @@ pub unsafe extern "C" fn efscrypt_store_commit(
 ) -> efscrypt_status {
     // SAFETY: as the caller promises.
     unsafe { with_store(store, error, Store::sync) }
+}
+
+/// Makes all changes durable and the log empty, so that the next open has nothing to replay: what
+/// `efscrypt_store_close` does too, at a time of the caller's.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_checkpoint(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::checkpoint) }
 }
 
 /// Fails once the store is poisoned, with the first cause: for a server that would rather stop, or
@@ -219,6 +237,55 @@ pub unsafe extern "C" fn efscrypt_store_rewrap(
     unsafe { with_store(store, error, body) }
 }
 
+/// Locks the contents: when this returns their keys are wiped from memory, and reading and writing
+/// contents answers `EFSCRYPT_STATUS_KEY_UNAVAILABLE`. Names, attributes, renaming, deleting and
+/// committing go on as before. `efscrypt_store_unlock_data` undoes it.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_lock_data(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::lock_data) }
+}
+
+/// Has the data provider unlock the contents, with one call: after `efscrypt_store_lock_data`, or
+/// where they could not be unlocked when the store was opened with `data_optional`. A failure
+/// leaves them as they were.
+///
+/// # Safety
+/// `store` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_unlock_data(
+    store: *const efscrypt_store,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, Store::unlock_data) }
+}
+
+/// Sets `*available` to whether contents can be read and written: their key is unlocked.
+///
+/// # Safety
+/// `store` is valid; `available` is valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_has_data_key(
+    store: *const efscrypt_store,
+    available: *mut bool,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        // SAFETY: as the caller promises.
+        unsafe { put(out(available)?, store.has_data_key()) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
+}
+
 /// Closes a store with everything durable. The store is gone whatever the answer; an error says
 /// that changes since the last commit may be lost. Frees first what removed files still hold, up to
 /// 100 GiB. NULL is fine. In a forked child it answers `EFSCRYPT_STATUS_FORKED`, and the parent's
@@ -244,19 +311,22 @@ pub unsafe extern "C" fn efscrypt_store_close(
     })
 }
 
-/// Both providers.
+/// Both providers, or that of metadata alone where that is enough.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
 unsafe fn providers(
     metadata: *const efscrypt_provider,
     data: *const efscrypt_provider,
+    access: DataAccess,
 ) -> Result<Providers> {
     // SAFETY: as the caller promises.
     let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
+    if data.is_null() && access == DataAccess::IfAvailable {
+        return Ok(Providers::metadata_only(metadata));
+    }
     // SAFETY: as the caller promises.
-    let data = unsafe { provider(data, "the data provider is NULL")? };
-    Ok(Providers { metadata, data })
+    Ok(Providers::new(metadata, unsafe { provider(data, "the data provider is NULL")? }))
 }
 
 /// A provider key that a domain goes to; `None` for NULL.

@@ -77,7 +77,7 @@ pub struct KeySlot {
     wrapped: [u8; MAX_WRAPPED_KEK],
 }
 
-/// The sealed body: everything that a checkpoint commits. Its two keys are wiped with it.
+/// The sealed body: everything that a checkpoint commits.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone)]
 #[repr(C)]
 pub struct SuperblockBody {
@@ -104,9 +104,10 @@ pub struct SuperblockBody {
     pub used_units: U64,
     /// Bytes that the device had: a shorter device was truncated.
     pub device_len: U64,
-    /// Key of the handle MAC, random.
+    /// Key of the handle MAC, random. Zero in memory: who opens the body takes the keys out of it,
+    /// and who seals it puts them in.
     pub handle_key: [u8; 32],
-    /// Key of the name hash, random.
+    /// Key of the name hash, likewise.
     pub name_key: [u8; 32],
     /// Creation time, nanoseconds since 1970.
     pub created: U64,
@@ -164,14 +165,8 @@ pub struct Superblock {
     pub body: SuperblockBody,
 }
 
-impl Drop for Superblock {
-    fn drop(&mut self) {
-        self.body.handle_key.zeroize();
-        self.body.name_key.zeroize();
-    }
-}
-
 /// A slot whose crc fits and whose features are known, but whose body is still sealed.
+#[derive(Clone)]
 pub struct UnverifiedSuperblock {
     bytes: Box<[u8]>,
     /// The clear header. Nothing of it is certain before the body opened.
@@ -252,7 +247,9 @@ impl UnverifiedSuperblock {
         let mut hash = crc32fast::Hasher::new();
         hash.update(SuperblockHeader { crc: U32::ZERO, ..header }.as_bytes());
         hash.update(&bytes[HEADER_LEN..]);
-        if hash.finalize() != header.crc.get() || header.place != place || header.slot != slot {
+        let at = header.generation.get() % RING_SLOTS;
+        let there = header.place == place && header.slot == slot && at == u64::from(slot);
+        if hash.finalize() != header.crc.get() || !there {
             return Ok(None);
         }
         if header.incompat.get() != 0 || header.suite != SUITE {
@@ -269,7 +266,21 @@ impl UnverifiedSuperblock {
         bytes.starts_with(&MAGIC)
     }
 
-    /// Opens the body. `open` gets the associated data and the body to open in place.
+    /// Whether a slot, sound or not, holds other wrapped keys than these, or parts of them.
+    pub fn has_other_keys(bytes: &[u8], keys: &[KeySlot; KEY_SLOTS]) -> bool {
+        const PIECE: usize = 64;
+        let there = bytes.get(HEADER_LEN..KEYS_END).unwrap_or_default().chunks(PIECE);
+        // A slot that was torn when it was first written has pieces of zeros.
+        there.zip(keys.as_bytes().chunks(PIECE)).any(|(a, b)| a != b && a.iter().any(|x| *x != 0))
+    }
+
+    /// Whether the slot has exactly these wrapped keys.
+    pub fn has_keys(&self, keys: &[KeySlot; KEY_SLOTS]) -> bool {
+        self.keys.as_bytes() == keys.as_bytes()
+    }
+
+    /// Opens the body. `open` gets the associated data and the body to open in place, and takes
+    /// the keys out of it.
     pub fn verify(
         mut self,
         open: impl FnOnce(&SuperblockHeader, &[u8], &mut [u8]) -> Result<()>,
@@ -278,7 +289,7 @@ impl UnverifiedSuperblock {
         let (clear, body) = self.bytes.split_at_mut(BODY_AT);
         clear[..HEADER_LEN].copy_from_slice(sealed_part.as_bytes());
         let sealed = &mut body[..BODY_LEN];
-        open(&self.header, clear, sealed)?;
+        open(&self.header, clear, sealed).inspect_err(|_| sealed.zeroize())?;
         let body = SuperblockBody::read_from_bytes(sealed)
             .map_err(|_| Error::Internal("superblock body length"));
         sealed.zeroize();
@@ -335,6 +346,29 @@ mod tests {
         torn[8192..].fill(0);
         assert!(UnverifiedSuperblock::parse(&torn, 0, 5).unwrap().is_none());
         assert!(UnverifiedSuperblock::parse(&[0; SLOT_SIZE], 0, 0).unwrap().is_none());
+        // The slot of another generation, with all else right.
+        let mut forged = bytes.clone();
+        forged[56] += 1;
+        forged[124..128].fill(0);
+        let crc = crc32fast::hash(&forged);
+        forged[124..128].copy_from_slice(&crc.to_le_bytes());
+        assert!(UnverifiedSuperblock::parse(&forged, 0, 5).unwrap().is_none());
+    }
+
+    #[test]
+    fn other_wrapped_keys_are_noticed_also_in_a_torn_slot() {
+        let bytes = sample().encode(0, seal).unwrap();
+        let other = KeySlot::new(1, 3, [9; 32], b"wrappec").unwrap();
+        let keys = [other, KeySlot::EMPTY, KeySlot::EMPTY, KeySlot::EMPTY];
+        let has_other = UnverifiedSuperblock::has_other_keys;
+        assert!(!has_other(&bytes, &sample().keys) && has_other(&bytes, &keys));
+        assert!(!has_other(&[0; SLOT_SIZE], &keys) && !has_other(&bytes[..100], &keys));
+        let mut torn = bytes.clone();
+        torn[..HEADER_LEN].fill(0);
+        torn[BODY_AT..].fill(0x77);
+        assert!(!has_other(&torn, &sample().keys) && has_other(&torn, &keys));
+        torn[HEADER_LEN + 2112 * 3] = 1;
+        assert!(has_other(&torn, &sample().keys), "a key slot that the newest does not have");
     }
 
     #[test]

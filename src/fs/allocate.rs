@@ -20,9 +20,9 @@ pub enum Beyond {
 
 impl FileSystem {
     /// Asks for the space of `len` bytes from `offset` on, which keep their contents. Fails at once
-    /// where the store cannot hold them, and sets the size as `beyond` says; a part that was a hole
-    /// still is one. Space is not set aside: nothing is ever overwritten in place, so a store
-    /// that others fill meanwhile may refuse a later write all the same.
+    /// where that is more than the file takes already and the store has free, and sets the size as
+    /// `beyond` says; a part that was a hole still is one. Space is not set aside: nothing is ever
+    /// overwritten in place, so a store that is full by then refuses a later write all the same.
     ///
     /// # Errors
     /// [`Error::NoSpace`]; [`Error::InvalidArgument`] for no bytes, [`Error::FileTooLarge`], and

@@ -65,7 +65,7 @@ impl FileSystem {
 
     /// What a name leads to. The caller holds the directory's lock.
     pub(in crate::fs) fn find(&self, dir: u64, name: &[u8]) -> Result<Option<Target>> {
-        let bucket = self.bucket_of(name);
+        let bucket = self.bucket_of(name)?;
         if let Some(known) = self.names.get(dir, bucket, name) {
             return Ok(known);
         }
@@ -76,7 +76,7 @@ impl FileSystem {
 
     /// Where a name stands or may stand. The caller holds the directory's write lock.
     pub(in crate::fs) fn place(&self, dir: u64, name: &[u8]) -> Result<Place> {
-        let bucket = self.bucket_of(name);
+        let bucket = self.bucket_of(name)?;
         if let Some(Some(target)) = self.names.get(dir, bucket, name) {
             return Ok(Place::Taken(target));
         }
@@ -118,9 +118,14 @@ impl FileSystem {
     }
 
     /// The first cookie of a name's bucket.
-    pub(crate) fn bucket_of(&self, name: &[u8]) -> u64 {
-        let hash = self.hasher.hash56(name) & ((1 << self.options.hash_bits.min(55)) - 1);
-        hash << COOKIE_COUNTER_BITS
+    pub(in crate::fs) fn bucket_of(&self, name: &[u8]) -> Result<u64> {
+        Ok(self.buckets()?(name))
+    }
+
+    /// The first cookies of the buckets of names.
+    pub(crate) fn buckets(&self) -> Result<impl Fn(&[u8]) -> u64 + '_> {
+        let (hasher, mask) = (self.hasher.get()?, (1 << self.options.hash_bits.min(55)) - 1);
+        Ok(move |name: &[u8]| (hasher.hash56(name) & mask) << COOKIE_COUNTER_BITS)
     }
 }
 

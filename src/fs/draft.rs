@@ -374,7 +374,8 @@ impl<'a> Draft<'a> {
     /// Shows what was committed: names and rows first, only then the locks go.
     fn publish(self) {
         for change in self.names.iter().flatten() {
-            let bucket = self.fs.bucket_of(change.name);
+            // It was found for this change already.
+            let Ok(bucket) = self.fs.bucket_of(change.name) else { continue };
             self.fs.names.put(change.dir, bucket, change.name, change.target);
         }
         for held in self.held.iter().flatten() {

@@ -15,7 +15,6 @@ use super::upkeep::Short;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
 use crate::format::{FIRST_FS_TREE, FsKey, InodeRow, TreeId};
-use crate::secret::Secret;
 use crate::txn::{Class, Engine};
 
 /// Number of the root directory.
@@ -70,7 +69,7 @@ pub struct FileSystem {
     pub(in crate::fs) names: NameCache,
     pub(in crate::fs) data: Contents,
     pub(in crate::fs) options: MountOptions,
-    pub(in crate::fs) hasher: NameHasher,
+    pub(in crate::fs) hasher: Slot<NameHasher>,
     pub(in crate::fs) handle_mac: Slot<HandleMac>,
     /// Held by a rename that moves a directory to another one: nobody else changes what is above
     /// what.
@@ -84,8 +83,8 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// Mounts the file system of an engine. The first mount for writing makes its root directory.
-    /// Reads a bounded number of nodes, whatever the size.
+    /// Mounts the file system of an engine. The first mount for writing makes its root directory,
+    /// durably. Reads a bounded number of nodes, whatever the size.
     ///
     /// # Errors
     /// Those of the engine; [`Error::Corrupt`] where there are rows but no root directory.
@@ -95,12 +94,9 @@ impl FileSystem {
         data: Contents,
         options: MountOptions,
     ) -> Result<FileSystem> {
-        let mut superblock = engine.superblock();
-        let body = &mut superblock.body;
-        let store_id = *engine.store_id();
-        let hasher = NameHasher::new(&Secret::take(&mut body.name_key), &store_id);
-        let handle_key = Secret::take(&mut body.handle_key);
-        let handle_mac = HandleMac::derive(arena, &handle_key, &store_id)?;
+        let (store_id, keys) = (*engine.store_id(), engine.store_keys()?);
+        let hasher = NameHasher::derive(arena, &keys.name(), &store_id)?;
+        let handle_mac = HandleMac::derive(arena, &keys.handle(), &store_id)?;
         let tree = FIRST_FS_TREE;
         if !engine.knows_inos() {
             engine.raise_ino(last_inode(&engine, tree)?);
@@ -150,8 +146,9 @@ impl FileSystem {
         stamp.touch_contents(&mut row);
         row.generation = stamp.change.into();
         draft.add(&root, row)?;
-        draft.commit(Class::Normal)?;
-        Ok(())
+        let lsn = draft.commit(Class::Normal)?;
+        // Handles of it are given out at once, and a root made anew would have another generation.
+        self.engine.sync(lsn)
     }
 
     /// An inode of a number that was never used before; `None` where

@@ -71,8 +71,10 @@ impl FileSystem {
             drop(turn);
         }
         self.engine.relieve();
-        if self.options.durable && answer.is_ok() {
-            self.engine.sync(self.engine.last())?;
+        if self.options.durable {
+            // Also what a change did before it failed.
+            let synced = self.engine.sync(self.engine.last());
+            answer = answer.and_then(|done| synced.map(|()| done));
         }
         answer
     }

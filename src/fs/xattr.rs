@@ -40,7 +40,7 @@ impl FileSystem {
         if row.xattrs.get() == 0 {
             return Err(Error::NoAttribute);
         }
-        let bucket = self.bucket_of(name);
+        let bucket = self.bucket_of(name)?;
         let (mut value, mut len, mut failure) = (Vec::new(), None, None);
         let (from, to) = range(ino, bucket);
         self.engine.scan(self.tree, &from, &to, |key, bytes| {
@@ -189,7 +189,7 @@ impl FileSystem {
     /// Where an attribute stands, and the lowest free cookie of its bucket. The caller holds the
     /// inode's lock.
     fn find_xattr(&self, ino: u64, name: &[u8]) -> Result<(Option<Found>, Option<u64>)> {
-        let bucket = self.bucket_of(name);
+        let bucket = self.bucket_of(name)?;
         let (mut found, mut free) = (None, bucket);
         let (from, to) = range(ino, bucket);
         self.visit_xattrs(&from, &to, |cookie, row| {

@@ -112,6 +112,12 @@ impl Caller {
             O::PunchHole { file, at, len } => {
                 self.on(fs, file, |ino| Ok(after([fs.punch_hole(ino, *at, *len)?.after])))
             }
+            O::ZeroRange { file, at, len, beyond } => {
+                self.on(fs, file, |ino| Ok(after([fs.zero_range(ino, *at, *len, *beyond)?.after])))
+            }
+            O::Allocate { file, at, len, beyond } => {
+                self.on(fs, file, |ino| Ok(after([fs.allocate(ino, *at, *len, *beyond)?.after])))
+            }
             O::SetAttr { of, set } => {
                 self.on(fs, of, |ino| Ok(after([fs.setattr(ino, set)?.after])))
             }
@@ -120,6 +126,18 @@ impl Caller {
             }),
             O::RemoveXattr { of, name } => {
                 self.on(fs, of, |ino| Ok(after([fs.remove_xattr(ino, name.as_bytes())?.after])))
+            }
+            _ => self.keep(fs, operation),
+        }
+    }
+
+    /// Operations that change no contents and no attributes: names, opens, durability.
+    fn keep(&mut self, fs: &FileSystem, operation: &Operation) -> Result<Done> {
+        use Operation as O;
+        match operation {
+            O::Durably(change) => fs.durably(|fs| self.apply(fs, change)),
+            O::Commit { file } => {
+                self.on(fs, file, |ino| fs.commit(ino, 0, 0).map(|_| Done::default()))
             }
             O::Fsync { of } => self.on(fs, of, |ino| fs.fsync(ino).map(|()| Done::default())),
             O::Open { path, slot } => {

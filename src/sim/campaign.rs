@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::failure::Failure;
-use super::faults::Fault;
+use super::faults::{Fault, Phase};
 use super::judge::{Crash, Depth, Judge, Tried};
 use super::operation::Operation;
 use super::rig::{Layer, Rig};
@@ -18,9 +18,11 @@ use crate::device::Device;
 use crate::device::sim::FaultPlan;
 use crate::error::Result;
 
-/// Bytes to which the device of a run grows; every so many runs have a device that becomes full.
+/// Bytes to which the device of a run grows. Every so many runs have one that becomes full: the
+/// fixed parts and the reserve for deleting take nearly 6 MiB of it.
 const ROOMY: u64 = 64 << 20;
-const TIGHT: u64 = 7 << 20;
+const TIGHT: u64 = 6 << 20;
+const TIGHT_STEP: u64 = 128 << 10;
 const TIGHT_EVERY: u64 = 8;
 /// Every so many runs have several callers.
 const TOGETHER_EVERY: u64 = 4;
@@ -55,10 +57,18 @@ pub struct Report {
     pub opened: u64,
     /// Those of them that are crashes of a recovery.
     pub recoveries: u64,
+    /// Those of them that held a part of an operation that takes several transactions.
+    pub parts: u64,
     /// Runs with a fault of the device.
     pub faults: u64,
+    /// Those of them in which the fault made an operation fail.
+    pub noticed: u64,
     /// Operations that were played.
     pub operations: u64,
+    /// Those of them that changed something.
+    pub changes: u64,
+    /// Those of them that found no space.
+    pub full: u64,
     /// The first thing that was wrong.
     pub failure: Option<Failure>,
 }
@@ -190,23 +200,29 @@ impl Campaign {
         let rig = self.rig()?;
         let mut setting = self.setting(seed);
         let mut story = guarded(|| setting.run(&rig));
-        let mut what = None;
+        let (mut what, mut recovery) = (None, None);
         if let (Some(number), Ok(sound)) = (fault, &story) {
             let fault = Fault::new(sound, number);
             setting = fault.setting(&setting);
             story = guarded(|| setting.run(&rig));
             what = Some((number, format!("{fault:?}")));
+            recovery = Some(fault).filter(|fault| fault.phase == Phase::Recovery);
         }
         let (flaw, crash) = match (story, crash) {
             (Err(flaw), _) => (flaw, None),
             (Ok(_), None) => return Ok(None),
             (Ok(story), Some(crash)) => {
-                let depth = Depth { recoveries: 4, operations: 4 };
+                let depth = Depth { recoveries: 4, operations: 4, read_only: true };
                 let judge = Judge { rig: &rig, story: &story };
-                let Err(what) = guarded_text(|| judge.crash(crash, depth)) else {
+                let fault = recovery.as_ref();
+                let judged = guarded_text(|| match fault {
+                    Some(fault) => judge.faulty_recovery(crash, fault),
+                    None => judge.crash(crash, depth).map(|_| ()),
+                });
+                let Err(what) = judged else {
                     return Ok(None);
                 };
-                (Flaw { what, operations: operations(&story) }, Some(crash))
+                (flaw_of(&story, what, crash), Some(crash))
             }
         };
         Ok(Some(self.failed(&rig, &setting, flaw, (what, crash))))
@@ -232,12 +248,14 @@ impl Campaign {
         let tight = seed % TIGHT_EVERY == TIGHT_EVERY - 2;
         let together = self.callers > 1 && seed % TOGETHER_EVERY == TOGETHER_EVERY - 1;
         let callers = if together { self.callers } else { 1 };
+        let operations = if tight { self.operations * 3 } else { self.operations };
         Setting {
             seed,
-            capacity: if tight { TIGHT } else { ROOMY },
+            capacity: if tight { TIGHT + seed / TIGHT_EVERY % 3 * TIGHT_STEP } else { ROOMY },
             trust: if tight { Trust::Full } else { Trust::Sound },
             faults: self.plan.clone(),
-            work: Work::Made { callers, operations: self.operations },
+            early: false,
+            work: Work::Made { callers, operations },
         }
     }
 
@@ -266,47 +284,57 @@ impl Campaign {
             report.states += tried.states;
             report.opened += tried.opened;
             report.recoveries += tried.recoveries;
-            let played = story.callers.iter().map(|history| history.played.len() as u64);
-            report.operations += played.sum::<u64>();
+            report.parts += tried.parts;
+            for history in &story.callers {
+                report.operations += history.played.len() as u64;
+                report.changes += history.changes();
+                report.full += history.suffered;
+            }
         }
         if let Some((crash, what)) = wrong {
-            let what = format!("{what}\n{}", story.recording.describe(crash.step, crash.seed));
-            let flaw = Flaw { what, operations: operations(&story) };
+            let flaw = flaw_of(&story, what, crash);
             return Some(self.failed(rig, &setting, flaw, (None, Some(crash))));
         }
         for number in 0..self.faults {
             let fault = Fault::new(&story, number);
-            let failure = self.faulty(rig, &setting, (number, fault));
-            report.lock().faults += 1;
-            if failure.is_some() {
-                return failure;
+            let faulty = self.faulty(rig, &setting, (number, fault));
+            let mut report = report.lock();
+            report.faults += 1;
+            match faulty {
+                Ok(noticed) => report.noticed += u64::from(noticed),
+                Err(failure) => return Some(*failure),
             }
         }
         None
     }
 
-    /// A run with a fault, and crashes after it.
+    /// A run with a fault, and crashes after it. Returns whether an operation failed for it.
     fn faulty(
         &self,
         rig: &Rig,
         setting: &Setting,
         (number, fault): (u64, Fault),
-    ) -> Option<Failure> {
+    ) -> Result<bool, Box<Failure>> {
         let setting = fault.setting(setting);
         let what = Some((number, format!("{fault:?}")));
-        let failed = |flaw, crash| Some(self.failed(rig, &setting, flaw, (what.clone(), crash)));
+        let failed =
+            |flaw, crash| Err(Box::new(self.failed(rig, &setting, flaw, (what.clone(), crash))));
         let story = match guarded(|| setting.run(rig)) {
             Ok(story) => story,
             Err(flaw) => return failed(flaw, None),
         };
         for (crash, depth) in fault.crashes(&story) {
             let judge = Judge { rig, story: &story };
-            if let Err(what) = guarded_text(|| judge.crash(crash, depth)) {
-                let flaw = Flaw { what, operations: operations(&story) };
-                return failed(flaw, Some(crash));
+            let judged = guarded_text(|| match fault.phase {
+                Phase::Recovery => judge.faulty_recovery(crash, &fault),
+                _ => judge.crash(crash, depth).map(|_| ()),
+            });
+            if let Err(what) = judged {
+                return failed(flaw_of(&story, what, crash), Some(crash));
             }
         }
-        None
+        let unmade = story.callers.is_empty();
+        Ok(unmade || story.callers.iter().any(|history| history.suffered > 0))
     }
 
     /// Makes a failure of a flaw, shrunk where that is possible.
@@ -337,6 +365,7 @@ impl Tried {
         self.states += more.states;
         self.opened += more.opened;
         self.recoveries += more.recoveries;
+        self.parts += more.parts;
     }
 }
 
@@ -353,13 +382,23 @@ fn crashes(story: &Story, most: u64) -> impl Iterator<Item = (Crash, Depth)> {
     let seed = story.seed;
     all.map_while(move |(step, variant)| {
         let depth = match (step + variant + seed) % DEEP_EVERY {
-            0 => Depth { recoveries: 1, operations: 0 },
-            1 => Depth { recoveries: 0, operations: 3 },
+            0 => Depth { recoveries: 1, ..Depth::default() },
+            1 => Depth { operations: 3, ..Depth::default() },
+            2 => Depth { read_only: true, ..Depth::default() },
             _ => Depth::default(),
         };
         left = left.checked_sub(1 + depth.recoveries)?;
         Some((Crash { step, seed: seed * 100_000 + variant }, depth))
     })
+}
+
+/// What a crash showed, with what is known of it.
+fn flaw_of(story: &Story, what: String, crash: Crash) -> Flaw {
+    let mut what = format!("{what}\n{}", story.recording.describe(crash.step, crash.seed));
+    if story.callers.len() > 1 {
+        what.push_str(&story.tell(crash.step));
+    }
+    Flaw { what, operations: operations(story) }
 }
 
 /// The operations of a story's only caller.

@@ -1,17 +1,27 @@
 //! Faults: runs in which one operation of the device goes wrong.
 
 use super::judge::{Crash, Depth};
-use super::run::Setting;
+use super::run::{Setting, Work};
 use super::story::{Story, Trust};
-use crate::device::sim::{Failure, FaultPlan, Op, Repeat, Rng, Rot};
+use crate::device::sim::{Counters, Failure, FaultPlan, Op, Repeat, Rng, Rot};
 
 /// One thing that the device does wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
     pub kind: Kind,
+    pub phase: Phase,
     /// At which operation of its kind.
     pub nth: u64,
-    seed: u64,
+    pub seed: u64,
+}
+
+/// When something goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Creation,
+    Work,
+    /// The opening after a crash.
+    Recovery,
 }
 
 /// What can go wrong.
@@ -54,8 +64,14 @@ impl Fault {
     pub fn new(story: &Story, number: u64) -> Fault {
         let seed = story.seed.wrapping_mul(1_000_003).wrapping_add(number);
         let kind = KINDS[(story.seed.wrapping_add(number) % KINDS.len() as u64) as usize];
-        let count = story.count(kind.op());
-        Fault { kind, nth: Rng::of(seed, 0xfa).below(count.max(1)), seed }
+        let mut dice = Rng::of(seed, 0xfa);
+        let (phase, steps) = match dice.below(8) {
+            0 => (Phase::Creation, 0..story.created),
+            1 | 2 => (Phase::Recovery, 0..0),
+            _ => (Phase::Work, story.ready..story.recording.steps()),
+        };
+        let count = story.count(kind.op(), steps).max(1);
+        Fault { kind, phase, nth: dice.below(count), seed }
     }
 
     /// How the run is made.
@@ -65,11 +81,41 @@ impl Fault {
             Kind::TransientRot => Trust::Rotting,
             _ => Trust::Failing,
         };
-        Setting { trust, faults: Some(self.plan()), ..like.clone() }
+        match self.phase {
+            Phase::Recovery => like.clone(),
+            phase => {
+                let early = phase == Phase::Creation;
+                let work = match like.work {
+                    Work::Made { operations, .. } if early => Work::Made { callers: 1, operations },
+                    _ => like.work.clone(),
+                };
+                let faults = Some(self.plan(self.nth));
+                Setting { trust, faults, early, work, ..like.clone() }
+            }
+        }
     }
 
-    fn plan(&self) -> FaultPlan {
-        let (plan, nth) = (FaultPlan::new(self.seed), self.nth);
+    /// Whether a recovery may come to another end by it. The last record of the log cannot be
+    /// told from one that was never written whole when its bytes are read wrong.
+    pub fn lies_to_recovery(&self) -> bool {
+        use Kind as K;
+        matches!(self.kind, K::TransientRot | K::LastingRot | K::LostWrite | K::MisdirectedWrite)
+    }
+
+    /// The plan in which it strikes at one of so many operations.
+    pub fn plan_among(&self, counters: &Counters) -> FaultPlan {
+        let count = match self.kind.op() {
+            Op::Read => counters.reads,
+            Op::Write => counters.writes,
+            Op::Flush => counters.flushes,
+            Op::Allocate => counters.allocates,
+            Op::Discard => counters.discards,
+        };
+        self.plan(Rng::of(self.seed, 0xfc).below(count.max(1)))
+    }
+
+    fn plan(&self, nth: u64) -> FaultPlan {
+        let plan = FaultPlan::new(self.seed);
         let fail = |op, failure| plan.clone().fail(op, nth, failure, Repeat::Once);
         match self.kind {
             Kind::FailedWrite => fail(Op::Write, Failure::Io),
@@ -89,14 +135,16 @@ impl Fault {
 
     /// The crashes that are tried after it: at the end, and anywhere.
     pub fn crashes(&self, story: &Story) -> impl Iterator<Item = (Crash, Depth)> {
-        let (steps, first, seed) = (story.recording.steps(), story.ready, self.seed);
+        let (steps, seed) = (story.recording.steps(), self.seed);
+        let first = story.ready.min(steps);
         let mut dice = Rng::of(seed, 0xfb);
         (0..CRASHES).map(move |number| {
             let step = match number {
                 0 | 1 => steps,
                 _ => first + dice.below(steps - first + 1),
             };
-            let depth = Depth { recoveries: 0, operations: if number == 1 { 4 } else { 0 } };
+            let operations = if number == 1 { 4 } else { 0 };
+            let depth = Depth { operations, ..Depth::default() };
             (Crash { step, seed: seed.wrapping_add(number) }, depth)
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::caller::Caller;
 use super::clock;
+use super::faults::Fault;
 use super::rig::Rig;
 use super::story::{History, Story, Trust};
 use super::survey::Survey;
@@ -31,6 +32,8 @@ pub(super) struct Depth {
     pub recoveries: u64,
     /// Operations afterwards, before another opening.
     pub operations: usize,
+    /// Whether it is opened read-only too.
+    pub read_only: bool,
 }
 
 /// What a judgement tried.
@@ -42,6 +45,8 @@ pub(super) struct Tried {
     pub opened: u64,
     /// Those of them that are crashes of a recovery.
     pub recoveries: u64,
+    /// Those that held a part of an operation.
+    pub parts: u64,
 }
 
 /// Operations that are tried after a crash happen at this moment and later.
@@ -75,6 +80,11 @@ impl Judge<'_> {
             return Ok(tried);
         }
         let states = self.find(&found, crash.step)?;
+        let mut together = self.story.callers.iter().zip(&states);
+        tried.parts += u64::from(together.any(|(history, state)| history.is_part(*state)));
+        if depth.read_only {
+            self.read_only(crash, number, &found)?;
+        }
         let recovery = recorded.map(|recorded| recorded.take_recording());
         if let Some(recovery) = recovery {
             let mut dice = Rng::of(crash.seed, !crash.step);
@@ -224,6 +234,23 @@ impl Judge<'_> {
         text
     }
 
+    /// Without writing anything, the same is found.
+    fn read_only(&self, crash: Crash, number: u64, found: &[Survey]) -> Result<(), String> {
+        let image = self.story.recording.crash_image(crash.step, crash.seed);
+        let device = Arc::new(SimDevice::new(image, FaultPlan::new(0)));
+        let fs = self.rig.open_read_only(device.clone(), number);
+        let fs = fs.map_err(|error| format!("it does not open read-only: {error}"))?;
+        for (again, found) in self.look(&fs)?.iter().flatten().zip(found) {
+            if again.digest != found.digest {
+                return Err("another state when it is opened read-only".to_owned());
+            }
+        }
+        match device.steps() {
+            0 => Ok(()),
+            steps => Err(format!("{steps} steps of a store that was opened read-only")),
+        }
+    }
+
     /// A crash of the recovery leaves what the recovery had found.
     fn second(&self, image: MemoryDevice, number: u64, found: &[Survey]) -> Result<(), String> {
         let fs = self.open(Arc::new(image), number, self.story.created)?;
@@ -233,6 +260,66 @@ impl Judge<'_> {
         for (again, found) in again.iter().zip(found) {
             if again.digest != found.digest && self.story.trust != Trust::Lying {
                 return Err("another state than the first recovery found".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Judge<'_> {
+    /// Judges an opening after a crash in which something goes wrong: it fails or works, and the
+    /// next opening finds what one without the fault does.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn faulty_recovery(&self, crash: Crash, fault: &Fault) -> Result<(), String> {
+        let image = self.story.recording.crash_image(crash.step, crash.seed);
+        if crash.step < self.story.ready {
+            return Ok(());
+        }
+        let number = Rng::of(crash.seed, crash.step).next_u64();
+        let sound = Arc::new(SimDevice::new(image.snapshot(), FaultPlan::new(0)));
+        let Some(fs) = self.open(sound.clone(), number, crash.step)? else { return Ok(()) };
+        let plan = fault.plan_among(&sound.counters());
+        drop(fs);
+        let device = Arc::new(SimDevice::new(image, plan));
+        match self.rig.open(device.clone(), number) {
+            Ok(fs) => drop(fs),
+            Err(error) if Trust::Lying.allows(error.kind()) => {}
+            Err(error) => return Err(format!("a recovery that meets {fault:?}: {error}")),
+        }
+        let image = device.crash_image(fault.seed);
+        let again = match fault.lies_to_recovery() {
+            true => self.any_state(image, fault.seed),
+            // Perhaps an older state: a newer superblock, never acknowledged, was not read.
+            false => self.acknowledged(image, fault.seed, crash.step),
+        };
+        again.map_err(|what| format!("{what}\nafter a recovery that met {fault:?}"))
+    }
+}
+
+impl Judge<'_> {
+    /// Whether an image holds what is due after a crash at a step.
+    fn acknowledged(&self, image: MemoryDevice, number: u64, step: u64) -> Result<(), String> {
+        let fs = self.open(Arc::new(image), number, step)?;
+        let found = fs.as_ref().map(|fs| self.look(fs)).transpose()?.flatten();
+        found.map_or(Ok(()), |found| self.find(&found, step).map(|_| ()))
+    }
+
+    /// Whether an image holds states of the callers, however old, or what it lacks is noticed.
+    fn any_state(&self, image: MemoryDevice, number: u64) -> Result<(), String> {
+        let noticed = |error: &Error| matches!(error.kind(), ErrorKind::Corrupt);
+        let fs = match self.rig.open(Arc::new(image), number) {
+            Ok(fs) => fs,
+            Err(error) if noticed(&error) => return Ok(()),
+            Err(error) => return Err(format!("it does not open: {error}")),
+        };
+        for history in &self.story.callers {
+            match Survey::of(&fs, history.place) {
+                Ok(found) if history.states.iter().any(|state| state.digest == found.digest) => {}
+                Ok(_) => return Err("a state that never was".to_owned()),
+                Err((error, _)) if noticed(&error) => {}
+                Err((error, path)) => return Err(format!("{path} cannot be read: {error}")),
             }
         }
         Ok(())
@@ -261,6 +348,7 @@ impl Afterwards<'_> {
         }
         let mut model = self.history.model(self.state)?;
         model.restart();
+        model.forget_changes();
         let newest;
         (model.used, newest) = self.history.given_out(self.step);
         let mut workload = Workload::of(self.number, 1, false);
@@ -276,9 +364,11 @@ impl Afterwards<'_> {
             model
                 .take(&operation, clock::time(now), &answer)
                 .map_err(|what| format!("{operation:?} after the crash: {what}"))?;
-            let made = answer.ok().and_then(|done| done.made);
-            let made = made.filter(|_| model.used.len() > known);
-            if made.is_some_and(|made| made.generation <= newest) {
+            let done = answer.unwrap_or_default();
+            let made = done.made.filter(|_| model.used.len() > known);
+            let changed = done.after.iter().filter(|attr| attr.ctime == clock::time(now));
+            let numbers = changed.map(|attr| attr.change).chain(made.map(|made| made.generation));
+            if numbers.min().is_some_and(|number| number <= newest) {
                 return Err(format!("{operation:?} after the crash: an old number comes again"));
             }
         }

@@ -19,9 +19,9 @@
 //! at step n, and that all operations are part of which had returned when the last sync began that
 //! had returned by step n. What the file system documents as several transactions may be there in
 //! part: a write up to the end of a unit, a hole likewise, a large new file likewise. With several
-//! callers the states of all of them together must be a prefix of what happened. Of every fourth
-//! state the recovery is cut short as well, and must find the same again; every fourth is worked
-//! with and opened once more.
+//! callers the states of all of them together must be a prefix of what happened. By turns, a state
+//! also has its recovery cut short, which must find the same again; is opened read-only; or is
+//! worked with and opened once more.
 //!
 //! With [`Campaign::faults`] runs are repeated with one operation of the device going wrong. An
 //! operation that fails then changed nothing, or ended between two of its transactions; what was

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub opens: u32,
     /// The verifier of an exclusive creation, until an attribute is set.
     pub verifier: Option<[u8; 8]>,
+    /// The last change number that was seen.
+    pub change: u64,
 }
 
 /// A file tree in memory, which operations change as they must change a file system.
@@ -55,6 +57,7 @@ impl Node {
             xattrs: BTreeMap::new(),
             opens: 0,
             verifier: None,
+            change: attr.change,
         }
     }
 
@@ -124,10 +127,14 @@ impl Model {
     pub fn compare(&self, fs: &FileSystem) -> Result<(), String> {
         let survey = Survey::of(fs, self.place);
         let survey = survey.map_err(|(error, path)| format!("{path}: {error}"))?;
-        match survey.digest == self.digest {
-            true => Ok(()),
-            false => Err(self.differences(&survey).join("\n")),
+        if survey.digest != self.digest {
+            return Err(self.differences(&survey).join("\n"));
         }
+        let back = survey
+            .changes
+            .iter()
+            .find(|(ino, change)| self.nodes.get(ino).is_some_and(|node| **change < node.change));
+        back.map_or(Ok(()), |(ino, _)| Err(format!("inode {ino}: its change attribute went back")))
     }
 
     /// What differs between the model and what was found: one line for each inode.
@@ -165,7 +172,7 @@ impl Model {
             ino = self.edit(edit, done)?.or(ino);
         }
         let end = done.len.map_or(u64::MAX, |len| plan.start + len as u64);
-        if (plan.edit.is_some() || plan.pieces.is_empty()) && !state(self) {
+        if (plan.edit.is_some() || !plan.has_parts()) && !state(self) {
             return Ok(());
         }
         for piece in plan.pieces.iter().filter(|piece| piece.start < end) {
@@ -175,20 +182,39 @@ impl Model {
             let ino = ino.ok_or("pieces of no file")?;
             self.piece(ino, plan, piece.start as usize..piece.end as usize);
             if !state(self) {
-                break;
+                return Ok(());
             }
+        }
+        if let (Some(size), Some(ino)) = (plan.size, ino) {
+            self.change(ino, |node| {
+                node.bytes.resize(size as usize, 0);
+                node.seen.size = size;
+                node.seen.mode = without_set_ids(node.seen.mode);
+                touch_contents(node, now);
+            });
+            state(self);
         }
         Ok(())
     }
 
     /// Compares what an answer tells of inodes.
-    pub(super) fn compare_answer(&self, done: &Done) -> Result<(), String> {
-        for attr in &done.after {
+    pub(super) fn compare_answer(&mut self, done: &Done) -> Result<(), String> {
+        for (at, attr) in done.after.iter().enumerate() {
+            let twice = done.after[..at].contains(attr);
             let common = self.place.common.is_some_and(|common| common.0 == attr.ino);
-            let Some(node) = self.nodes.get(&attr.ino).filter(|_| !common) else { continue };
+            let now = self.now;
+            let Some(node) = self.nodes.get_mut(&attr.ino).filter(|_| !common && !twice) else {
+                continue;
+            };
             let want = Seen { contents: 0, entries: 0, xattrs: 0, ..node.seen };
             if Seen::of(attr) != want {
                 return Err(format!("answered {:?}, not {want:?}", Seen::of(attr)));
+            }
+            // A new inode has its first number from its creation.
+            let changed = node.seen.ctime == now && node.seen.btime != now;
+            let old = std::mem::replace(&mut node.change, attr.change);
+            if attr.change < old || (changed && attr.change == old) {
+                return Err(format!("change attribute {}, and {old} before", attr.change));
             }
         }
         Ok(())
@@ -484,6 +510,11 @@ impl Model {
             }
         }
         found
+    }
+
+    /// After a crash nothing is known of change attributes: a part of an operation may be there.
+    pub(super) fn forget_changes(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.change = 0);
     }
 
     /// The store was closed and opened: nothing is open any more.

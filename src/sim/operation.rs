@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::device::sim::Rng;
-use crate::fs::{CreateMode, FileType, RenameMode, SetAttr, XattrMode};
+use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
 
 /// How many inodes a caller of the kit can hold open at once.
 pub const SLOTS: usize = 4;
@@ -72,6 +72,18 @@ pub enum Operation {
         at: u64,
         len: u64,
     },
+    ZeroRange {
+        file: On,
+        at: u64,
+        len: u64,
+        beyond: Beyond,
+    },
+    Allocate {
+        file: On,
+        at: u64,
+        len: u64,
+        beyond: Beyond,
+    },
     SetAttr {
         of: On,
         set: SetAttr,
@@ -93,6 +105,11 @@ pub enum Operation {
     },
     Close {
         slot: usize,
+    },
+    /// A change that is durable when it returns.
+    Durably(Box<Operation>),
+    Commit {
+        file: On,
     },
     Fsync {
         of: On,
@@ -162,7 +179,36 @@ impl Operation {
     /// Whether everything before it, and it, is durable once it returned.
     pub fn acknowledges(&self) -> bool {
         use Operation as O;
-        matches!(self, O::Fsync { .. } | O::Sync | O::Maintain | O::Checkpoint | O::Reopen)
+        matches!(
+            self,
+            O::Durably(_)
+                | O::Commit { .. }
+                | O::Fsync { .. }
+                | O::Sync
+                | O::Maintain
+                | O::Checkpoint
+                | O::Reopen
+        )
+    }
+
+    /// The change that it makes, whether durably or not.
+    pub(super) fn change(&self) -> &Operation {
+        match self {
+            Operation::Durably(change) => change.change(),
+            other => other,
+        }
+    }
+
+    /// The path of what it makes.
+    pub(super) fn makes(&self) -> Option<&str> {
+        use Operation as O;
+        match self {
+            O::Create { path, .. }
+            | O::Mkdir { path, .. }
+            | O::Symlink { path, .. }
+            | O::Mknod { path, .. } => Some(path),
+            _ => None,
+        }
     }
 
     /// Operations that are like it and smaller: for a list that is to be shrunk.
@@ -220,7 +266,17 @@ impl Operation {
                     mode: *mode,
                 }));
             }
-            O::Maintain | O::Checkpoint | O::Fsync { .. } => found.push(O::Sync),
+            O::Maintain | O::Checkpoint | O::Fsync { .. } | O::Commit { .. } => {
+                found.push(O::Sync);
+            }
+            O::Durably(change) => {
+                found.push((**change).clone());
+                let simpler = change.simpler().into_iter();
+                found.extend(simpler.map(|change| O::Durably(Box::new(change))));
+            }
+            O::ZeroRange { file, at, len, .. } => {
+                found.push(O::PunchHole { file: file.clone(), at: *at, len: *len });
+            }
             O::Reopen => found.push(O::Checkpoint),
             _ => {}
         }
@@ -311,6 +367,16 @@ impl Operation {
             O::PunchHole { file, at, len } => {
                 write!(f, "PunchHole {{ file: {file:?}, at: {at}, len: {len} }}")
             }
+            O::ZeroRange { file, at, len, beyond } => {
+                write!(f, "ZeroRange {{ file: {file:?}, at: {at}, len: {len}, ")?;
+                write!(f, "beyond: Beyond::{beyond:?} }}")
+            }
+            O::Allocate { file, at, len, beyond } => {
+                write!(f, "Allocate {{ file: {file:?}, at: {at}, len: {len}, ")?;
+                write!(f, "beyond: Beyond::{beyond:?} }}")
+            }
+            O::Durably(change) => write!(f, "Durably({change:?}.into())"),
+            O::Commit { file } => write!(f, "Commit {{ file: {file:?} }}"),
             O::Open { path, slot } => {
                 write!(f, "Open {{ path: {path:?}.into(), slot: {slot} }}")
             }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::model::{Model, Node};
 use super::operation::{Fill, On, Operation, SLOTS};
 use crate::error::ErrorKind as Kind;
-use crate::fs::{CreateMode, FileType, RenameMode, SetAttr, XattrMode};
+use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
 use crate::limits::{MAX_INLINE_LEN, UNIT};
 
 /// What an operation does: one change, and then pieces of contents, each of which may be the last
@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub bytes: Option<Vec<u8>>,
     pub pieces: Vec<Range<u64>>,
     pub privileged: bool,
+    /// The size that the file gets in the end, as a state of its own.
+    pub size: Option<u64>,
 }
 
 /// One change, all of it at once.
@@ -78,6 +80,13 @@ pub(super) enum Edit {
 
 type Answer = Result<Plan, Kind>;
 
+impl Plan {
+    /// Whether it may take several transactions.
+    pub fn has_parts(&self) -> bool {
+        !self.pieces.is_empty() || self.size.is_some()
+    }
+}
+
 impl From<Edit> for Plan {
     fn from(edit: Edit) -> Plan {
         Plan { edit: Some(edit), ..Plan::default() }
@@ -109,6 +118,10 @@ impl Model {
                 self.set(file, SetAttr { size: Some(*size), ..SetAttr::default() })
             }
             O::PunchHole { file, at, len } => self.punch(file, *at, *len),
+            O::ZeroRange { file, at, len, beyond } => self.zero(file, *at, *len, *beyond),
+            O::Allocate { file, at, len, beyond } => self.allocate(file, *at, *len, *beyond),
+            O::Durably(change) => self.expect(change),
+            O::Commit { file } => self.file(file).map(|_| Plan::default()),
             O::SetAttr { of, set } => self.set(of, *set),
             O::SetXattr { of, name, value, mode } => self.set_xattr(of, name, *value, *mode),
             O::RemoveXattr { of, name } => {
@@ -246,7 +259,7 @@ impl Model {
         let start = at.unwrap_or(node.seen.size);
         let pieces = units(start..start + bytes.len as u64);
         let (file, bytes) = (Some(node.seen.ino), Some(bytes.bytes()));
-        Ok(Plan { file, start, bytes, pieces, privileged, edit: None })
+        Ok(Plan { file, start, bytes, pieces, privileged, ..Plan::default() })
     }
 
     fn punch(&self, on: &On, at: u64, len: u64) -> Answer {
@@ -264,6 +277,26 @@ impl Model {
         };
         pieces.sort_by_key(|piece| !part(piece));
         Ok(Plan { file: Some(node.seen.ino), start: at, pieces, ..Plan::default() })
+    }
+
+    fn zero(&self, on: &On, at: u64, len: u64, beyond: Beyond) -> Answer {
+        if len == 0 && self.on(on)?.is_some() {
+            return Err(Kind::InvalidArgument);
+        }
+        let Some(node) = self.file(on)? else { return Ok(Plan::default()) };
+        let grows = beyond == Beyond::Grow && at + len > node.seen.size;
+        let (file, size) = (Some(node.seen.ino), grows.then_some(at + len));
+        Ok(Plan { file, size, ..self.punch(on, at, len)? })
+    }
+
+    fn allocate(&self, on: &On, at: u64, len: u64, beyond: Beyond) -> Answer {
+        if len == 0 && self.on(on)?.is_some() {
+            return Err(Kind::InvalidArgument);
+        }
+        let Some(node) = self.file(on)? else { return Ok(Plan::default()) };
+        let grown = if beyond == Beyond::Grow { at + len } else { 0 };
+        let size = Some(grown.max(node.seen.size));
+        Ok(Plan { file: Some(node.seen.ino), size, ..Plan::default() })
     }
 
     fn set(&self, on: &On, set: SetAttr) -> Answer {

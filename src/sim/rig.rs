@@ -47,7 +47,21 @@ impl Rig {
 
     /// Opens a store. `number` decides its nonces: another one for each opening.
     pub fn open(&self, device: Arc<dyn Device>, number: u64) -> Result<FileSystem> {
-        self.mount(Engine::open(device, |_| fixed_unlock_in(&self.arena, number), &options())?)
+        self.open_with(device, number, &options())
+    }
+
+    /// Opens a store without writing anything.
+    pub fn open_read_only(&self, device: Arc<dyn Device>, number: u64) -> Result<FileSystem> {
+        self.open_with(device, number, &EngineOptions { read_only: true, ..options() })
+    }
+
+    fn open_with(
+        &self,
+        device: Arc<dyn Device>,
+        number: u64,
+        options: &EngineOptions,
+    ) -> Result<FileSystem> {
+        self.mount(Engine::open(device, |_| fixed_unlock_in(&self.arena, number), options)?)
     }
 
     /// Closes a store with everything durable.

@@ -12,7 +12,7 @@ use super::story::{Player, Stage, Story, Trust};
 use super::workload::Workload;
 use crate::device::MemoryDevice;
 use crate::device::sim::{FaultPlan, SimDevice};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::{FileSystem, NewAttr, ROOT_INO};
 
 /// How a run is made.
@@ -22,8 +22,9 @@ pub(super) struct Setting {
     /// Bytes that the device grows to.
     pub capacity: u64,
     pub trust: Trust,
-    /// What goes wrong once the store is made.
+    /// What goes wrong once the store is made, or from the start.
     pub faults: Option<FaultPlan>,
+    pub early: bool,
     pub work: Work,
 }
 
@@ -60,7 +61,24 @@ impl Setting {
 
     fn device(&self) -> Arc<SimDevice> {
         let base = MemoryDevice::limited(self.capacity);
-        Arc::new(SimDevice::recording(base, FaultPlan::new(self.seed)))
+        let plan = self.faults.clone().filter(|_| self.early);
+        Arc::new(SimDevice::recording(base, plan.unwrap_or(FaultPlan::new(self.seed))))
+    }
+
+    /// From now on things go wrong.
+    fn begin(&self, device: &SimDevice) {
+        if let Some(faults) = self.faults.as_ref().filter(|_| !self.early) {
+            device.set_plan(faults.clone());
+        }
+    }
+
+    /// The story of a store that was not made, if its device is to blame.
+    fn unmade(&self, device: &SimDevice, error: &Error) -> Result<Story, Flaw> {
+        if !self.early || !self.trust.allows(error.kind()) {
+            return Err(Flaw::early(error));
+        }
+        let stage = Stage::new(device, self.trust, 0);
+        Ok(self.story(&stage, Vec::new(), u64::MAX, u64::MAX))
     }
 
     fn run_alone(&self, rig: &Rig) -> Result<Story, Flaw> {
@@ -68,16 +86,22 @@ impl Setting {
         let top = rig.layered(device.clone());
         clock::set(0);
         let number = self.seed.wrapping_mul(1_000);
-        let mut fs = rig.create(Arc::clone(&top), number).map_err(Flaw::early)?;
-        let created = device.steps();
-        fs.sync().map_err(Flaw::early)?;
+        let made = rig.create(Arc::clone(&top), number).and_then(|fs| {
+            let created = device.steps();
+            // Of a log with one record a lying device may lose all.
+            fs.engine().checkpoint()?;
+            let model = Model::new(&fs)?;
+            Ok((fs, created, model))
+        });
+        let (mut fs, created, model) = match made {
+            Ok(made) => made,
+            Err(error) => return self.unmade(&device, &error),
+        };
         let ready = device.steps();
         let stage = Stage::new(&device, self.trust, 1);
-        let mut player = Player::new(&stage, 0, Model::new(&fs).map_err(Flaw::early)?);
+        let mut player = Player::new(&stage, 0, model);
         stage.acknowledge(vec![0]);
-        if let Some(faults) = &self.faults {
-            device.set_plan(faults.clone());
-        }
+        self.begin(&device);
         let mut script = Script::new(self, 0);
         let mut opened = number;
         while let Some(operation) = script.next(&player.model) {
@@ -127,6 +151,7 @@ impl Setting {
             places.into_iter().map(|place| Model::at(&fs, place)).collect();
         let models = models.map_err(Flaw::early)?;
         stage.acknowledge(vec![0; callers]);
+        self.begin(&device);
         let stop = AtomicBool::new(false);
         let work = |(number, model): (usize, Model)| {
             let (stage, fs, stop) = (&stage, &fs, &stop);
@@ -143,11 +168,10 @@ impl Setting {
                         Ok(_) => break,
                     }
                 }
-                player.model.compare(fs).map_err(|what| script.flaw(what))?;
-                Ok(player)
+                Ok((player, script))
             }
         };
-        let players: Result<Vec<Player<'_>>, Flaw> = std::thread::scope(|scope| {
+        let players: Result<Vec<(Player<'_>, Script)>, Flaw> = std::thread::scope(|scope| {
             let threads: Vec<_> =
                 models.into_iter().enumerate().map(work).map(|work| scope.spawn(work)).collect();
             let ends = threads.into_iter().map(|thread| {
@@ -155,8 +179,15 @@ impl Setting {
             });
             ends.collect()
         });
-        let players = players?;
-        Ok(self.story(&stage, players, created, ready))
+        device.set_plan(FaultPlan::new(0));
+        let mut ended = Vec::new();
+        for (player, mut script) in players? {
+            if self.trust != Trust::Lying {
+                player.model.compare(&fs).map_err(|what| script.flaw(what))?;
+            }
+            ended.push(player);
+        }
+        Ok(self.story(&stage, ended, created, ready))
     }
 
     fn story(
@@ -190,7 +221,7 @@ fn places(fs: &FileSystem, callers: usize) -> Result<Vec<Place>> {
         let home = fs.mkdir(ROOT_INO, format!("c{number}").as_bytes(), &dir)?.attr.ino;
         places.push(Place { home, common: Some((common, number)) });
     }
-    fs.sync()?;
+    fs.engine().checkpoint()?;
     Ok(places)
 }
 
@@ -206,7 +237,10 @@ impl Script {
     fn new(setting: &Setting, number: usize) -> Script {
         let (made, left, listed) = match &setting.work {
             Work::Made { callers, operations } => {
-                let made = Workload::of(setting.seed, number as u64, *callers < 2);
+                let mut made = Workload::of(setting.seed, number as u64, *callers < 2);
+                if setting.trust == Trust::Full {
+                    made = made.greedy();
+                }
                 (Some(made), *operations, Vec::new())
             }
             Work::Listed(operations) => (None, 0, operations.clone()),
@@ -228,5 +262,36 @@ impl Script {
 
     fn flaw(&mut self, what: String) -> Flaw {
         Flaw { what, operations: std::mem::take(&mut self.so_far) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A failure replays by its seed alone: the same steps, the same bytes.
+    #[test]
+    fn a_seed_gives_the_same_run() {
+        let rig = Rig::new(None, false).unwrap();
+        for seed in 0..24 {
+            let setting = Setting {
+                seed,
+                capacity: if seed % 3 == 0 { 7 << 20 } else { 32 << 20 },
+                trust: Trust::Full,
+                faults: None,
+                early: false,
+                work: Work::Made { callers: 1, operations: 60 },
+            };
+            let [first, second] =
+                [(); 2].map(|()| setting.run(&rig).unwrap_or_else(|flaw| panic!("{flaw:?}")));
+            let steps = first.recording.steps();
+            assert_eq!(steps, second.recording.steps(), "seed {seed}");
+            for step in 0..=steps {
+                let (one, other) = (first.recording.step(step), second.recording.step(step));
+                assert_eq!(one, other, "seed {seed}, step {step}");
+            }
+            let images = [first, second].map(|story| story.recording.crash_image(steps, 1));
+            assert!(images[0].to_vec() == images[1].to_vec(), "seed {seed}");
+        }
     }
 }

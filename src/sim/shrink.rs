@@ -119,7 +119,7 @@ impl<'a> Shrinker<'a> {
                 self.left -= 1;
                 let crash = Crash { step, seed };
                 let judge = Judge { rig: self.rig, story: &story };
-                let depth = Depth { recoveries: 1, operations: 2 };
+                let depth = Depth { recoveries: 1, operations: 2, read_only: true };
                 if let Err(what) = guarded_text(|| judge.crash(crash, depth)) {
                     return Some(failure(Some(crash), what, operations(&story)));
                 }

@@ -48,7 +48,7 @@ pub(super) struct Story {
     pub seed: u64,
     pub trust: Trust,
     pub recording: Recording,
-    /// Reads of the device by the callers' work.
+    /// Reads of the device.
     pub reads: u64,
     /// From this step on there is a store.
     pub created: u64,
@@ -71,6 +71,8 @@ pub(super) struct History {
     pub start: Model,
     pub played: Vec<Played>,
     pub states: Vec<State>,
+    /// Operations that failed, or stopped short, for what the device did.
+    pub suffered: u64,
     /// The last operation failed, and nobody could look how far it had come.
     pub open_end: bool,
 }
@@ -100,14 +102,27 @@ pub(super) struct State {
 }
 
 impl Story {
-    /// How many operations of a kind the device saw after the store was made.
-    pub fn count(&self, op: Op) -> u64 {
-        let steps =
-            (self.ready..self.recording.steps()).filter_map(|step| self.recording.step(step));
+    /// How many operations of a kind the device saw in steps from one on to another.
+    pub fn count(&self, op: Op, steps: std::ops::Range<u64>) -> u64 {
+        let steps = steps.filter_map(|step| self.recording.step(step));
         match op {
             Op::Read => self.reads,
             _ => steps.filter(|step| step.0 == op).count() as u64,
         }
+    }
+
+    /// What the callers had begun before a step, in order: for who cannot run it again.
+    pub fn tell(&self, step: u64) -> String {
+        let mut told = Vec::new();
+        for (number, history) in self.callers.iter().enumerate() {
+            let begun = history.played.iter().filter(|played| played.step <= step);
+            told.extend(begun.map(|played| (played.began, number, &played.operation)));
+        }
+        told.sort_by_key(|(began, ..)| *began);
+        let lines = told
+            .iter()
+            .map(|(_, number, operation)| format!("\n    caller {number}: {operation:?}"));
+        lines.collect()
     }
 }
 
@@ -115,7 +130,31 @@ impl History {
     fn new(start: Model, step: u64) -> History {
         let state = State { digest: start.digest(), begun: 0, step };
         let place = start.place;
-        History { place, start, played: Vec::new(), states: vec![state], open_end: false }
+        History {
+            place,
+            start,
+            played: Vec::new(),
+            states: vec![state],
+            suffered: 0,
+            open_end: false,
+        }
+    }
+
+    /// Operations after which something was another than before.
+    pub fn changes(&self) -> u64 {
+        let (mut changes, mut last) = (0, (0, self.states[0].digest));
+        for state in &self.states {
+            let changed = state.digest != last.1 && state.begun != last.0;
+            changes += u64::from(changed);
+            last = (if changed { state.begun } else { last.0 }, state.digest);
+        }
+        changes
+    }
+
+    /// Whether a state is one between two transactions of an operation.
+    pub fn is_part(&self, state: usize) -> bool {
+        let next = self.states.get(state + 1);
+        next.is_some_and(|next| next.begun == self.states[state].begun)
     }
 
     /// Inode numbers that were given out before a step, and the highest change number.
@@ -214,7 +253,12 @@ impl<'a> Player<'a> {
         let began = self.stage.tick();
         clock::set(began);
         let plan = self.model.expect(operation);
-        let nothing = matches!(operation, Operation::Fsync { of } if self.model.on(of) == Ok(None));
+        let nothing = match operation {
+            Operation::Fsync { of: on } | Operation::Commit { file: on } => {
+                self.model.on(on) == Ok(None)
+            }
+            _ => false,
+        };
         let answer = self.caller.apply(fs, operation);
         let ended = self.stage.tick();
         let operation_ = operation.clone();
@@ -226,9 +270,13 @@ impl<'a> Player<'a> {
                 self.check_health(&plan)?;
                 let states = self.perform(&plan, &played, &done, step, |_| true)?;
                 self.model.compare_answer(&done)?;
+                let wanted = plan.bytes.as_ref().map_or(0, Vec::len);
+                self.history.suffered += u64::from(done.len.is_some_and(|len| len < wanted));
                 played.newest = done.after.iter().map(|attr| attr.change).max().unwrap_or(0);
                 played.effect = Some((Done { after: Vec::new(), ..done }, states));
                 if operation.acknowledges() && !nothing {
+                    let mut least = least;
+                    least[self.number] = self.history.states.len() - 1;
                     self.stage.acknowledge(least);
                 }
             }
@@ -275,8 +323,7 @@ impl<'a> Player<'a> {
         use Edit as E;
         let memory =
             |edit: &E| matches!(edit, E::Find(_) | E::Open { .. } | E::Close(_) | E::CloseAll);
-        let changes =
-            plan.edit.as_ref().is_some_and(|edit| !memory(edit)) || !plan.pieces.is_empty();
+        let changes = plan.edit.as_ref().is_some_and(|edit| !memory(edit)) || plan.has_parts();
         match (self.doomed, changes) {
             (true, true) => Err("changed a store that is poisoned".to_owned()),
             _ => Ok(()),
@@ -285,6 +332,7 @@ impl<'a> Player<'a> {
 
     /// Takes note of a failure, and repairs the device, so that what is there can be looked at.
     fn suffer(&mut self, operation: &Operation, error: &Error) -> Result<(), String> {
+        self.history.suffered += 1;
         if self.stage.trust != Trust::Full {
             self.stage.device.set_plan(FaultPlan::new(0));
         }
@@ -296,7 +344,8 @@ impl<'a> Player<'a> {
         }
         self.doomed |= error.kind() == ErrorKind::Poisoned;
         // What it wrote may be lost: nobody may believe otherwise later.
-        self.doomed |= matches!(operation, Operation::Sync) && error.kind() == ErrorKind::Io;
+        let syncs = matches!(operation, Operation::Sync);
+        self.doomed |= syncs && error.kind() == ErrorKind::Io;
         Ok(())
     }
 
@@ -323,14 +372,13 @@ impl<'a> Player<'a> {
             self.same(step);
             return Ok(true);
         }
-        let plan = plan.filter(|plan| !plan.pieces.is_empty());
+        // One that is to be durable may have happened, and not be durable.
+        let durable = matches!(played.operation, Operation::Durably(_));
+        let plan = plan.filter(|plan| durable || plan.has_parts());
         let plan = plan.ok_or("failed, and changed something all the same")?;
-        let made = match &played.operation {
-            Operation::Create { path, .. } => {
-                self.caller.find(fs, path).and_then(|ino| fs.getattr(ino)).ok()
-            }
-            _ => None,
-        };
+        let made = played.operation.change().makes();
+        let made = made.and_then(|path| self.caller.find(fs, path).ok());
+        let made = made.and_then(|ino| fs.getattr(ino).ok());
         let done = Done { made, ..Done::default() };
         let mut reached = false;
         let states = self.perform(&plan, played, &done, step, |digest| {

@@ -11,6 +11,8 @@ use crate::fs::{COOKIE_DOT_DOT, FileSystem, FileType};
 #[derive(Default)]
 pub(super) struct Survey {
     pub inodes: BTreeMap<u64, (Seen, String)>,
+    /// Their change attributes.
+    pub changes: BTreeMap<u64, u64>,
     /// The sum of their digests.
     pub digest: u64,
 }
@@ -50,7 +52,8 @@ impl Survey {
             return Ok(());
         }
         match look(fs, ino, &path, todo) {
-            Ok(seen) => {
+            Ok((seen, change)) => {
+                self.changes.insert(ino, change);
                 self.digest = self.digest.wrapping_add(seen.digest());
                 self.inodes.insert(ino, (seen, path));
                 Ok(())
@@ -60,7 +63,13 @@ impl Survey {
     }
 }
 
-fn look(fs: &FileSystem, ino: u64, path: &str, todo: &mut Vec<(u64, String)>) -> Result<Seen> {
+/// Looks at an inode: what is seen of it, and its change attribute.
+fn look(
+    fs: &FileSystem,
+    ino: u64,
+    path: &str,
+    todo: &mut Vec<(u64, String)>,
+) -> Result<(Seen, u64)> {
     let attr = fs.getattr(ino)?;
     let mut seen = Seen::of(&attr);
     match attr.kind {
@@ -79,6 +88,9 @@ fn look(fs: &FileSystem, ino: u64, path: &str, todo: &mut Vec<(u64, String)>) ->
             let parent = fs.lookup(ino, b"..")?.ino;
             seen.entries = digest::named(b"..", parent);
             for (name, child) in names(fs, ino)? {
+                if fs.lookup(ino, &name)?.ino != child {
+                    return Err(Error::Internal("a name that leads elsewhere than its entry"));
+                }
                 seen.entries = seen.entries.wrapping_add(digest::named(&name, child));
                 let name = String::from_utf8_lossy(&name);
                 todo.push((child, format!("{}/{name}", path.trim_end_matches('/'))));
@@ -90,7 +102,7 @@ fn look(fs: &FileSystem, ino: u64, path: &str, todo: &mut Vec<(u64, String)>) ->
         let value = Fold::new(0).bytes(&fs.get_xattr(ino, &name)?).end();
         seen.xattrs = seen.xattrs.wrapping_add(digest::named(&name, value));
     }
-    Ok(seen)
+    Ok((seen, attr.change))
 }
 
 /// The entries of a directory.

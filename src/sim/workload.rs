@@ -6,7 +6,7 @@ use super::caller::COMMON;
 use super::model::Model;
 use super::operation::{Fill, On, Operation, SLOTS};
 use crate::device::sim::Rng;
-use crate::fs::{CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode};
+use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode};
 
 /// A source of operations. It looks at the model, so that most of them find what they work on.
 #[derive(Debug, Clone)]
@@ -15,7 +15,8 @@ pub struct Workload {
     next: VecDeque<Operation>,
     /// Whether it may close and open the store.
     alone: bool,
-    /// How large files get: an index into `SIZES`.
+    /// How large files get: indexes into `SIZES`.
+    smallest: u64,
     largest: u64,
 }
 
@@ -34,7 +35,13 @@ impl Workload {
     pub(super) fn of(seed: u64, caller: u64, alone: bool) -> Workload {
         let mut rng = Rng::of(seed, 0x77 + caller);
         let largest = [9, 11, 11, 12, 13][rng.below(5) as usize];
-        Workload { rng, next: VecDeque::new(), alone, largest }
+        Workload { rng, next: VecDeque::new(), alone, smallest: 0, largest }
+    }
+
+    /// Makes large files, for a device that is to be filled.
+    pub(super) fn greedy(mut self) -> Workload {
+        (self.smallest, self.largest) = (SIZES.len() as u64 / 2, SIZES.len() as u64 - 1);
+        self
     }
 
     /// The next operation.
@@ -43,36 +50,59 @@ impl Workload {
             return operation;
         }
         let paths = model.paths();
-        match self.rng.below(32) {
-            0..=5 => self.create(&paths),
-            6 | 7 => Operation::Mkdir { path: self.dir_name(&paths), mode: self.mode() },
-            8 => self.special(&paths),
-            9 | 10 => self.remove(&paths),
-            11..=13 => self.rename(&paths),
-            14 => Operation::Link { of: self.some(&paths, is_file), path: self.name(&paths) },
-            15..=18 => self.write(&paths),
+        let next = self.make_up(&paths);
+        use Operation as O;
+        let memory = matches!(next, O::Open { .. } | O::Close { .. } | O::DropCaches);
+        match memory || next.acknowledges() || !self.rng.one_in(10) {
+            true => next,
+            false => Operation::Durably(Box::new(next)),
+        }
+    }
+
+    fn make_up(&mut self, paths: &[(String, FileType)]) -> Operation {
+        match self.rng.below(34) {
+            0..=5 => self.create(paths),
+            6 | 7 => Operation::Mkdir { path: self.dir_name(paths), mode: self.mode() },
+            8 => self.special(paths),
+            9 | 10 => self.remove(paths),
+            11..=13 => self.rename(paths),
+            14 => Operation::Link { of: self.some(paths, is_file), path: self.name(paths) },
+            15..=18 => self.write(paths),
             19 => {
                 let bytes = self.contents();
-                Operation::Append { file: self.some(&paths, is_file), bytes }
+                Operation::Append { file: self.some(paths, is_file), bytes }
             }
             20 => {
                 let size = self.place();
-                Operation::Truncate { file: self.some(&paths, is_file), size }
+                Operation::Truncate { file: self.some(paths, is_file), size }
             }
             21 => {
                 let (at, len) = (self.place(), self.place());
-                Operation::PunchHole { file: self.some(&paths, is_file), at, len }
+                Operation::PunchHole { file: self.some(paths, is_file), at, len }
             }
-            22 => Operation::SetAttr { of: self.some(&paths, |_| true), set: self.attributes() },
-            23 | 24 => self.xattr(&paths),
-            25 => self.open(&paths),
-            26 => self.scatter(&paths),
-            27 => Operation::Fsync { of: self.some(&paths, |_| true) },
-            28 | 29 => Operation::Sync,
+            22 => Operation::SetAttr { of: self.some(paths, |_| true), set: self.attributes() },
+            23 | 24 => self.xattr(paths),
+            25 => self.open(paths),
+            26 => self.scatter(paths),
+            27 => Operation::Fsync { of: self.some(paths, |_| true) },
+            32 => {
+                let (at, len, beyond) = (self.place(), self.place(), self.beyond());
+                Operation::ZeroRange { file: self.some(paths, is_file), at, len, beyond }
+            }
+            33 => {
+                let (at, len, beyond) = (self.place(), self.place(), self.beyond());
+                Operation::Allocate { file: self.some(paths, is_file), at, len, beyond }
+            }
+            28 => Operation::Commit { file: self.some(paths, is_file) },
+            29 => Operation::Sync,
             30 => [Operation::Maintain, Operation::Checkpoint][self.rng.below(2) as usize].clone(),
             _ if self.alone && self.rng.one_in(3) => Operation::Reopen,
             _ => Operation::DropCaches,
         }
+    }
+
+    fn beyond(&mut self) -> Beyond {
+        if self.rng.one_in(2) { Beyond::Grow } else { Beyond::Keep }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -84,13 +114,18 @@ impl Workload {
     }
 
     fn contents(&mut self) -> Fill {
-        let len = SIZES[self.rng.below(self.largest + 1) as usize] as usize;
+        let len = self.size() as usize;
         Fill { seed: self.rng.below(1 << 32), len }
+    }
+
+    fn size(&mut self) -> u64 {
+        let choice = self.smallest + self.rng.below(self.largest + 1 - self.smallest);
+        SIZES[choice as usize]
     }
 
     /// An offset or a size.
     fn place(&mut self) -> u64 {
-        let size = SIZES[self.rng.below(self.largest + 1) as usize];
+        let size = self.size();
         if self.rng.one_in(3) { self.rng.below(size + 5_000) } else { size }
     }
 

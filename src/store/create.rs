@@ -17,7 +17,9 @@ impl Store {
     /// be. Durable when it returns. What a failure leaves on the device is no store.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::Error::InvalidArgument) for options; those of the providers, and
+    /// [`InvalidArgument`](crate::Error::InvalidArgument) for options;
+    /// [`KeyUnavailable`](crate::Error::KeyUnavailable) without a provider for contents;
+    /// those of the providers, and
     /// [`WrongKey`](crate::Error::WrongKey) where one does not unwrap what it wrapped;
     /// [`NoSpace`](crate::Error::NoSpace) where the device is too small; those of the device.
     pub fn create(
@@ -28,6 +30,7 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Store> {
         options.check()?;
+        let data_provider = providers.data()?;
         let arena = options.arena()?;
         let rng = Arc::new(Rng::new(&arena)?);
         let mut store_id = StoreId::default();
@@ -37,7 +40,7 @@ impl Store {
             Kek::generate(&**provider, key, context, &store_id, domain)
         };
         let meta = kek(&providers.metadata, metadata_key, Domain::Meta)?;
-        let data = kek(&providers.data, data_key, Domain::Data)?;
+        let data = kek(data_provider, data_key, Domain::Data)?;
         let keys = Keys {
             store_id,
             slots: [meta.slot, data.slot, KeySlot::EMPTY, KeySlot::EMPTY],

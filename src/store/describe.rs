@@ -43,7 +43,8 @@ pub struct DomainDescription {
     pub key_id: String,
     /// Version of the KEK.
     pub kek_version: u32,
-    /// What the provider says of its key; `None` where it does not know it or does not answer.
+    /// What the provider says of its key; `None` where it does not know it or does not answer, or
+    /// where there is none.
     pub key: Option<KeyDescription>,
 }
 
@@ -67,14 +68,14 @@ impl Store {
             }
             true
         })?;
-        let domain = |domain, provider: &dyn KeyProvider| -> Result<DomainDescription> {
+        let domain = |domain, provider: Option<&dyn KeyProvider>| -> Result<DomainDescription> {
             let slot = newest(&superblock.keys, domain)?;
             let wrapped = WrappedKey::decode(slot.wrapped())?;
             Ok(DomainDescription {
                 provider: wrapped.provider().to_owned(),
                 key_id: wrapped.key_id().to_owned(),
                 kek_version: slot.version.get(),
-                key: provider.describe(wrapped.key_id()).ok(),
+                key: provider.and_then(|provider| provider.describe(wrapped.key_id()).ok()),
             })
         };
         let (metadata, data) = (self.metadata.lock().clone(), self.data.lock().clone());
@@ -87,8 +88,8 @@ impl Store {
             created: superblock.body.created.get(),
             generation: header.generation.get(),
             metered_bytes: self.engine.usage().used * UNIT as u64,
-            metadata: domain(Domain::Meta, &*metadata)?,
-            data: domain(Domain::Data, &*data)?,
+            metadata: domain(Domain::Meta, Some(&*metadata))?,
+            data: domain(Domain::Data, data.as_deref())?,
         })
     }
 }

@@ -6,6 +6,7 @@
 mod create;
 mod describe;
 mod file;
+mod lock;
 mod open;
 mod options;
 mod rewrap;
@@ -20,6 +21,7 @@ pub use options::{DataAccess, Providers, StoreOptions};
 use crate::crypto::KeyArena;
 use crate::error::Result;
 use crate::fs::FileSystem;
+use crate::fs::data::DataKeys;
 use crate::keys::KeyProvider;
 use crate::txn::{Engine, Recovery};
 
@@ -35,7 +37,8 @@ pub struct Store {
     arena: Arc<KeyArena>,
     options: StoreOptions,
     metadata: Mutex<Arc<dyn KeyProvider>>,
-    data: Mutex<Arc<dyn KeyProvider>>,
+    data: Mutex<Option<Arc<dyn KeyProvider>>>,
+    keys: Arc<DataKeys>,
     /// Held by a rewrap from reading the slots to writing them.
     rewrapping: Mutex<()>,
     fs: FileSystem,

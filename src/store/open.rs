@@ -8,11 +8,11 @@ use super::{DataAccess, Providers, Store, StoreOptions};
 use crate::block::MetaKeys;
 use crate::crypto::{Domain, KeyArena, Rng, Slot, WrapKey};
 use crate::device::Device;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::UnverifiedSuperblock;
+use crate::error::{Error, ErrorKind, Object, Result};
+use crate::format::{KeySlot, StoreId, UnverifiedSuperblock};
 use crate::fs::FileSystem;
 use crate::fs::data::{Contents, DataKeys};
-use crate::keys::{Kek, newest};
+use crate::keys::{EncryptionContext, Kek, KeyProvider, newest};
 use crate::txn::{Engine, FIRST_FS_TREE};
 
 impl Store {
@@ -22,7 +22,8 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidArgument`] for options; [`Error::NotAStore`], [`Error::Truncated`],
     /// [`Error::Unsupported`], [`Error::Corrupt`]; [`Error::WrongKey`] and those of the providers;
-    /// those of the device.
+    /// [`Error::KeyUnavailable`] where contents are required and nobody has their key; those of the
+    /// device.
     pub fn open(
         device: Arc<dyn Device>,
         providers: Providers,
@@ -60,34 +61,52 @@ impl Store {
         if let Some((version, key)) = data {
             keys.unlock(version, key);
         }
-        let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, keys);
+        let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::clone(&keys));
         let mount = options.mount.clone();
         let fs = FileSystem::mount(Arc::clone(&engine), &arena, contents, mount)?;
         let Providers { metadata, data } = providers;
         let (metadata, data) = (Mutex::new(metadata), Mutex::new(data));
-        Ok(Store { engine, arena, options, metadata, data, rewrapping: Mutex::new(()), fs })
+        let rewrapping = Mutex::new(());
+        Ok(Store { engine, arena, options, metadata, data, keys, rewrapping, fs })
     }
 }
 
-/// The contents key, or `None` where the options do without one that the provider refuses.
+/// The contents key, or `None` where the options do without one that nobody unlocks.
 fn unlock_data(
     superblock: &UnverifiedSuperblock,
     arena: &Arc<KeyArena>,
     providers: &Providers,
     options: &StoreOptions,
 ) -> Result<Option<(u32, Slot<WrapKey>)>> {
-    let store_id = &superblock.header.store_id;
     let slot = newest(&superblock.keys, Domain::Data)?;
-    let refused = |error: &Error| {
-        use ErrorKind::{KeyDenied, KeyDisabled, KeyNotFound, KeyUnreachable};
-        matches!(error.kind(), KeyDenied | KeyDisabled | KeyNotFound | KeyUnreachable)
-    };
-    match Kek::unlock(&*providers.data, slot, &options.context, store_id) {
-        Ok(kek) => {
-            let wrap = WrapKey::derive(arena, &kek.secret, store_id, kek.version)?;
-            Ok(Some((kek.version, wrap)))
+    let store_id = &superblock.header.store_id;
+    let unlocked = providers
+        .data()
+        .and_then(|provider| data_key(&**provider, slot, &options.context, store_id, arena));
+    match unlocked {
+        Err(error) if options.data_access == DataAccess::IfAvailable && is_refused(&error) => {
+            Ok(None)
         }
-        Err(error) if options.data_access == DataAccess::IfAvailable && refused(&error) => Ok(None),
-        Err(error) => Err(error),
+        unlocked => unlocked.map(Some),
     }
+}
+
+/// What wraps data keys, and its version. One provider call.
+pub(super) fn data_key(
+    provider: &dyn KeyProvider,
+    slot: &KeySlot,
+    context: &EncryptionContext,
+    store_id: &StoreId,
+    arena: &Arc<KeyArena>,
+) -> Result<(u32, Slot<WrapKey>)> {
+    let kek = Kek::unlock(provider, slot, context, store_id)?;
+    Ok((kek.version, WrapKey::derive(arena, &kek.secret, store_id, kek.version)?))
+}
+
+/// Whether nobody unlocks the contents key, other than damage: nobody is asked, refuses, or has
+/// the key. A key that unlocks to another one than the store's is a failure in any case.
+fn is_refused(error: &Error) -> bool {
+    use ErrorKind::{KeyDenied, KeyDisabled, KeyNotFound, KeyUnavailable, KeyUnreachable};
+    matches!(error.kind(), KeyDenied | KeyDisabled | KeyNotFound | KeyUnavailable | KeyUnreachable)
+        || matches!(error, Error::WrongKey(Object::WrappedKey))
 }

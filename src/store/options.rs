@@ -20,14 +20,31 @@ const CACHE_MAX: usize = 1 << 24;
 pub struct Providers {
     /// For names, directories and inodes.
     pub metadata: Arc<dyn KeyProvider>,
-    /// For file contents.
-    pub data: Arc<dyn KeyProvider>,
+    /// For file contents; `None` where nobody is asked for their key: such a store opens with
+    /// [`DataAccess::IfAvailable`], and shows no contents.
+    pub data: Option<Arc<dyn KeyProvider>>,
 }
 
 impl Providers {
+    /// A provider for each domain.
+    pub fn new(metadata: Arc<dyn KeyProvider>, data: Arc<dyn KeyProvider>) -> Providers {
+        Providers { metadata, data: Some(data) }
+    }
+
     /// One provider for both domains.
     pub fn same(provider: Arc<dyn KeyProvider>) -> Providers {
-        Providers { metadata: Arc::clone(&provider), data: provider }
+        Providers::new(Arc::clone(&provider), provider)
+    }
+
+    /// For whoever may see names and attributes, and no contents.
+    pub fn metadata_only(metadata: Arc<dyn KeyProvider>) -> Providers {
+        Providers { metadata, data: None }
+    }
+
+    /// # Errors
+    /// [`Error::KeyUnavailable`] where there is none.
+    pub(super) fn data(&self) -> Result<&Arc<dyn KeyProvider>> {
+        self.data.as_ref().ok_or(Error::KeyUnavailable)
     }
 }
 
@@ -37,7 +54,8 @@ pub enum DataAccess {
     /// A data key that cannot be unlocked is an error.
     #[default]
     Required,
-    /// Where the data key cannot be unlocked, names and attributes work, contents do not.
+    /// Where the data key cannot be unlocked, names and attributes work, contents do not: its
+    /// provider is not there, refuses, or does not know it.
     IfAvailable,
 }
 

@@ -11,9 +11,10 @@ use crate::keys::{Kek, KeyProvider, newest};
 impl Store {
     /// Wraps the KEKs of one or both domains under other provider keys: one commit, whatever the
     /// store's size, after which every slot of the superblock ring is written anew. When this
-    /// returns, the old provider keys open nothing in the store's current bytes. They still open
-    /// copies of the store that were made before, and what the medium itself keeps of overwritten
-    /// blocks; only destroying the provider key closes those.
+    /// returns, the old provider keys open nothing in the store's current bytes; where a crash
+    /// comes between, the next open for writing sees to that. They still open copies of the store
+    /// that were made before, and what the medium itself keeps of overwritten blocks; only
+    /// destroying the provider key closes those.
     ///
     /// The old provider keys must be enabled: each domain takes one call of the old provider and
     /// two of the new, which wraps the KEK and has to unwrap it again before the old wrap goes.
@@ -21,7 +22,8 @@ impl Store {
     ///
     /// # Errors
     /// Those of the providers, and [`Error::WrongKey`] where the new one does not unwrap what it
-    /// wrapped: nothing changed then. Those of the device, which poison the store.
+    /// wrapped: nothing changed then. [`Error::KeyUnavailable`] for contents of a store that was
+    /// opened without their provider. Those of the device, which poison the store.
     pub fn rewrap(
         &self,
         data: Option<(Arc<dyn KeyProvider>, &str)>,
@@ -34,7 +36,7 @@ impl Store {
         let _one = self.rewrapping.lock();
         let mut slots = self.engine.superblock().keys;
         if let Some((provider, key)) = &data {
-            let old = self.data.lock().clone();
+            let old = self.data.lock().clone().ok_or(Error::KeyUnavailable)?;
             self.replace(&mut slots, Domain::Data, &*old, &**provider, key)?;
         }
         if let Some((provider, key)) = &metadata {
@@ -43,7 +45,7 @@ impl Store {
         }
         self.engine.write_keys(slots)?;
         if let Some((provider, _)) = data {
-            *self.data.lock() = provider;
+            *self.data.lock() = Some(provider);
         }
         if let Some((provider, _)) = metadata {
             *self.metadata.lock() = provider;

@@ -58,6 +58,13 @@ impl Owners {
         Owners { pool_base, pool_units, ..Owners::default() }
     }
 
+    /// Whether a unit has an owner.
+    pub fn has(&self, unit: u64) -> bool {
+        let Some(first) = unit.checked_sub(self.pool_base) else { return false };
+        let (region, at) = (first / REGION_UNITS, first % REGION_UNITS);
+        self.regions.get(&region).is_some_and(|bits| bits.any(at..at + 1))
+    }
+
     /// Enters an owner of units, and returns whether they are in the pool and had none.
     pub fn own(&mut self, unit: u64, units: u64) -> bool {
         let Some(first) = unit.checked_sub(self.pool_base) else {
@@ -65,6 +72,9 @@ impl Owners {
             return false;
         };
         let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if units == 0 {
+            return true;
+        }
         if start + units > REGION_UNITS || first + units > self.pool_units {
             self.outside = true;
             return false;

@@ -9,9 +9,12 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::inode_numbers::{FIRST, Numbers};
+use super::newest::{Newest, newest};
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
-use crate::block::{Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, read_ring};
+use crate::block::{
+    Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, StoreKeys, read_ring,
+};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -118,11 +121,10 @@ impl Engine {
         body.next_ino = U64::new(FIRST);
         body.pool_base = U64::new(layout.pool_base);
         body.pool_units = U64::new(layout.pool_units);
-        keys.rng.fill(&mut body.handle_key)?;
-        keys.rng.fill(&mut body.name_key)?;
         body.created = U64::new(now());
         let superblock = Superblock::new(keys.store_id, keys.slots, body);
-        let sealer = Arc::new(Sealer::new(keys.store_id, keys.rng, keys.meta));
+        let store_keys = StoreKeys::generate(keys.meta.arena(), &keys.rng)?;
+        let sealer = Arc::new(Sealer::new(keys.store_id, keys.rng, keys.meta, store_keys));
         let engine = Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
         engine.forest.add(STORE_TREE, None);
         engine.forest.add(FIRST_FS_TREE, None);
@@ -135,35 +137,25 @@ impl Engine {
     }
 
     /// Opens a store: finds its newest superblock, has `unlock` make the META keys for it, and
-    /// recovers what the log holds. Reads a bounded number of blocks, whatever the store's size.
+    /// recovers what the log holds. `unlock` is called again where that slot of the ring turns out
+    /// to be damaged and the next has other wrapped keys; its last success counts. Reads a bounded
+    /// number of blocks, whatever the store's size.
     ///
     /// # Errors
     /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`], [`Error::Corrupt`],
     /// those of `unlock`, and those of the device.
     pub fn open(
         device: Arc<dyn Device>,
-        unlock: impl FnOnce(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
     ) -> Result<Engine> {
-        let mut slots = read_ring(&*device)?.into_iter();
-        let newest = slots.next().ok_or(Error::NotAStore)?;
-        let store_id = newest.header.store_id;
-        let (meta, rng) = unlock(&newest)?;
-        // The same generation stands in both places: the second serves where the first is damaged.
-        let generation = newest.header.generation;
-        let mut opened = Sealer::open_superblock(meta.get()?, newest);
-        if opened.is_err()
-            && let Some(twin) = slots.next()
-            && twin.header.generation == generation
-        {
-            opened = Sealer::open_superblock(meta.get()?, twin);
-        }
-        let superblock = opened?;
+        let Newest { superblock, sealer, rejected } = newest(read_ring(&*device)?, unlock)?;
         if superblock.header.ro_compat.get() != 0 && !options.read_only {
             return Err(Error::Unsupported("it can only be opened read-only"));
         }
-        let sealer = Arc::new(Sealer::new(store_id, rng, meta));
-        Engine::recover(device, sealer, superblock, options)
+        let mut engine = Engine::recover(device, Arc::new(sealer), superblock, options)?;
+        engine.recovery.rejected_slots = rejected;
+        Ok(engine)
     }
 
     /// Puts the parts together for a superblock. Reads nothing.
@@ -258,6 +250,14 @@ impl Engine {
     /// The store's identity.
     pub fn store_id(&self) -> &StoreId {
         self.sealer.store_id()
+    }
+
+    /// The store's random keys.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn store_keys(&self) -> Result<&StoreKeys> {
+        self.sealer.store_keys()
     }
 
     /// The source of nonces and tweaks.

@@ -8,6 +8,7 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::fixed_unlock;
+use super::newest::newest;
 use crate::block::{LogRing, LogTail, Sealer, read_ring, write_superblock};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -34,11 +35,8 @@ impl Forge {
     /// # Errors
     /// As opening it.
     pub fn open(device: Arc<dyn Device>) -> Result<Forge> {
-        let (keys, rng) = fixed_unlock(1)?;
-        let newest = read_ring(&*device)?.into_iter().next().ok_or(Error::NotAStore)?;
-        let store_id = newest.header.store_id;
-        let superblock = Sealer::open_superblock(keys.get()?, newest)?;
-        Ok(Forge { device, sealer: Arc::new(Sealer::new(store_id, rng, keys)), superblock })
+        let newest = newest(read_ring(&*device)?, |_| fixed_unlock(1))?;
+        Ok(Forge { device, sealer: Arc::new(newest.sealer), superblock: newest.superblock })
     }
 
     /// Changes the sealed body of the superblock.

@@ -28,6 +28,7 @@ mod fixed;
 #[cfg(any(test, feature = "sim"))]
 mod forge;
 mod inode_numbers;
+mod newest;
 mod numbers;
 mod queue;
 mod recovery;

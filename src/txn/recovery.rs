@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::checkpoint::Reason;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::{Class, Edits, Engine, EngineOptions};
-use crate::block::{LogTail, Sealer, write_place};
+use crate::block::{LogTail, Sealer, holds_other_keys, write_place};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
@@ -49,6 +49,12 @@ pub struct Recovery {
     pub transactions: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// Slots of the superblock ring that no writer of this store left there: their checksums fit
+    /// and their seals do not. Somebody forged them, or wrote to the wrong place.
+    pub rejected_slots: u32,
+    /// Whether slots of the ring held other wrapped keys than the newest, which opening
+    /// overwrote: those from before a rewrap that was interrupted.
+    pub finished_rewrap: bool,
 }
 
 impl Engine {
@@ -80,17 +86,28 @@ impl Engine {
         }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
-        let (tail, recovery) = engine.replay(tail, applied)?;
+        let (tail, mut recovery) = engine.replay(tail, applied)?;
         if !options.read_only {
             let next = next_epoch(epoch)?;
             let first = LogTail { seq: next << COUNT_BITS, ..tail };
             engine.checkpoint_with(Reason::Epoch(next, first))?;
             engine.queue.restart(first);
+            recovery.finished_rewrap = engine.finish_rewrap()?;
             engine.set_epoch(next, recovery);
         } else {
             engine.set_epoch(epoch, recovery);
         }
         Ok(engine)
+    }
+
+    /// Overwrites wrapped keys from before a rewrap; returns whether there were any.
+    fn finish_rewrap(&self) -> Result<bool> {
+        let keys = self.superblock().keys;
+        if !holds_other_keys(&*self.device, &keys) {
+            return Ok(false);
+        }
+        self.write_keys(keys)?;
+        Ok(true)
     }
 
     /// Where something is in the log, sees that what follows reads the medium. A failed flush may

@@ -231,6 +231,56 @@ static void open_files(efscrypt_store *store)
     IS(INVALID_ARGUMENT, efscrypt_fs_close(store, ROOT, &error));
 }
 
+/* What a store says of itself, and its contents out of reach for a while. */
+static void whole(efscrypt_store *store, uint64_t file)
+{
+    const efscrypt_description *description = NULL;
+    efscrypt_check_report report;
+    efscrypt_recovery recovery;
+    uint8_t byte;
+    size_t done;
+    bool available = false;
+    OK(efscrypt_store_describe(store, &description, &error));
+    CHECK(description->name == NULL && description->tags_len == 1 && description->created > 0);
+    CHECK(strcmp(description->tags[0].key, "team") == 0);
+    CHECK(strcmp(description->data.key_id, "key-4711") == 0 && description->data.version == 1);
+    CHECK(strcmp(description->metadata.provider, "kept") == 0);
+    CHECK(description->metadata.key_state == EFSCRYPT_KEY_ENABLED);
+    efscrypt_description_free(description);
+    OK(efscrypt_store_recovery(store, &recovery, &error));
+    CHECK(recovery.records == 0 && recovery.transactions == 0 && recovery.bytes == 0);
+    OK(efscrypt_store_checkpoint(store, &error));
+    OK(efscrypt_store_check(store, &report, &error));
+    CHECK(report.clean == 1 && report.findings == 0 && report.directories == 2);
+    OK(efscrypt_store_lock_data(store, &error));
+    OK(efscrypt_store_has_data_key(store, &available, &error));
+    CHECK(!available);
+    IS(KEY_UNAVAILABLE, efscrypt_fs_read(store, file, 0, &byte, 1, &done, NULL, &error));
+    IS(KEY_UNAVAILABLE, efscrypt_fs_write(store, file, 0, &byte, 1, NULL, &error));
+    CHECK(error.done == 0);
+    OK(efscrypt_store_unlock_data(store, &error));
+    OK(efscrypt_store_has_data_key(store, &available, &error));
+    CHECK(available);
+    OK(efscrypt_fs_read(store, file, 0, &byte, 1, &done, NULL, &error));
+}
+
+#ifdef EFSCRYPT_LOCAL_KMS
+/* A key service in a file that a key file opens. */
+static void key_service(const char *place)
+{
+    char file[4096], key_file[4096], id[EFSCRYPT_KEY_ID_LEN];
+    efscrypt_provider *keys = NULL;
+    snprintf(file, sizeof file, "%s/kms.json", place);
+    snprintf(key_file, sizeof key_file, "%s/kms.key", place);
+    OK(efscrypt_local_kms_create_with_key_file(file, key_file, "alias/first", &error));
+    OK(efscrypt_local_kms_create_key_with_key_file(file, key_file, "alias/second", id, &error));
+    CHECK(strlen(id) == 32);
+    IS(INVALID_ARGUMENT, efscrypt_local_kms_create_key(file, NAME("none"), NULL, NULL, &error));
+    OK(efscrypt_provider_open_local_with_key_file(file, key_file, &keys, &error));
+    efscrypt_provider_free(keys);
+}
+#endif
+
 static void forked(efscrypt_store *store, efscrypt_provider *keys)
 {
     int status = 0;
@@ -254,7 +304,7 @@ int main(int argc, char **argv)
     efscrypt_provider *keys = NULL;
     efscrypt_store *store = NULL;
     efscrypt_options options;
-    efscrypt_pair context = {"tenant", "acme"};
+    efscrypt_pair context = {"tenant", "acme"}, tag = {"team", "storage"};
     efscrypt_handle handle;
     efscrypt_attr attr;
     uint64_t dir, file, verifier, next;
@@ -269,6 +319,8 @@ int main(int argc, char **argv)
     options.log_bytes = 1 << 20;
     options.context = &context;
     options.context_len = 1;
+    options.tags = &tag;
+    options.tags_len = 1;
     OK(efscrypt_provider_create("kept", &ops, &service, &keys, &error));
     IS(KEY_NOT_FOUND, efscrypt_store_create(path, &options, keys, "alias/other", keys, "alias/other",
                                             &store, &error));
@@ -277,6 +329,7 @@ int main(int argc, char **argv)
     names(store, &dir, &file);
     contents(store, dir, file);
     open_files(store);
+    whole(store, file);
     OK(efscrypt_fs_handle(store, file, &handle, &error));
     OK(efscrypt_store_write_verifier(store, &verifier, &error));
     OK(efscrypt_store_rewrap(store, keys, "alias/customer", NULL, NULL, &error));
@@ -294,10 +347,18 @@ int main(int argc, char **argv)
     IS(READ_ONLY, efscrypt_fs_unlink(store, dir, NAME("file"), NULL, &error));
     OK(efscrypt_store_write_verifier(store, &next, &error));
     OK(efscrypt_store_close(store, &error));
+    options.data_optional = 1;
+    OK(efscrypt_store_open(path, &options, keys, NULL, &store, &error));
+    OK(efscrypt_fs_getattr(store, file, &attr, &error));
+    OK(efscrypt_store_close(store, &error));
+    options.data_optional = 0;
     options.context_len = 0;
     IS(CORRUPT, efscrypt_store_open(path, &options, keys, keys, &store, &error));
     efscrypt_provider_free(keys);
     CHECK(service.freed == 1);
+#ifdef EFSCRYPT_LOCAL_KMS
+    key_service(argc > 1 ? argv[1] : ".");
+#endif
     printf("all verbs work\n");
     return 0;
 }

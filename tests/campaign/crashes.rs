@@ -22,6 +22,10 @@ fn every_crash_leaves_a_prefix_of_the_operations() {
     assert!(report.states * 100 > states * 90, "{report:?}");
     assert!(report.opened * 2 > report.states, "{report:?}");
     assert!(report.recoveries * 10 > report.states, "{report:?}");
+    // The work is worth it: it changes things, in several transactions, and fills devices.
+    assert!(report.changes * 2 > report.operations, "{report:?}");
+    assert!(report.parts * 100 > report.states, "{report:?}");
+    assert!(report.full > 0, "{report:?}");
 }
 
 #[test]
@@ -32,6 +36,7 @@ fn faults_of_the_device_cost_nothing_that_was_acknowledged() {
         panic!("{failure}");
     }
     assert_eq!(report.faults, 12 * 24);
+    assert!(report.noticed * 3 > report.faults, "{report:?}");
 }
 
 #[test]
@@ -45,4 +50,15 @@ fn callers_at_once_leave_a_common_prefix() {
         }
         assert_eq!(report.operations, 4 * 48);
     }
+}
+
+/// Many operations, with the store closed and opened among them, and few crashes.
+#[test]
+fn long_runs_agree_with_the_model() {
+    let campaign = Campaign::new().seeds(200, 6).states(600).callers(1).operations(1_500);
+    let report = campaign.jobs(JOBS).run(&|_| ()).unwrap();
+    if let Some(failure) = &report.failure {
+        panic!("{failure}");
+    }
+    assert_eq!(report.operations, 6 * 1_500);
 }

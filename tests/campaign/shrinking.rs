@@ -10,9 +10,9 @@ use crate::late::Late;
 fn a_failure_shrinks_to_few_operations_which_print_as_code() {
     let broken = || Campaign::new().layer(Late::over).callers(1);
     let failure = broken().seeds(5, 1).states(500).run(&|_| ()).unwrap().failure.unwrap();
-    // Something to lose, and what acknowledges it.
-    assert_eq!(failure.operations.len(), 2, "{failure}");
-    assert!(failure.operations[1].acknowledges(), "{failure}");
+    // Something to lose, and what acknowledges it: perhaps itself.
+    assert!((1..=2).contains(&failure.operations.len()), "{failure}");
+    assert!(failure.operations.last().unwrap().acknowledges(), "{failure}");
     let text = failure.to_string();
     assert!(
         text.starts_with("replay with --seed 5 --step ") && text.contains("    Operation::"),

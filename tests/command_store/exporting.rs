@@ -263,7 +263,7 @@ fn what_is_special_can_be_left_out() {
     assert_eq!(kind, FileType::Fifo);
 }
 
-/// A file of the same size and times, that belongs to another user and that the export did not make.
+/// A file of the same size and times that belongs to another user, and that no export made.
 fn plant(path: &std::path::Path) {
     let about = fs::metadata(path).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(2100));

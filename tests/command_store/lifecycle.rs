@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, failure};
 
 /// The ids of the keys for names and for contents.
 fn keys(store: &Value) -> (String, String) {
@@ -127,4 +127,36 @@ fn context_pairs_are_part_of_the_keys() {
     assert!(message.contains("--context"), "{message}");
     assert_eq!(bench.fail(&["describe", "s", "--context", "tenant=other"]).0, 54);
     assert_eq!(bench.fail(&["describe", "s", "--context", "tenant"]).0, 2);
+}
+
+#[test]
+fn what_was_done_and_cannot_be_told_is_told_apart() {
+    let bench = Bench::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let untold = |args: &[&str], words: &str| {
+        let (code, message) = failure(bench.command(args).stdout(full()).output().unwrap());
+        assert_eq!(code, 96, "{message}");
+        assert!(message.contains(words), "{message}");
+    };
+    untold(&["create", "s", "--data-key", "alias/data", "--log", "1"], "store s was made");
+    let (_, data) = keys(&bench.json(&["describe", "s"]));
+    assert_eq!(data, id(&bench, "alias/data"));
+    untold(&["rewrap", "s", "--data-key", "alias/meta"], "store s was rewrapped");
+    let (_, data) = keys(&bench.json(&["describe", "s"]));
+    assert_eq!(data, id(&bench, "alias/meta"));
+    fs::create_dir(bench.path("in")).unwrap();
+    untold(&["import", "s", "in"], "all was copied");
+    // What only tells fails as ever.
+    let told = bench.command(&["describe", "s"]).stdout(full()).output().unwrap();
+    assert_eq!(failure(told).0, 30);
+}
+
+#[test]
+fn a_key_goes_by_its_name_alone() {
+    let bench = Bench::new();
+    bench.ok(&["create", "s", "--data-key", "data", "--metadata-key", "meta", "--log", "1"]);
+    let expected = (id(&bench, "alias/meta"), id(&bench, "alias/data"));
+    assert_eq!(keys(&bench.json(&["describe", "s"])), expected);
+    let rewrapped = bench.json(&["rewrap", "s", "--metadata-key", &expected.1]);
+    assert_eq!(keys(&rewrapped), (expected.1.clone(), expected.1));
 }

@@ -168,3 +168,15 @@ fn what_has_no_contents_is_told_apart() {
     assert_eq!(bench.fail(&["cat", "s", &long]).0, 16);
     assert_eq!(bench.fail(&["ls", "s", "/none"]).0, 11);
 }
+
+#[test]
+fn times_before_1970_are_shown() {
+    let bench = Bench::with_store();
+    fs::create_dir(bench.path("in")).unwrap();
+    fs::write(bench.path("in/f"), "x").unwrap();
+    set_mtime(&bench.path("in/f"), -5, 0);
+    bench.ok(&["import", "s", "in"]);
+    let listed = bench.ok(&["ls", "s", "-l", "/f"]);
+    assert!(listed.ends_with("1969-12-31T23:59:55Z f\n"), "{listed}");
+    assert_eq!(bench.json(&["ls", "s", "/f"])[0]["mtime"], serde_json::json!([-5, 0]));
+}

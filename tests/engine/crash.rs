@@ -178,3 +178,32 @@ fn opening_reads_little_whatever_the_size() {
     assert!(device.len().unwrap() > 6 << 20);
     drop(engine);
 }
+
+/// What cannot be read just now is not what was never written.
+#[test]
+fn a_read_that_fails_in_a_recovery_loses_nothing() {
+    use efscrypt::device::sim::{Failure, Op};
+    let device = Arc::new(SimDevice::new(MemoryDevice::limited(POOL), FaultPlan::new(1)));
+    let mut work = Workload::new(5);
+    let engine = create(device.clone(), 5).unwrap();
+    for _ in 0..20 {
+        let lsn = work.step(&engine).unwrap();
+        engine.sync(lsn).unwrap();
+    }
+    drop(engine);
+    let image = device.durable_image();
+    let most = work.history.len() as u64 - 1;
+    for nth in 0.. {
+        let plan = FaultPlan::new(1).fail(Op::Read, nth, Failure::Io, Repeat::Once);
+        let device = Arc::new(SimDevice::new(image.snapshot(), plan));
+        let opened = open(device.clone(), nth);
+        let reads = device.counters().reads;
+        drop(opened);
+        let engine = open(device.durable_image(), nth + 1).unwrap();
+        verify(&engine, &work.history, most, &format!("read {nth} of {reads} failed"));
+        if reads <= nth {
+            assert!(nth > 20, "only {nth} reads");
+            break;
+        }
+    }
+}

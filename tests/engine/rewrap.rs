@@ -71,6 +71,6 @@ fn two_rewraps_at_once_both_hold() {
     receive.recv().unwrap().join().unwrap();
     drop(store);
     // Both returned well, so the new providers are enough.
-    let providers = Providers { metadata: c, data: b };
+    let providers = Providers::new(c, b);
     Store::open(device, providers, StoreOptions::default()).map(drop).unwrap();
 }

@@ -18,6 +18,8 @@ use efscrypt::{Providers, Store, StoreOptions};
 pub struct Failure {
     pub status: efscrypt_status,
     pub message: String,
+    /// Bytes that were written.
+    pub done: u64,
 }
 
 /// Calls a function with room for an error.
@@ -33,7 +35,7 @@ pub fn call(f: impl FnOnce(*mut efscrypt_error) -> efscrypt_status) -> Result<()
     assert_ne!(error.os_error, 0);
     // SAFETY: the message ends with a NUL.
     let message = unsafe { CStr::from_ptr(error.message.as_ptr()) };
-    Err(Failure { status, message: message.to_str().unwrap().to_owned() })
+    Err(Failure { status, message: message.to_str().unwrap().to_owned(), done: error.done })
 }
 
 /// The status of a call.

@@ -193,3 +193,72 @@ fn every_call_of_an_audited_provider_leaves_a_record() {
     drop(audited);
     assert_eq!(toy.frees.load(Ordering::SeqCst), 1);
 }
+
+/// Opens a store with a provider for names, and one for contents or none.
+fn open(
+    path: &std::path::Path,
+    optional: bool,
+    metadata: &Provider,
+    data: *const efscrypt_provider,
+) -> Result<Open, Failure> {
+    let (path, mut store) = (c_path(path), null_mut());
+    let options = efscrypt_options { data_optional: u8::from(optional), ..options() };
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe {
+        let store = &raw mut store;
+        efscrypt_store_open(path.as_ptr(), &raw const options, metadata.raw, data, store, error)
+    })?;
+    Ok(Open(store))
+}
+
+fn has_data_key(store: &Open) -> bool {
+    let mut available = false;
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe { efscrypt_store_has_data_key(store.0, &raw mut available, error) })
+        .unwrap();
+    available
+}
+
+#[test]
+fn whoever_has_only_the_key_of_names_opens_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let keys = Provider::new(1);
+    let store = Open::create(&path, &keys).unwrap();
+    let file = store.make("file").unwrap().ino;
+    store.write(file, 0, b"text").unwrap();
+    assert!(has_data_key(&store));
+    store.close().unwrap();
+
+    let other = Provider { raw: Provider::of("other", &OPS, keys.toy).unwrap(), toy: keys.toy };
+    for (data, required) in [(null(), S::InvalidArgument), (other.raw.cast_const(), S::WrongKey)] {
+        assert_eq!(open(&path, false, &keys, data).err().unwrap().status, required);
+        let store = open(&path, true, &keys, data).unwrap();
+        assert!(!has_data_key(&store));
+        assert_eq!(store.getattr(file).unwrap().size, 4);
+        assert_eq!(store.read(file, 0, 4).unwrap_err().status, S::KeyUnavailable);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn contents_are_locked_and_unlocked() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Provider::new(1);
+    let store = Open::create(&dir.path().join("store"), &keys).unwrap();
+    let file = store.make("file").unwrap().ino;
+    store.write(file, 0, b"text").unwrap();
+    // SAFETY: an open store.
+    call(|error| unsafe { efscrypt_store_lock_data(store.0, error) }).unwrap();
+    assert!(!has_data_key(&store));
+    assert_eq!(store.read(file, 0, 4).unwrap_err().status, S::KeyUnavailable);
+    // SAFETY: as above.
+    let unlock = || call(|error| unsafe { efscrypt_store_unlock_data(store.0, error) });
+    keys.toy.unwrap_status.store(S::KeyDenied as u32, Ordering::SeqCst);
+    assert_eq!(unlock().unwrap_err().status, S::KeyDenied);
+    assert!(!has_data_key(&store));
+    keys.toy.unwrap_status.store(0, Ordering::SeqCst);
+    unlock().unwrap();
+    assert_eq!(store.read(file, 0, 9).unwrap(), (b"text".to_vec(), true));
+    store.close().unwrap();
+}

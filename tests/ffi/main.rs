@@ -8,5 +8,6 @@ mod fork;
 mod keys;
 mod numbers;
 mod panics;
+mod reports;
 mod space;
 mod structs;

@@ -58,6 +58,12 @@ fn a_writer_gets_the_space_of_removed_files() {
     // There is an end to it.
     let more = store.write(ino, size as u64, &vec![1; 64 << 20]).unwrap_err();
     assert_eq!(more.status, S::NoSpace);
+    // What of it is written, it says.
+    assert!(more.done > 0 && more.done < 64 << 20, "{} bytes", more.done);
+    assert_eq!(store.getattr(ino).unwrap().size, size as u64 + more.done);
+    let read = store.read(ino, size as u64, 64 << 20).unwrap().0;
+    assert!(read.len() as u64 == more.done && read.iter().all(|byte| *byte == 1));
+    assert_eq!(store.write(99, 0, b"x").unwrap_err().done, 0);
     store.unlink("next").unwrap();
     store.close().unwrap();
 }

@@ -9,7 +9,6 @@ mod durable;
 mod flawed;
 mod full;
 mod hostile;
-mod model;
 mod names;
 mod ranges;
 mod sectors;

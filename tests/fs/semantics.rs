@@ -579,3 +579,13 @@ fn paths() {
     assert_eq!(kind(fs.at(b"a/b/c/f/g")), Some(Kind::NotDirectory));
     assert_eq!(kind(fs.at(b"a/x/c")), Some(Kind::NotFound));
 }
+
+#[test]
+fn the_root_directory_is_durable_once_the_store_is_made() {
+    use efscrypt::device::sim::{FaultPlan, SimDevice};
+    let base = MemoryDevice::limited(24 << 20);
+    let device = std::sync::Arc::new(SimDevice::new(base, FaultPlan::new(1)));
+    let handle = create(device.clone(), 1).handle_of(ROOT_INO).unwrap();
+    let fs = open(device.durable_image(), 2);
+    assert_eq!(fs.by_handle(&handle).unwrap(), ROOT_INO);
+}

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use efscrypt::device::{Device, MemoryDevice};
 
@@ -12,12 +12,24 @@ pub struct Slow {
     inner: MemoryDevice,
     flushes: AtomicU64,
     takes: Duration,
+    held: AtomicBool,
 }
 
 impl Slow {
     /// An empty one.
     pub fn new(takes: Duration) -> Arc<Slow> {
-        Arc::new(Slow { inner: MemoryDevice::new(), flushes: AtomicU64::new(0), takes })
+        let (inner, flushes) = (MemoryDevice::new(), AtomicU64::new(0));
+        Arc::new(Slow { inner, flushes, takes, held: AtomicBool::new(false) })
+    }
+
+    /// Has flushes wait, for ten seconds at most.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// Has them go on.
+    pub fn let_go(&self) {
+        self.held.store(false, Ordering::Release);
     }
 
     /// Flushes so far.
@@ -50,6 +62,10 @@ impl Device for Slow {
     fn flush(&self) -> io::Result<()> {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(self.takes);
+        let start = Instant::now();
+        while self.held.load(Ordering::Acquire) && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.inner.flush()
     }
 

@@ -9,8 +9,12 @@
 mod change;
 mod dice;
 mod exercise;
+mod mending;
 mod store;
 
+use std::sync::Arc;
+
+use efscrypt::device::MemoryDevice;
 use efscrypt::device::sim::Rng;
 use efscrypt::txn::{Edits, FIRST_FS_TREE, Forge, STORE_TREE, logged};
 
@@ -28,6 +32,40 @@ fn a_sound_store_does_all_that_is_tried() {
 
 #[test]
 fn hostile_nodes_are_refused_or_survived() {
+    hostile_nodes(used);
+}
+
+#[test]
+fn hostile_nodes_are_repaired_or_refused() {
+    hostile_nodes(mending::mend);
+}
+
+#[test]
+fn hostile_superblocks_are_refused_or_survived() {
+    hostile_superblocks(used);
+}
+
+#[test]
+fn hostile_superblocks_are_repaired_or_refused() {
+    hostile_superblocks(mending::mend);
+}
+
+#[test]
+fn hostile_logs_are_refused_or_survived() {
+    hostile_logs(used);
+}
+
+#[test]
+fn hostile_logs_are_repaired_or_refused() {
+    hostile_logs(mending::mend);
+}
+
+/// Does everything with a store, whatever comes of it.
+fn used(image: Arc<MemoryDevice>) {
+    let _ = exercise::open_and_use(image);
+}
+
+fn hostile_nodes(exercise: impl Fn(Arc<MemoryDevice>)) {
     let base = Base::new();
     for seed in 0..stores() {
         let (image, mut rng) = (base.image(), Rng::of(seed, 1));
@@ -39,23 +77,21 @@ fn hostile_nodes_are_refused_or_survived() {
             // A page that was changed before may not be read again.
             let _ = forge.node(tree, &path, |page| change.apply(page));
         }
-        exercise::open_and_use(image);
+        exercise(image);
     }
 }
 
-#[test]
-fn hostile_superblocks_are_refused_or_survived() {
+fn hostile_superblocks(exercise: impl Fn(Arc<MemoryDevice>)) {
     let base = Base::new();
     for seed in 0..stores() {
         let (image, mut rng) = (base.image(), Rng::of(seed, 2));
         let change = dice::of_superblock(&mut rng);
         Forge::open(image.clone()).unwrap().superblock(|body| change.apply(body)).unwrap();
-        exercise::open_and_use(image);
+        exercise(image);
     }
 }
 
-#[test]
-fn hostile_logs_are_refused_or_survived() {
+fn hostile_logs(exercise: impl Fn(Arc<MemoryDevice>)) {
     let base = Base::new();
     for seed in 0..stores() {
         let (image, mut rng) = (base.image(), Rng::of(seed, 3));
@@ -67,7 +103,7 @@ fn hostile_logs_are_refused_or_survived() {
             dice::anywhere(&mut rng, payload.len()).apply(&mut payload);
         }
         Forge::open(image.clone()).unwrap().log(&payload).unwrap();
-        exercise::open_and_use(image);
+        exercise(image);
     }
 }
 

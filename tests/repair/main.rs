@@ -6,6 +6,7 @@
 
 mod bed;
 mod blocks;
+mod gaps;
 mod kills;
 mod picture;
 mod wrecks;

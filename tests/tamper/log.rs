@@ -44,6 +44,9 @@ fn a_damaged_record_is_an_error_and_the_last_one_costs_itself_alone() {
                 &what,
             );
             match outcome {
+                // The tag of the record before, which is known from there.
+                Outcome::State(1) if (52..68).contains(&place) => {}
+                _ if (52..68).contains(&place) => panic!("{what}: a copy costs something"),
                 // Nobody can tell a lost record from one that was never written, at the end.
                 Outcome::State(0) => assert!(is_last, "{what}"),
                 Outcome::Refused => assert!(!is_last, "{what}"),

@@ -10,11 +10,13 @@ use efscrypt::{Error, ErrorKind, Providers, Store};
 use crate::bed::{DATA, FILE, META, UNIT, create, options, pattern, without_data};
 use crate::watch::{Refusal, Watch};
 
-const REFUSALS: [Refusal; 4] = [
+const REFUSALS: [Refusal; 5] = [
     || Error::KeyNotFound("data key".into()),
     || Error::KeyDisabled { id: "data key".into(), state: "disabled" },
     || Error::KeyDenied("not you".into()),
     || Error::KeyUnreachable("no answer".into()),
+    // Of another service.
+    || Error::WrongKey(efscrypt::Object::WrappedKey),
 ];
 
 /// Sizes of the files: in the tree, in one unit, in many.
@@ -95,7 +97,7 @@ fn without_the_data_key_names_work_and_contents_do_not() {
         make(&device, &watch);
         let refusing = Watch::with(&[META, DATA]);
         refusing.refuse(Some(refusal));
-        let providers = Providers { metadata: watch.clone(), data: refusing };
+        let providers = Providers::new(watch.clone(), refusing);
         let needed = Store::open(device.clone(), providers.clone(), options());
         assert_eq!(needed.err().unwrap().kind(), refusal().kind());
         // The log is replayed without the contents key, too.
@@ -125,9 +127,61 @@ fn without_the_meta_key_nothing_opens() {
     for refusal in REFUSALS {
         let refusing = Watch::with(&[META, DATA]);
         refusing.refuse(Some(refusal));
-        let providers = Providers { metadata: refusing, data: watch.clone() };
+        let providers = Providers::new(refusing, watch.clone());
         let opened = Store::open(device.clone(), providers, without_data());
         assert_eq!(opened.err().unwrap().kind(), refusal().kind());
     }
     assert!(device.to_vec() == before, "an open that failed wrote something");
+}
+
+#[test]
+fn nobody_need_be_asked_for_the_data_key() {
+    let (device, watch) = (Arc::new(MemoryDevice::new()), Watch::with(&[META, DATA]));
+    make(&device, &watch);
+    let providers = || Providers::metadata_only(watch.clone());
+    let needed = Store::open(device.clone(), providers(), options());
+    assert_eq!(needed.err().unwrap().kind(), ErrorKind::KeyUnavailable);
+    let empty = Arc::new(MemoryDevice::new());
+    let made = Store::create(empty.clone(), providers(), META, DATA, without_data());
+    assert_eq!(made.err().unwrap().kind(), ErrorKind::KeyUnavailable);
+    assert!(empty.to_vec().iter().all(|byte| *byte == 0));
+
+    let store = Store::open(device.clone(), providers(), without_data()).unwrap();
+    assert!(!store.has_data_key());
+    assert!(store.describe().unwrap().data.key.is_none());
+    work(store.file_system());
+    contents(store.file_system());
+    for refused in [store.unlock_data(), store.rewrap(Some((watch.clone(), DATA)), None)] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::KeyUnavailable);
+    }
+    store.close().unwrap();
+    crate::bed::open(&device, &watch).unwrap();
+}
+
+#[test]
+fn an_open_store_is_locked_and_unlocked() {
+    let (device, watch) = (Arc::new(MemoryDevice::new()), Watch::with(&[META, DATA]));
+    make(&device, &watch);
+    let store = crate::bed::open(&device, &watch).unwrap();
+    let fs = store.file_system();
+    let whole = [&b"/"[..], &name(SIZES[2])].concat();
+    assert!(fs.read_file(&whole).unwrap() == pattern(SIZES[2] as u64, SIZES[2]));
+    for _ in 0..2 {
+        store.lock_data().unwrap();
+        assert!(!store.has_data_key());
+        assert_eq!(fs.read_file(&whole).unwrap_err().kind(), ErrorKind::KeyUnavailable);
+    }
+    work(fs);
+    contents(fs);
+    // A service that refuses leaves it locked.
+    watch.refuse(Some(REFUSALS[2]));
+    assert_eq!(store.unlock_data().unwrap_err().kind(), ErrorKind::KeyDenied);
+    assert!(!store.has_data_key());
+    watch.refuse(None);
+    store.unlock_data().unwrap();
+    assert!(store.has_data_key());
+    let cut = fs.read_file(&whole).unwrap();
+    assert!(cut == pattern(SIZES[2] as u64, SIZES[2])[..10 * UNIT]);
+    fs.write_file(b"/new", &FILE, b"text").unwrap();
+    store.close().unwrap();
 }

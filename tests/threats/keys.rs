@@ -73,7 +73,7 @@ fn after_a_rewrap_the_old_keys_open_nothing() {
         assert!(new.blobs().iter().all(|blob| holds(&image, blob)));
         let now = Arc::new(device.snapshot());
         assert_eq!(open(&now, &old).err().unwrap().kind(), ErrorKind::KeyNotFound);
-        let half = Providers { metadata: new.clone(), data: old.clone() };
+        let half = Providers::new(new.clone(), old.clone());
         let half = Store::open(now.clone(), half, options());
         assert_eq!(half.err().unwrap().kind(), ErrorKind::KeyNotFound);
         let opened = open(&now, &new).unwrap();

@@ -11,6 +11,7 @@ mod memory;
 #[path = "../kit/provider.rs"]
 mod provider;
 mod repeats;
+mod ring;
 #[path = "../kit/tap.rs"]
 mod tap;
 mod text;

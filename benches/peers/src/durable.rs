@@ -77,7 +77,9 @@ fn sqlite(path: &Path) -> Put<'static> {
 
 /// Prints microseconds per transaction, and how much longer the others take.
 pub fn run() {
-    let place = tempfile::tempdir().expect("a directory");
+    let base = std::env::var_os("EFSCRYPT_BENCH_DIR").map(std::path::PathBuf::from);
+    let base = base.unwrap_or_else(std::env::temp_dir);
+    let place = tempfile::tempdir_in(base).expect("a directory");
     let at = |name: &str| place.path().join(name);
     let sides =
         [("efscrypt", ours(&at("e"))), ("redb", redb(&at("r"))), ("SQLite", sqlite(&at("s")))];

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml [-- cipher | rows [COUNT] |
 //! durable]`; it needs the headers of OpenSSL (`libssl-dev`), and builds AWS-LC and SQLite. `rows`
-//! and `durable` write to the directory for temporary files, which should be on the disk that is
-//! meant.
+//! writes to the directory for temporary files, and so does `durable` unless `EFSCRYPT_BENCH_DIR`
+//! says otherwise: it should be on the disk that is meant.
 
 mod cipher;
 mod cipher_peers;

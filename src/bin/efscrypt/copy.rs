@@ -57,7 +57,7 @@ impl CopyArgs {
     }
 
     pub fn how(&self, rights: Rights) -> How {
-        How { rights, checksum: self.checksum }
+        How { rights, checksum: self.checksum, keep_damaged: false }
     }
 
     /// Shows progress as the arguments say.
@@ -97,7 +97,7 @@ impl CopyArgs {
 
 impl Outcome<'_> {
     /// The worst first: what was not made durable is not there, whatever else is said. `show`
-    /// prints what was done, unless that is not true.
+    /// prints what was done, unless that is not true; where it fails, that matters least.
     pub fn verdict(
         self,
         show: impl FnOnce() -> Result<(), Failure>,
@@ -105,11 +105,13 @@ impl Outcome<'_> {
         hint: &'static str,
     ) -> Result<(), Failure> {
         self.durable?;
-        show()?;
+        let shown = show();
         self.walked?;
         self.copied.verdict(doing, hint)?;
-        let Some(verified) = self.verified else { return Ok(()) };
-        verified.verdict("cannot confirm the copy", "the messages above say what to do")
+        if let Some(verified) = self.verified {
+            verified.verdict("cannot confirm the copy", "the messages above say what to do")?;
+        }
+        shown.map_err(|failure| failure.after("all was copied"))
     }
 }
 
@@ -149,8 +151,14 @@ mod tests {
         assert!(!shown);
         let verdict = outcome(Ok(()), Err(failed(99))).verdict(|| Ok(()), "x", "");
         assert_eq!(verdict.map_err(|failure| failure.code()), Err(99));
-        let verdict = outcome(Ok(()), Ok(())).verdict(|| Ok(()), "x", "");
-        assert_eq!(verdict.map_err(|failure| failure.code()), Err(54));
+        for shown in [Ok(()), Err(failed(30))] {
+            let verdict = outcome(Ok(()), Ok(())).verdict(|| shown, "x", "");
+            assert_eq!(verdict.map_err(|failure| failure.code()), Err(54));
+        }
+        let copied = monitor(None);
+        let done = Outcome { durable: Ok(()), walked: Ok(()), copied: &copied, verified: None };
+        let verdict = done.verdict(|| Err(failed(30)), "x", "");
+        assert_eq!(verdict.map_err(|failure| failure.code()), Err(96));
     }
 
     #[test]

@@ -7,19 +7,19 @@ use efscrypt::{Error, ErrorKind, Providers, Store};
 
 use crate::describe;
 use crate::exit::Failure;
-use crate::store::{StoreArgs, pair};
+use crate::store::{StoreArgs, key_name, pair};
 
 #[derive(Args)]
 pub struct CreateArgs {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Key for contents: id or alias/NAME
-    #[arg(long, value_name = "KEY")]
+    /// Key for contents: id, alias/NAME or NAME
+    #[arg(long, value_name = "KEY", value_parser = key_name)]
     data_key: String,
 
     /// Key for names, directories and attributes (default: the data key)
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = key_name)]
     metadata_key: Option<String>,
 
     /// A name for the store
@@ -61,6 +61,8 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let providers = Providers::same(provider);
     let made = Store::create_file(store.path(), providers, metadata_key, &args.data_key, options);
     let made = made.map_err(failed)?;
-    describe::show(&made.describe().map_err(failed)?, args.json)?;
-    made.close().map_err(failed)
+    let description = made.describe().map_err(failed)?;
+    made.close().map_err(failed)?;
+    describe::show(&description, args.json)
+        .map_err(|failure| failure.after(&format!("store {} was made", store.path().display())))
 }

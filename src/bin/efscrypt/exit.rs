@@ -31,6 +31,8 @@ pub const UNREAD: u8 = 94;
 /// Blocks whose checksum does not fit, of which only a check with the keys can say whether they
 /// are in use.
 pub const SUSPECT: u8 = 95;
+/// Something that was done, and could not be told.
+const UNTOLD: u8 = 96;
 /// A broken promise of the program's own.
 pub const BUG: u8 = 99;
 
@@ -76,6 +78,7 @@ pub const CODES: &[(u8, &str)] = &[
     (93, "the check found lost space, and no damage"),
     (94, "the check could not read everything, and found no damage"),
     (95, "the check without keys found blocks that only a check with them can judge"),
+    (96, "all was done, but the output could not be written"),
     (99, "a bug in efscrypt"),
 ];
 
@@ -124,6 +127,12 @@ impl Failure {
     /// Of something that the library has no error for.
     pub fn of_code(doing: impl Into<String>, why: &str, code: u8) -> Self {
         Failure { doing: doing.into(), why: why.to_owned(), hint: None, code }
+    }
+
+    /// Of telling what was done, in the form `STORE was made`: no reason to do it again.
+    pub fn after(self, done: &str) -> Self {
+        let doing = format!("{done}, but this program {}", self.doing);
+        Failure { doing, hint: None, code: UNTOLD, ..self }
     }
 
     /// The exit code.

@@ -11,7 +11,7 @@ use efscrypt::fs::{FileSystem, FileType};
 use crate::copy::{CopyArgs, Outcome};
 use crate::exit::{Failure, IN_USE, NOT_EMPTY};
 use crate::store::{Access, StoreArgs};
-use crate::transfer::{Exporter, HostDir, Monitor, Rights, Source, Trouble, Verifier, walk};
+use crate::transfer::{Exporter, HostDir, How, Monitor, Rights, Source, Trouble, Verifier, walk};
 
 #[derive(Args)]
 pub struct ExportArgs {
@@ -33,6 +33,10 @@ pub struct ExportArgs {
     /// attributes of the system
     #[arg(long)]
     no_special: bool,
+
+    /// Copy damaged files too, with zeros for what cannot be read, and tell which bytes those are
+    #[arg(long)]
+    keep_damaged: bool,
 
     #[command(flatten)]
     how: CopyArgs,
@@ -60,7 +64,7 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
     args.check_empty(&root)?;
 
     let monitor = how.monitor("exporting");
-    let way = how.how(args.rights());
+    let way = How { keep_damaged: args.keep_damaged, ..how.how(args.rights()) };
     let export = Arc::new(Exporter::new(file_system, &monitor, way, args.open_destination()?));
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot export to {}", args.destination.display()));

@@ -110,7 +110,7 @@ pub fn run(args: KeyArgs) -> std::result::Result<(), Failure> {
     let change = |doing: &str, key: &str, f: &dyn Fn(&Audited<LocalKms>) -> Result<_>| {
         let kms = kms.open()?;
         let description = f(&kms).map_err(|e| Failure::new(format!("cannot {doing} {key}"), e))?;
-        show(&description, json)
+        show(&description, json).map_err(|e| e.after(&format!("{doing} {key} was done")))
     };
     match &command {
         KeyCommand::Init => init(&kms),
@@ -151,10 +151,18 @@ fn init(kms: &KmsArgs) -> std::result::Result<(), Failure> {
         return Err(Failure::new(doing(), Error::Exists));
     }
     let unlock = kms.first_unlock()?;
-    create_key_file(&unlock)?;
-    let made = LocalKms::init(path, &unlock).map_err(|e| Failure::new(doing(), e))?;
+    let key_file = make_key_file(&unlock)?;
+    let made = LocalKms::init(path, &unlock).map_err(|e| {
+        // It opens nothing, and nobody shall keep a copy of it.
+        if let (Some(key_file), true) = (key_file, path.symlink_metadata().is_err()) {
+            let _ = std::fs::remove_file(key_file);
+        }
+        Failure::new(doing(), e)
+    })?;
+    key_file.into_iter().for_each(say_made);
     kms.record_init(&made)?;
-    output::lines(&[format!("made key service file {}", path.display())])
+    let made = format!("made key service file {}", path.display());
+    output::lines(&[&made]).map_err(|failure| failure.after(&made))
 }
 
 fn list(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
@@ -188,10 +196,11 @@ fn change_unlock(
     let current = kms.unlock()?;
     let opened = kms.open_with(&current)?;
     let new = new_unlock(new_key_file, new_passphrase_file)?;
-    create_key_file(&new)?;
+    make_key_file(&new)?.into_iter().for_each(say_made);
     let changed = opened.change_unlock(&current, &new);
     changed.map_err(|e| Failure::new("cannot change what opens the key service file", e))?;
     output::lines(&["changed: copies of the file from before still open as they did"])
+        .map_err(|failure| failure.after("what opens the key service file was changed"))
 }
 
 fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
@@ -207,20 +216,30 @@ fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
     let (records, head, torn_bytes) = (summary.records, summary.head, summary.torn_bytes);
     match json {
         true => output::json(&Verified { records, head, torn_bytes }),
-        false => output::lines(&[format!("records  {records}"), format!("head     {head}")]),
+        false => {
+            let mut lines = vec![format!("records  {records}"), format!("head     {head}")];
+            if torn_bytes > 0 {
+                let torn = output::bytes(torn_bytes);
+                lines.push(format!("torn     {torn} of a record that was never whole at the end"));
+            }
+            output::lines(&lines)
+        }
     }
 }
 
-/// A key file that is named for a new lock and is not there is made.
-fn create_key_file(unlock: &Unlock) -> std::result::Result<(), Failure> {
-    let Unlock::KeyFile(path) = unlock else { return Ok(()) };
+/// A key file that is named for a new lock and is not there is made. Returns it.
+fn make_key_file(unlock: &Unlock) -> std::result::Result<Option<&Path>, Failure> {
+    let Unlock::KeyFile(path) = unlock else { return Ok(None) };
     if path.exists() {
-        return Ok(());
+        return Ok(None);
     }
     let failed = |e| Failure::new(format!("cannot make key file {}", path.display()), e);
     Unlock::create_key_file(path).map_err(failed)?;
-    output::say(&format!("made key file {}: keep a copy where it is safe", path.display()));
-    Ok(())
+    Ok(Some(path))
+}
+
+fn say_made(key_file: &Path) {
+    output::say(&format!("made key file {}: keep a copy where it is safe", key_file.display()));
 }
 
 fn show(key: &KeyDescription, json: bool) -> std::result::Result<(), Failure> {

@@ -311,7 +311,6 @@ fn details(attr: &Attr) -> String {
         Some((major, minor)) => format!("{major}, {minor}"),
         None => attr.size.to_string(),
     };
-    let seconds = u64::try_from(attr.mtime.seconds).unwrap_or(0);
     format!(
         "{} {:>3} {:>5} {:>5} {:>12} {}",
         mode_text(attr.kind, attr.mode),
@@ -319,7 +318,7 @@ fn details(attr: &Attr) -> String {
         attr.uid,
         attr.gid,
         size,
-        output::utc(seconds),
+        output::utc(attr.mtime.seconds),
     )
 }
 

@@ -78,8 +78,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let provider = store.provider()?;
     let repair = plan(args, device, &provider).map_err(|error| store.failure("repair", error))?;
     let view = RepairView::new(repair.report(), false);
-    if !args.json {
-        output::lines(&view.lines())?;
+    let lines = view.lines();
+    if !args.json && !lines.is_empty() {
+        output::lines(&lines)?;
     }
     if !view.needed {
         let damaged = repair.report().has_damaged_contents();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::describe;
 use crate::exit::Failure;
-use crate::store::{Access, StoreArgs};
+use crate::store::{Access, StoreArgs, key_name};
 use crate::unlock::KmsArgs;
 use clap::{ArgGroup, Args};
 
@@ -15,12 +15,12 @@ pub struct RewrapArgs {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// New key for contents: id or alias/NAME
-    #[arg(long, value_name = "KEY", group = "keys")]
+    /// New key for contents: id, alias/NAME or NAME
+    #[arg(long, value_name = "KEY", group = "keys", value_parser = key_name)]
     data_key: Option<String>,
 
     /// New key for names, directories and attributes
-    #[arg(long, value_name = "KEY", group = "keys")]
+    #[arg(long, value_name = "KEY", group = "keys", value_parser = key_name)]
     metadata_key: Option<String>,
 
     /// Key service file that has the new keys; then both are needed
@@ -65,5 +65,7 @@ pub fn run(args: RewrapArgs) -> Result<(), Failure> {
     store.rewrap(data, metadata).map_err(failed)?;
     let description = store.describe().map_err(failed)?;
     args.store.close(store)?;
-    describe::show(&description, args.json)
+    describe::show(&description, args.json).map_err(|failure| {
+        failure.after(&format!("store {} was rewrapped", args.store.path().display()))
+    })
 }

@@ -167,6 +167,15 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// A key of a key service: an id, or `alias/NAME`, also where only NAME is given.
+pub fn key_name(text: &str) -> Result<String, String> {
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(match is_id || text.starts_with("alias/") {
+        true => text.to_owned(),
+        false => format!("alias/{text}"),
+    })
+}
+
 /// What to do about a failure to use a store, where that differs from what the same failure of a
 /// key service file asks for.
 fn hint(error: &Error) -> Option<&'static str> {
@@ -212,6 +221,9 @@ fn corrupt_hint(error: &Error) -> &'static str {
             "give the same --context pairs as at its creation; with the right ones, the store's \
              key slots are damaged: put back a backup"
         }
-        _ => "`efscrypt check` shows all that is damaged, and with --repair does what can be done",
+        _ => {
+            "`efscrypt check` shows all that is damaged, and with --repair does what can be done; \
+             put the rest back from a backup"
+        }
     }
 }

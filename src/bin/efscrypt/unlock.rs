@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -143,8 +143,20 @@ impl KmsArgs {
 
     fn log(&self, kms: &Path) -> Result<AuditLog, Failure> {
         let path = self.audit_path()?;
-        let doing = || format!("cannot use audit log {}", path.display());
-        open_log(&path, kms).map_err(|e| Failure::new(doing(), e))
+        open_log(&path, kms).map_err(|e| {
+            let refused = match &e {
+                Error::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+                _ => false,
+            };
+            let failure = Failure::new(format!("cannot use audit log {}", path.display()), e);
+            match refused {
+                true => failure.with_hint(
+                    "run it as the owner of the key service file, whose log it is, or name a log \
+                     of your own with --audit",
+                ),
+                false => failure,
+            }
+        })
     }
 
     /// Records that the file `kms` did not open. Its error is what the user must be told, so that

@@ -29,8 +29,8 @@ impl Mender<'_> {
                 fewer || inline || self.made.contains(&ino)
             };
             if suspect {
-                let all = vec![0..MAX_FILE_UNITS];
-                self.mark(ino, seen, if lost.is_empty() { all } else { lost })?;
+                let all = || std::iter::once(0..MAX_FILE_UNITS).collect();
+                self.mark(ino, seen, if lost.is_empty() { all() } else { lost })?;
             }
         }
         Ok(())
@@ -52,7 +52,9 @@ impl Mender<'_> {
             for row in rows.iter().chain([&(end..MAX_FILE_UNITS)]) {
                 let gap = at..row.start.min(range.end).min(end);
                 if gap.start < gap.end {
-                    self.put_lost(ino, gap.start, gap.end - gap.start)?;
+                    for lost in self.take_extents(ino, gap)? {
+                        self.put_lost(ino, lost.start, lost.end - lost.start)?;
+                    }
                 }
                 at = at.max(row.end);
             }
@@ -61,7 +63,7 @@ impl Mender<'_> {
     }
 
     /// The units of a file whose rows are gone, if there were any.
-    fn lost_of(&self, ino: u64) -> Vec<Range<u64>> {
+    pub(super) fn lost_of(&self, ino: u64) -> Vec<Range<u64>> {
         let losses = &self.salvage.wreck().losses;
         let ranges = losses.ranges.iter().filter(|(tree, _)| *tree == FIRST_FS_TREE);
         ranges.filter_map(|(_, range)| units_in(range, ino)).collect()

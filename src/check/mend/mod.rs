@@ -7,6 +7,7 @@
 mod gaps;
 mod names;
 mod numbers;
+mod older;
 mod structure;
 mod units;
 

@@ -70,7 +70,11 @@ impl Mender<'_> {
     }
 
     /// Inode and type of a name, or where it would stand.
-    fn find_name(&self, dir: u64, name: &[u8]) -> Result<Result<(u64, u8), Option<u64>>> {
+    pub(super) fn find_name(
+        &self,
+        dir: u64,
+        name: &[u8],
+    ) -> Result<Result<(u64, u8), Option<u64>>> {
         let bucket = (self.bucket)(name);
         let end = bucket + (1 << COOKIE_COUNTER_BITS);
         let mut free = bucket.max(FIRST_COOKIE);

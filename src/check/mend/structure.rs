@@ -41,6 +41,10 @@ impl Mender<'_> {
         if self.changes > before {
             return Ok(());
         }
+        self.take_older(&census)?;
+        if self.changes > before {
+            return Ok(());
+        }
         for (ino, wanted) in &census.wanted {
             self.make_inode(*ino, wanted, &census)?;
         }

@@ -4,15 +4,11 @@
 //! around the cache is at the disk when it returns, so the flush has only the disk's own cache to
 //! empty. Hosts that cannot do it are served by ordinary writes.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::UNIT;
@@ -43,50 +39,48 @@ impl std::fmt::Debug for Page {
 impl Direct {
     /// Opens a file that is open for writing once more. The lock stays with the first.
     pub(super) fn open(file: &File) -> Direct {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mut options = OpenOptions::new();
-        let options = options.write(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
-        let file = if cfg!(target_os = "linux") { options.open(path).ok() } else { None };
-        Direct { file, refused: AtomicBool::new(false), aligned: Mutex::default() }
+        Direct { file: again(file), refused: AtomicBool::new(false), aligned: Mutex::default() }
     }
 
-    /// For a file that is not written.
+    /// For a file that is not written so.
     pub(super) fn none() -> Direct {
-        Direct { file: None, refused: AtomicBool::new(true), aligned: Mutex::default() }
+        Direct { file: None, refused: AtomicBool::new(false), aligned: Mutex::default() }
     }
 
-    /// Writes all of `buf` inside the file, in steps of the lengths that `step` says; `None` where
-    /// that has to go through the cache, as what is not aligned in memory or on the device has.
+    /// The file, unless the host refuses such writes.
+    fn file(&self) -> Option<&File> {
+        self.file.as_ref().filter(|_| !self.refused.load(Ordering::Relaxed))
+    }
+
+    /// Writes all of `buf` inside the file, in steps of the lengths that `step` says; `false` where
+    /// all of it has to go through the cache, as what is not aligned in memory or on the device
+    /// has, and what a host refuses: its reason, if it is the disk's, shows there again.
     pub(super) fn write_at(
         &self,
         mut offset: u64,
         mut buf: &[u8],
         mut step: impl FnMut() -> usize,
-    ) -> Option<io::Result<()>> {
-        let file = self.file.as_ref()?;
+    ) -> bool {
+        let Some(file) = self.file() else { return false };
         let aligned = [offset as usize, buf.len(), buf.as_ptr().addr()];
-        if aligned.iter().any(|at| !at.is_multiple_of(UNIT)) || self.refused.load(Ordering::Relaxed)
-        {
-            return None;
+        if aligned.iter().any(|at| !at.is_multiple_of(UNIT)) {
+            return false;
         }
         while !buf.is_empty() {
             let (now, rest) = buf.split_at(step().min(buf.len()));
-            match file.write_all_at(now, offset) {
-                Ok(()) => (offset, buf) = (offset + now.len() as u64, rest),
-                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                    self.refused.store(true, Ordering::Relaxed);
-                    return None;
-                }
-                failed => return Some(failed),
+            if file.write_all_at(now, offset).is_err() {
+                self.refused.store(true, Ordering::Relaxed);
+                return false;
             }
+            (offset, buf) = (offset + now.len() as u64, rest);
         }
-        Some(Ok(()))
+        true
     }
 
     /// As [`Direct::write_at`], for a short `buf` anywhere in memory.
-    pub(super) fn write_copied(&self, offset: u64, buf: &[u8]) -> Option<io::Result<()>> {
-        if !buf.len().is_multiple_of(UNIT) || buf.len() > MAX_COPY || self.file.is_none() {
-            return None;
+    pub(super) fn write_copied(&self, offset: u64, buf: &[u8]) -> bool {
+        if !buf.len().is_multiple_of(UNIT) || buf.len() > MAX_COPY || self.file().is_none() {
+            return false;
         }
         let mut pages = self.aligned.lock();
         let count = buf.len() / UNIT;
@@ -96,5 +90,63 @@ impl Direct {
         let bytes = pages[..count].as_mut_bytes();
         bytes.copy_from_slice(buf);
         self.write_at(offset, bytes, || usize::MAX)
+    }
+
+    /// As if the host had refused a write.
+    #[cfg(test)]
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The same file, opened for writes around the cache; `None` where that is not to be had.
+#[cfg(target_os = "linux")]
+fn again(file: &File) -> Option<File> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+    // The thread's own table of descriptors: it may have another than its process.
+    let path = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    let again = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+    let (one, two) = (file.metadata().ok()?, again.metadata().ok()?);
+    ((one.dev(), one.ino()) == (two.dev(), two.ino())).then_some(again)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn again(_: &File) -> Option<File> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(unsafe_code, reason = "unshare has no safe form")]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// A thread may have descriptors of its own: the same number is another file there.
+    #[test]
+    fn a_thread_with_descriptors_of_its_own_opens_its_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("own");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // SAFETY: this thread uses no descriptor that was opened before.
+                if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
+                    eprintln!("skipped: the process may not have threads of that kind");
+                    return;
+                }
+                let file = File::create_new(&own).unwrap();
+                // Whatever the rest of the process has at that number, it is not this file.
+                let others = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
+                let inode = fs::metadata(&own).unwrap().ino();
+                assert!(others.is_err() || others.unwrap().ino() != inode);
+                let again = again(&file).unwrap();
+                assert_eq!(again.metadata().unwrap().ino(), inode);
+            });
+        });
     }
 }

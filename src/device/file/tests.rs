@@ -201,15 +201,12 @@ fn threads_append_without_losing_bytes() {
 /// A device whose flushes are brisk.
 fn brisk(path: &std::path::Path) -> FileDevice {
     let device = FileDevice::create(path).unwrap();
-    (0..8).for_each(|_| device.flush().unwrap());
-    assert!(device.traffic.is_brisk());
+    device.traffic.hurry();
     device
 }
 
-#[test]
-fn every_way_of_writing_writes() {
-    let (_dir, path) = scratch();
-    let device = brisk(&path);
+/// Writes in every way that there is, and compares what is read.
+fn write_in_every_way(device: &FileDevice, path: &std::path::Path) {
     device.allocate(0, 4 << 20).unwrap();
     // Aligned in memory, so that it may go around the cache; the shifted one may not.
     let noise: Vec<u8> = (0..(1 << 20) + 8192u32).map(|n| (n / 7) as u8).collect();
@@ -237,12 +234,32 @@ fn every_way_of_writing_writes() {
     let mut found = vec![1; 4 << 20];
     device.read_at(0, &mut found).unwrap();
     assert!(found == expected);
-    assert!(fs::read(&path).unwrap()[..4 << 20] == expected);
+    assert!(fs::read(path).unwrap()[..4 << 20] == expected);
     device.flush().unwrap();
     // Beyond the end the file grows, whichever way was meant.
     let end = device.len().unwrap();
     device.write_through(end, &aligned[..4096]).unwrap();
     assert_eq!(device.len().unwrap(), end + 4096);
+}
+
+#[test]
+fn every_way_of_writing_writes() {
+    let (_dir, path) = scratch();
+    let device = brisk(&path);
+    write_in_every_way(&device, &path);
+    let went_around = device.direct.write_copied(0, &[0; 4096]);
+    if !went_around {
+        eprintln!("not tested here: the host takes no writes around its cache");
+    }
+    // The host refuses from now on.
+    device.direct.refuse();
+    assert!(!device.direct.write_copied(0, &[0; 4096]));
+    write_in_every_way(&device, &path);
+}
+
+/// Whether the host has something for an offset beside a record that it is allocated.
+fn is_written(device: &FileDevice, offset: u64) -> bool {
+    rustix::fs::seek(&device.file, rustix::fs::SeekFrom::Data(offset)) == Ok(offset)
 }
 
 #[test]
@@ -252,9 +269,14 @@ fn only_what_was_never_touched_is_readied_with_zeros() {
     device.allocate(0, 1 << 20).unwrap();
     device.write_at(0, &[7; 8192]).unwrap();
     device.allocate_for_small(0, 1 << 20).unwrap();
-    device.allocate_for_small(1 << 20, 1 << 20).unwrap();
-    device.write_at(1 << 20, &[8; 8192]).unwrap();
-    device.allocate_for_small(1 << 20, 1 << 20).unwrap();
+    device.allocate(1 << 20, 1 << 20).unwrap();
+    let tells = !is_written(&device, 3 << 19);
+    device.allocate_for_small(2 << 20, 1 << 20).unwrap();
+    if tells {
+        assert!(is_written(&device, 5 << 19), "nothing was readied");
+    }
+    device.write_at(2 << 20, &[8; 8192]).unwrap();
+    device.allocate_for_small(2 << 20, 1 << 20).unwrap();
     // Inside what grew ahead of need, and not asked for before.
     device.allocate(8 << 20, 8 << 20).unwrap();
     let ahead = device.len().unwrap() - (64 << 10);
@@ -263,10 +285,10 @@ fn only_what_was_never_touched_is_readied_with_zeros() {
     drop(device);
 
     let device = FileDevice::open(&path, false).unwrap();
-    (0..8).for_each(|_| device.flush().unwrap());
+    device.traffic.hurry();
     device.allocate_for_small(0, 1 << 20).unwrap();
     let bytes = fs::read(&path).unwrap();
-    for (at, byte) in [(0, 7), (1 << 20, 8), (ahead as usize, 9)] {
+    for (at, byte) in [(0, 7), (2 << 20, 8), (ahead as usize, 9)] {
         assert!(bytes[at..at + 4096].iter().all(|found| *found == byte), "at {at}");
     }
 }

@@ -1,10 +1,11 @@
 //! Durability for C: writes that are durable when they return, ranges made durable afterwards.
 
+use std::cell::Cell;
+
 use super::attr::efscrypt_wcc;
-use super::file::{behind, write_all};
+use super::file::{behind, with_bytes, write_all};
 use crate::error::Error;
 use crate::ffi::boundary::{put_wanted, with_fs};
-use crate::ffi::bytes::bytes;
 use crate::ffi::error::{efscrypt_error, efscrypt_status};
 use crate::ffi::store::efscrypt_store;
 use crate::fs::{FileSystem, Stability};
@@ -36,17 +37,15 @@ pub unsafe extern "C" fn efscrypt_fs_write_stable(
     verifier: *mut u64,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem| {
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
         let stability = match stability {
             EFSCRYPT_STABILITY_UNSTABLE => Stability::Unstable,
             EFSCRYPT_STABILITY_DATA => Stability::DataSync,
             EFSCRYPT_STABILITY_FILE => Stability::FileSync,
             _ => return Err(Error::InvalidArgument("no such stability")),
         };
-        // SAFETY: as the caller promises.
-        let buf = unsafe { bytes(buf, len)? };
         let write = |fs: &FileSystem| {
-            write_all(buf, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
+            write_all(buf, done, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
         };
         let stable = fs.stable(stability, write)?;
         let how = match stable.committed {
@@ -55,15 +54,13 @@ pub unsafe extern "C" fn efscrypt_fs_write_stable(
             Stability::FileSync => EFSCRYPT_STABILITY_FILE,
         };
         // SAFETY: as the caller promises.
-        unsafe { put_wanted(file, stable.answer) };
-        // SAFETY: as the caller promises.
         unsafe { put_wanted(committed, how) };
         // SAFETY: as the caller promises.
         unsafe { put_wanted(verifier, u64::from_le_bytes(stable.verifier)) };
-        Ok(())
+        Ok(stable.answer)
     };
     // SAFETY: as the caller promises.
-    unsafe { with_fs(store, error, body) }
+    unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
 /// Makes what was written to a range of a file durable, with all that came before; a `len` of 0

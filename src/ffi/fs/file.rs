@@ -1,5 +1,7 @@
 //! Contents of files for C.
 
+use std::cell::Cell;
+
 use super::attr::efscrypt_wcc;
 use crate::error::{Error, Result};
 use crate::ffi::boundary::{out, put, put_wanted, with_fs};
@@ -82,8 +84,9 @@ pub unsafe extern "C" fn efscrypt_fs_read(
 
 /// Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
 /// set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
-/// a failure a first part of them may be written, in whole steps of at most 1 MiB. `file` receives
-/// what became of the file. Durable after `efscrypt_store_commit`.
+/// a failure a first part of them may be written, in whole steps of at most 1 MiB: `error->done`
+/// says how many bytes. `file` receives what became of the file. Durable after
+/// `efscrypt_store_commit`.
 ///
 /// # Safety
 /// `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
@@ -97,8 +100,8 @@ pub unsafe extern "C" fn efscrypt_fs_write(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem, buf: &[u8]| {
-        write_all(buf, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
+        write_all(buf, done, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
     };
     // SAFETY: as the caller promises.
     unsafe { with_bytes(store, (buf, len), file, error, body) }
@@ -118,12 +121,14 @@ pub unsafe extern "C" fn efscrypt_fs_append(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem, buf: &[u8]| write_all(buf, |done| fs.append(ino, &buf[done..]));
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
+        write_all(buf, done, |done| fs.append(ino, &buf[done..]))
+    };
     // SAFETY: as the caller promises.
     unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
-/// Runs a change of a file by bytes of the caller's.
+/// Runs a change of a file by bytes of the caller's, which says how many of them it has written.
 ///
 /// # Safety
 /// `store` is valid; `buf` has its length; `file` is NULL or valid for a write.
@@ -132,17 +137,25 @@ pub(super) unsafe fn with_bytes(
     buf: (*const u8, usize),
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
-    change: impl FnOnce(&FileSystem, &[u8]) -> Result<Wcc>,
+    change: impl FnOnce(&FileSystem, &[u8], &Cell<usize>) -> Result<Wcc>,
 ) -> efscrypt_status {
+    let done = Cell::new(0);
     let body = |fs: &FileSystem| {
         // SAFETY: as the caller promises.
-        let wcc = change(fs, unsafe { bytes(buf.0, buf.1)? })?;
+        let wcc = change(fs, unsafe { bytes(buf.0, buf.1)? }, &done)?;
         // SAFETY: as the caller promises.
         unsafe { put_wanted(file, wcc) };
         Ok(())
     };
     // SAFETY: as the caller promises.
-    unsafe { with_fs(store, error, body) }
+    let status = unsafe { with_fs(store, error, body) };
+    if status != efscrypt_status::Ok {
+        // SAFETY: NULL, or room for an error, which was filled in.
+        if let Some(error) = unsafe { error.as_mut() } {
+            error.done = done.get() as u64;
+        }
+    }
+    status
 }
 
 /// The offset of what is left after a first part was written.
@@ -151,15 +164,21 @@ pub(super) fn behind(offset: u64, done: usize) -> Result<u64> {
 }
 
 /// Repeats a write with what is left, also of nothing: then it is done once, and checks its file.
-pub(super) fn write_all(buf: &[u8], mut write: impl FnMut(usize) -> Result<Write>) -> Result<Wcc> {
+/// Counts what is written in `done`.
+pub(super) fn write_all(
+    buf: &[u8],
+    done: &Cell<usize>,
+    mut write: impl FnMut(usize) -> Result<Write>,
+) -> Result<Wcc> {
     let first = write(0)?;
-    let (mut done, mut wcc) = (first.len, first.file);
-    while done < buf.len() {
-        let next = write(done)?;
+    done.set(first.len);
+    let mut wcc = first.file;
+    while done.get() < buf.len() {
+        let next = write(done.get())?;
         if next.len == 0 {
             return Err(Error::Internal("a write made no progress"));
         }
-        done += next.len;
+        done.set(done.get() + next.len);
         wcc.after = next.file.after;
     }
     Ok(wcc)

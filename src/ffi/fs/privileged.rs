@@ -1,5 +1,7 @@
 //! Changes of contents for C, for callers that keep set-user-ID and set-group-ID bits.
 
+use std::cell::Cell;
+
 use super::attr::efscrypt_wcc;
 use super::file::{behind, with_bytes, write_all};
 use super::set_attr::{efscrypt_set_attr, set_with};
@@ -23,9 +25,9 @@ pub unsafe extern "C" fn efscrypt_fs_privileged_write(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem, buf: &[u8]| {
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
         let fs = fs.privileged();
-        write_all(buf, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
+        write_all(buf, done, |done| fs.write(ino, behind(offset, done)?, &buf[done..]))
     };
     // SAFETY: as the caller promises.
     unsafe { with_bytes(store, (buf, len), file, error, body) }
@@ -44,9 +46,9 @@ pub unsafe extern "C" fn efscrypt_fs_privileged_append(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let body = |fs: &FileSystem, buf: &[u8]| {
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
         let fs = fs.privileged();
-        write_all(buf, |done| fs.append(ino, &buf[done..]))
+        write_all(buf, done, |done| fs.append(ino, &buf[done..]))
     };
     // SAFETY: as the caller promises.
     unsafe { with_bytes(store, (buf, len), file, error, body) }

@@ -17,8 +17,6 @@ use parking_lot::Mutex;
 use crate::limits::RUN_UNITS;
 use crate::txn::{Engine, Run};
 
-/// Most units of a write that is part of a stream: larger ones make good extents by themselves.
-pub(super) const SMALL: u64 = 16;
 /// Most units of an extent that grows: its whole row is put again each time.
 pub(super) const GROWN: u32 = 16;
 /// Most streams: each holds less than one run of free space.

@@ -6,11 +6,11 @@
 use super::buffer::Scratch;
 use super::change::{MAX_OLD, Plain};
 use super::map::{Detail, Map};
-use super::stream::{GROWN, SMALL};
+use super::stream::GROWN;
 use super::{Contents, Finish, Written};
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
-use crate::limits::{MAX_FILE_SIZE, MAX_INLINE_LEN, UNIT};
+use crate::limits::{MAX_FILE_SIZE, MAX_INLINE_LEN, SMALL_UNITS, UNIT};
 use crate::txn::Class;
 
 /// Units of one batch: the ciphertext that waits for its request.
@@ -134,7 +134,7 @@ impl Contents {
         drop(pin);
 
         let mut change = self.change(ino, row);
-        let small = plain.units() as u64 <= SMALL;
+        let small = plain.units() as u64 <= u64::from(SMALL_UNITS);
         if let Some(stream) = stream.as_mut().filter(|_| small) {
             change.draw(stream, plain.units() as u32)?;
         }

@@ -83,9 +83,13 @@ impl Salvage {
             for edit in edits.iter() {
                 match edit? {
                     Edit::Put { tree, key, value } if is_row(tree, key) => {
+                        self.older.remove(&(tree, key.to_vec()));
                         rows.put(tree, key, value);
                     }
-                    Edit::Del { tree, key } if is_row(tree, key) => rows.del(tree, key),
+                    Edit::Del { tree, key } if is_row(tree, key) => {
+                        self.older.remove(&(tree, key.to_vec()));
+                        rows.del(tree, key);
+                    }
                     Edit::Take { unit, units, .. } => {
                         kept.own(unit, u64::from(units));
                         self.logged.push((unit, units, true));

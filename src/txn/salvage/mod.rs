@@ -33,7 +33,7 @@ use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::recovery::make_durable;
 use super::{Edits, Engine, EngineOptions, Recovery};
-use crate::block::{Layout, LogTail, MetaKeys, Recount, Sealer};
+use crate::block::{Layout, LogTail, MetaKeys, Recount};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -41,9 +41,9 @@ use crate::format::{
     DataRow, FIRST_FS_TREE, FsKey, RING_SLOTS, RootRow, SLOT_SIZE, STORE_TREE, StoreKey,
     Superblock, TreeId, UnverifiedSuperblock,
 };
-use crate::limits::NODE_UNITS;
+use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Losses, Visit};
-use strays::Strays;
+use strays::{Older, Strays};
 
 /// What is wrong with a store, below the meaning of its rows.
 #[derive(Debug, Default)]
@@ -87,6 +87,10 @@ pub struct Salvage {
     /// What the log says of units: first, number, and whether they are taken or given.
     logged: Vec<(u64, u32, bool)>,
     tail: LogTail,
+    /// Rows of keys that are lost, as leaves say that are not in use any more.
+    older: Older,
+    /// Units that have an owner; counted when it is asked for first.
+    owned: Option<Owners>,
 }
 
 impl Salvage {
@@ -102,12 +106,17 @@ impl Salvage {
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
     ) -> Result<Salvage> {
+        // What only a cache of the host holds may never reach the medium.
+        if device.flush().is_ok() {
+            let seen = device.drop_cache();
+            seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
+        }
         let chosen = superblock::choose(&*device, &mut unlock)?;
         let superblock = chosen.superblock;
         if superblock.header.ro_compat.get() != 0 {
             return Err(Error::Unsupported("it can only be opened read-only"));
         }
-        let sealer = Arc::new(Sealer::new(superblock.header.store_id, chosen.rng, chosen.meta));
+        let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
         let mut engine =
@@ -130,8 +139,11 @@ impl Salvage {
         let tail =
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
         let logged = Vec::new();
-        let mut salvage = Salvage { engine, wreck, superblock, forged, kept, logged, tail };
+        let (older, owned) = (Older::new(), None);
+        let mut salvage =
+            Salvage { engine, wreck, superblock, forged, kept, logged, tail, older, owned };
         salvage.assemble()?;
+        salvage.promise_numbers()?;
         Ok(salvage)
     }
 
@@ -162,6 +174,7 @@ impl Salvage {
             }
         }
         self.wreck.uncertain = strays.uncertain;
+        self.older = strays.older(&losses.ranges)?;
         let mut kept = self.owners()?;
         for &unit in &self.wreck.losses.nodes {
             kept.own(unit, NODE_UNITS);
@@ -169,6 +182,18 @@ impl Salvage {
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
         self.tail = self.replay_log(tail, applied, &mut kept)?;
         self.kept = kept;
+        Ok(())
+    }
+
+    /// Sees that numbers of inodes begin above all that are known, and that some can be given out:
+    /// the commit promises more than are in use.
+    fn promise_numbers(&self) -> Result<()> {
+        let end = FsKey::Inode(u64::MAX).encode();
+        let last = self.engine.floor(FIRST_FS_TREE, &end, |key, _| FsKey::parse(key))?;
+        if let Some(Ok(FsKey::Inode(ino))) = last {
+            self.engine.raise_ino(ino);
+        }
+        self.engine.inodes.promised(self.engine.inodes.promise());
         Ok(())
     }
 
@@ -185,6 +210,49 @@ impl Salvage {
     /// The engine, to read rows and units. It writes nothing, and checkpoints do nothing.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Whether there are older rows of keys that are lost.
+    pub fn has_older(&self) -> bool {
+        !self.older.is_empty()
+    }
+
+    /// What an older leaf says of a key that is lost, and that the log does not speak of.
+    pub fn older(&self, tree: TreeId, key: &[u8]) -> Option<&[u8]> {
+        let kept = self.older.get(&(tree, key.to_vec()));
+        kept.map(|(_, value)| &value[..])
+    }
+
+    /// Older rows of a tree from a key on and below another, in the order of their keys.
+    pub fn older_rows(
+        &self,
+        tree: TreeId,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let rows = self.older.range((tree, from.to_vec())..(tree, to.to_vec()));
+        rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
+    }
+
+    /// Claims a unit that is in use, that nothing owns, and whose contents have a crc. `false`
+    /// where it is not such a unit, or where that cannot be told.
+    ///
+    /// # Errors
+    /// Those of reading nodes.
+    pub fn claim(&mut self, unit: u64, crc: u32) -> Result<bool> {
+        if self.owned.is_none() {
+            self.owned = Some(self.owners()?);
+        }
+        let Some(owned) = &mut self.owned else { return Ok(false) };
+        let mut bytes = [0; UNIT];
+        let claimed = !owned.has(unit)
+            && self.engine.space.is_live(unit, 1) == Some(true)
+            && self.engine.read_units(unit, &mut bytes).is_ok()
+            && crc32fast::hash(&bytes) == crc;
+        if claimed {
+            owned.own(unit, 1);
+        }
+        Ok(claimed)
     }
 
     /// The superblock that salvage starts from.
@@ -295,8 +363,12 @@ impl Salvage {
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
             let Error::NoSpace = error else { return Err(error) };
+            // What was reserved counts as nobody's once everything is counted anew.
+            for unit in places.drain(..) {
+                engine.space.release(unit, NODE_UNITS as u32);
+            }
             engine.space.release_unowned(&kept.regions);
-            engine.space.reserve_nodes(count - places.len(), &mut places)?;
+            engine.space.reserve_nodes(count, &mut places)?;
         }
         engine.forest.add_places(places);
         engine.options.read_only = false;

@@ -1,5 +1,6 @@
 //! Strays: verified nodes that were found by their headers, for grafts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zerocopy::little_endian::U64;
@@ -10,6 +11,9 @@ use crate::error::{Error, Object, Result};
 use crate::format::{NodePointer, Page, TreeId};
 use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Finder, KeyRange, Stray};
+
+/// Values of rows, and the generations of the leaves that have them.
+pub(super) type Older = BTreeMap<(TreeId, Vec<u8>), (u64, Vec<u8>)>;
 
 /// All nodes of a store that authenticate, wherever they stand.
 pub(super) struct Strays {
@@ -77,6 +81,40 @@ impl Strays {
             self.found = Some(self.search()?);
         }
         Ok(self.found.as_deref().unwrap_or(&[]))
+    }
+
+    /// Rows of keys in some ranges, as the newest leaf says that has them, in use or not.
+    pub fn older(&mut self, ranges: &[(TreeId, KeyRange)]) -> Result<Older> {
+        let mut older = Older::new();
+        if ranges.is_empty() {
+            return Ok(older);
+        }
+        self.all()?;
+        for known in self.found.iter().flatten() {
+            let Stray { pointer, first, last } = &known.stray;
+            let meets = |(tree, range): &&(TreeId, KeyRange)| {
+                *tree == known.tree
+                    && *last >= range.low
+                    && range.high.as_ref().is_none_or(|high| first < high)
+            };
+            let ranges: Vec<_> = ranges.iter().filter(meets).collect();
+            if pointer.level > 0 || ranges.is_empty() {
+                continue;
+            }
+            let Ok(page) = self.read(pointer, pointer.unit()) else { continue };
+            let birth = pointer.birth_gen.get();
+            for slot in 0..page.len() {
+                let key = page.key(slot);
+                if !ranges.iter().any(|(_, range)| range.contains(key)) {
+                    continue;
+                }
+                let kept = older.entry((known.tree, key.to_vec())).or_default();
+                if kept.0 <= birth {
+                    *kept = (birth, page.value(slot).to_vec());
+                }
+            }
+        }
+        Ok(older)
     }
 
     fn search(&mut self) -> Result<Vec<Known>> {

@@ -1,19 +1,16 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use std::sync::Arc;
-
-use crate::block::{MetaKeys, RingSlot, Sealer, SlotState, inspect_ring, read_ring};
-use crate::crypto::{Rng, Slot};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
+use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{RING_SLOTS, Superblock, UnverifiedSuperblock};
-use zerocopy::IntoBytes;
+use crate::txn::newest::Unlocked;
 
 /// A superblock that opens, and what is wrong with the others.
 pub(super) struct Chosen {
     pub superblock: Superblock,
-    pub meta: Slot<MetaKeys>,
-    pub rng: Arc<Rng>,
+    pub sealer: Sealer,
     /// Superblocks that have a fitting crc and do not open.
     pub refused: Vec<Error>,
     /// Place and slot of those among them that say they are newer: they would be tried first.
@@ -24,57 +21,94 @@ pub(super) struct Chosen {
     pub outdated: bool,
 }
 
-/// Finds the newest superblock that opens with the keys that `unlock` makes of it.
+/// Finds the newest superblock that opens with keys that `unlock` makes of one. That one may be
+/// older: a rewrap changes the wraps and not the keys, and where it was interrupted both wraps are
+/// there. Repairing with the old ones does not undo it.
 pub(super) fn choose(
     device: &dyn Device,
-    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<Chosen> {
-    let slots = read_ring(device)?;
     let ring = inspect_ring(device)?;
-    let mut keys: Option<(Slot<MetaKeys>, Arc<Rng>)> = None;
-    let (mut chosen, mut failure) = (None::<Superblock>, None);
-    let (mut refused, mut newer, mut tried) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
-    let mut twins = 0;
-    for slot in slots {
-        let (place, number) = (slot.header.place, slot.header.slot);
+    let slots = sound(&ring)?;
+    let (mut tried, mut failure) = (Vec::new(), None);
+    for slot in &slots {
+        if tried.iter().any(|keys| slot.has_keys(keys)) {
+            continue;
+        }
+        tried.push(slot.keys);
+        match unlock(slot) {
+            Ok(keys) => {
+                if let Some(chosen) = newest_under(keys, &slots, &ring) {
+                    return Ok(chosen);
+                }
+            }
+            Err(error) => failure = Some(failure.unwrap_or(error)),
+        }
+    }
+    Err(failure.unwrap_or(Error::corrupt(Object::Store, "no superblock opens")))
+}
+
+/// The newest superblock that opens with some keys, if one does.
+fn newest_under(
+    (meta, rng): Unlocked,
+    slots: &[&UnverifiedSuperblock],
+    ring: &[RingSlot],
+) -> Option<Chosen> {
+    let (mut chosen, mut twins) = (None::<(Superblock, Slot<StoreKeys>)>, 0);
+    let (mut refused, mut newer) = (Vec::new(), Vec::new());
+    for &slot in slots {
         let generation = slot.header.generation.get();
-        if let Some(chosen) = &chosen
+        if let Some((chosen, _)) = &chosen
             && chosen.header.generation.get() != generation
         {
             break;
         }
-        if keys.is_none() && !tried.contains(&slot.keys.as_bytes().to_vec()) {
-            tried.push(slot.keys.as_bytes().to_vec());
-            match unlock(&slot) {
-                Ok(unlocked) => keys = Some(unlocked),
-                Err(error) => failure = Some(failure.unwrap_or(error)),
-            }
-        }
-        let object = Object::Superblock { place, slot: number };
-        let opened = match &keys {
-            Some((meta, _)) => Sealer::open_superblock(meta.get()?, slot),
-            None => Err(Error::corrupt(object, "its keys cannot be unlocked")),
-        };
-        match opened {
-            Ok(superblock) => {
+        match Sealer::open_superblock(&meta, slot.clone()) {
+            Ok(opened) => {
                 twins += 1;
-                chosen.get_or_insert(superblock);
+                chosen.get_or_insert(opened);
             }
             Err(error) => {
                 refused.push(error);
-                newer.push((place, number, generation));
+                newer.push((slot.header.place, slot.header.slot, generation));
             }
         }
     }
-    let none = || Error::corrupt(Object::Store, "no superblock opens");
-    let (Some(superblock), Some((meta, rng))) = (chosen, keys) else {
-        return Err(failure.unwrap_or_else(none));
-    };
+    let (superblock, store_keys) = chosen?;
+    let sealer = Sealer::new(superblock.header.store_id, rng, meta, store_keys);
     let generation = superblock.header.generation.get();
     newer.retain(|(.., claimed)| *claimed > generation);
-    let outdated = !newer.is_empty() || is_outdated(&ring, generation);
+    let outdated = !newer.is_empty() || is_outdated(ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Ok(Chosen { superblock, meta, rng, refused, forged, alone: twins < 2, outdated })
+    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+}
+
+/// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
+/// salvages a store takes what there is.
+fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
+    let has = |state: fn(&SlotState) -> bool| ring.iter().any(|slot| state(&slot.state));
+    let is_newer = |slot: &RingSlot| matches!(slot.state, SlotState::Newer);
+    let agreed = ring.iter().filter(|slot| is_newer(slot)).any(|one| {
+        ring.iter().any(|two| is_newer(two) && (two.place, two.slot) == (1 - one.place, one.slot))
+    });
+    let mut slots: Vec<&UnverifiedSuperblock> = ring
+        .iter()
+        .filter_map(|slot| match &slot.state {
+            SlotState::Sound(found) => Some(&**found),
+            _ => None,
+        })
+        .collect();
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.header.generation.get()));
+    if agreed || (slots.is_empty() && has(|state| matches!(state, SlotState::Newer))) {
+        return Err(Error::Unsupported("its format version is unknown"));
+    }
+    if !slots.is_empty() {
+        return Ok(slots);
+    }
+    match has(|state| matches!(state, SlotState::Torn | SlotState::Unread)) {
+        true => Err(Error::corrupt(Object::Store, "no sound superblock is left")),
+        false => Err(Error::NotAStore),
+    }
 }
 
 /// Whether some slot is sound in neither place, and holds something: perhaps the newest state.

@@ -48,28 +48,71 @@ pub struct Reader<'a> {
     data_kek: [u8; 32],
 }
 
+/// A superblock that opened, and the KEKs.
+struct Opened {
+    superblock: Superblock,
+    meta: [u8; 32],
+    data: [u8; 32],
+}
+
+/// Section 5.4: the slot that counts.
+fn newest(image: &[u8], unwrap: &Unwrap<'_>) -> Result<Opened> {
+    let (mut doubtful, mut failure) = (Vec::new(), None);
+    for generation in superblock::find(image)? {
+        let alone = generation.len() == 1;
+        for slot in generation {
+            let keys = kek(&slot, Domain::Meta, unwrap)
+                .and_then(|meta| Ok((meta, kek(&slot, Domain::Data, unwrap)?)));
+            let (meta, data) = match keys {
+                Ok(keys) => keys,
+                Err(why) => {
+                    doubtful.push((why, slot));
+                    continue;
+                }
+            };
+            let version = slot.key(Domain::Meta)?.version();
+            match slot.open(&meta, version) {
+                Ok(superblock) => {
+                    for (why, slot) in doubtful {
+                        if slot.key_epoch != version || slot.open(&meta, version).is_ok() {
+                            return Err(why);
+                        }
+                    }
+                    return Ok(Opened { superblock, meta, data });
+                }
+                Err(why) => failure = failure.or(Some(why)),
+            }
+        }
+        if !alone {
+            break;
+        }
+    }
+    let refusal = doubtful.into_iter().next().map(|(why, _)| why);
+    Err(refusal.or(failure).unwrap_or("no superblock".into()))
+}
+
+/// The KEK of a domain, as the provider unwraps it.
+fn kek(superblock: &Superblock, domain: Domain, unwrap: &Unwrap<'_>) -> Result<[u8; 32]> {
+    let (store, slot) = (superblock.store_id(), superblock.key(domain)?);
+    let wrapped = slot.wrapped()?;
+    let context = superblock::context(&store, domain);
+    let kek = unwrap(wrapped.provider, wrapped.key_id, wrapped.blob, &context)?;
+    let label = match domain {
+        Domain::Meta => "meta-commit",
+        Domain::Data => "data-commit",
+    };
+    let commitment: [u8; 32] = subkey(&kek, &store, label, &slot.version().to_le_bytes());
+    match commitment == slot.commitment() {
+        true => Ok(kek),
+        false => Err("the provider answers with another key".into()),
+    }
+}
+
 impl<'a> Reader<'a> {
     /// Reads the store in an image, up to its rows.
     pub fn open(image: &'a [u8], unwrap: &Unwrap<'_>) -> Result<Reader<'a>> {
-        let found = superblock::find(image)?;
-        let store = found.store_id();
-        let kek = |domain| -> Result<[u8; 32]> {
-            let slot = found.key(domain)?;
-            let wrapped = slot.wrapped()?;
-            let context = superblock::context(&store, domain);
-            let kek = unwrap(wrapped.provider, wrapped.key_id, wrapped.blob, &context)?;
-            let label = match domain {
-                Domain::Meta => "meta-commit",
-                Domain::Data => "data-commit",
-            };
-            let commitment: [u8; 32] = subkey(&kek, &store, label, &slot.version().to_le_bytes());
-            match commitment == slot.commitment() {
-                true => Ok(kek),
-                false => Err("the provider answers with another key".into()),
-            }
-        };
-        let (meta, data_kek) = (kek(Domain::Meta)?, kek(Domain::Data)?);
-        let superblock = found.open(&meta)?;
+        let Opened { superblock, meta, data: data_kek } = newest(image, unwrap)?;
+        let store = superblock.store_id();
         superblock.check(image)?;
         let seal = |label: &str| {
             let version = superblock.key_epoch.to_le_bytes();

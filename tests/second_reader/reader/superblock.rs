@@ -1,5 +1,7 @@
 //! Section 5: the superblock; section 3.1: wrapped KEKs.
 
+use std::collections::BTreeMap;
+
 use super::Result;
 use super::crypto::{Seal, subkey};
 use super::fields::{u16_at, u32_at, u64_at};
@@ -17,7 +19,6 @@ pub enum Domain {
 /// A superblock in its slot, and its body once it is open.
 pub struct Superblock {
     slot: Vec<u8>,
-    twin: Option<Vec<u8>>,
     pub store_id: [u8; 16],
     pub key_epoch: u32,
 }
@@ -38,8 +39,8 @@ enum Slot {
     Sound(Vec<u8>),
 }
 
-/// The newest superblock of an image, still sealed.
-pub fn find(image: &[u8]) -> Result<Superblock> {
+/// The superblocks of an image, still sealed: by generation, newest first.
+pub fn find(image: &[u8]) -> Result<Vec<Vec<Superblock>>> {
     let (mut sound, mut newer): (Vec<Vec<u8>>, [Vec<usize>; 2]) = Default::default();
     for (place, newer) in newer.iter_mut().enumerate() {
         for number in 0..8 {
@@ -55,15 +56,16 @@ pub fn find(image: &[u8]) -> Result<Superblock> {
     if newer[0].iter().any(|number| newer[1].contains(number)) {
         return Err("a newer version".into());
     }
-    let newest = sound.iter().map(|slot| u64_at(slot, 56)).max().ok_or("no superblock")?;
-    let mut found = sound.into_iter().filter(|slot| u64_at(slot, 56) == newest);
-    let slot = found.next().ok_or("no superblock")?;
-    Ok(Superblock {
-        store_id: slot[16..32].try_into().expect("16 bytes"),
-        key_epoch: u32_at(&slot, 64),
-        twin: found.next(),
-        slot,
-    })
+    let mut generations: BTreeMap<u64, Vec<Superblock>> = BTreeMap::new();
+    for slot in sound {
+        let generation = generations.entry(u64_at(&slot, 56)).or_default();
+        generation.push(Superblock {
+            store_id: slot[16..32].try_into().expect("16 bytes"),
+            key_epoch: u32_at(&slot, 64),
+            slot,
+        });
+    }
+    Ok(generations.into_values().rev().collect())
 }
 
 fn parse(slot: &[u8], place: u8, number: u8) -> Slot {
@@ -75,7 +77,9 @@ fn parse(slot: &[u8], place: u8, number: u8) -> Slot {
     }
     let mut zeroed = slot.to_vec();
     zeroed[124..128].fill(0);
-    if crc32fast::hash(&zeroed) != u32_at(slot, 124) || (slot[12], slot[13]) != (place, number) {
+    let there =
+        (slot[12], slot[13]) == (place, number) && u64_at(slot, 56) % 8 == u64::from(number);
+    if crc32fast::hash(&zeroed) != u32_at(slot, 124) || !there {
         return Slot::Absent;
     }
     if slot[14] != 1 || u64_at(slot, 48) != 0 {
@@ -108,18 +112,13 @@ impl Superblock {
         slots.max_by_key(|slot| u32_at(slot, 4)).map(KeySlot).ok_or("no key slot".into())
     }
 
-    /// Opens the body in place.
-    pub fn open(mut self, meta: &[u8; 32]) -> Result<Superblock> {
-        let version = self.key(Domain::Meta)?.version();
+    /// Opens the body in place, under a version of the META KEK.
+    pub fn open(mut self, meta: &[u8; 32], version: u32) -> Result<Superblock> {
         if version != self.key_epoch {
             return Err("sealed under another KEK".into());
         }
         let key = subkey(meta, &self.store_id, "meta-superblock", &version.to_le_bytes());
-        let seal = Seal::new(&key);
-        if let Err(why) = open_body(&seal, &mut self.slot) {
-            self.slot = self.twin.take().ok_or(why)?;
-            open_body(&seal, &mut self.slot)?;
-        }
+        open_body(&Seal::new(&key), &mut self.slot)?;
         Ok(self)
     }
 

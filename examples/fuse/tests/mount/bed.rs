@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use efscrypt::keys::{KeyProvider, LocalKms, Unlock};
 use efscrypt::{Providers, Store, StoreOptions};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -19,6 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A store in a directory of its own, and the place where it is mounted.
 pub struct Bed {
     dir: TempDir,
+    /// Whether a file system of its own is mounted on the directory.
+    mounted: bool,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if self.mounted {
+            let _gone = unmount(self.dir.path(), UnmountFlags::DETACH);
+        }
+    }
 }
 
 /// A program that has the store mounted. Dropped, it is killed.
@@ -37,9 +48,21 @@ impl Bed {
             eprintln!("NOT CHECKED: only root with /dev/fuse can mount");
             return None;
         }
+        Some(Bed::in_dir(tempfile::tempdir().unwrap(), false))
+    }
+
+    /// As [`Bed::new`], where the store cannot grow beyond some MiB.
+    pub fn small() -> Option<Bed> {
+        Bed::new()?;
         let dir = tempfile::tempdir().unwrap();
+        let none = MountFlags::empty();
+        mount("tmpfs", dir.path(), "tmpfs", none, Some(c"size=160m")).unwrap();
+        Some(Bed::in_dir(dir, true))
+    }
+
+    fn in_dir(dir: TempDir, mounted: bool) -> Bed {
         fs::create_dir(dir.path().join("mnt")).unwrap();
-        let bed = Bed { dir };
+        let bed = Bed { dir, mounted };
         let key = Unlock::KeyFile(bed.path("key"));
         Unlock::create_key_file(&bed.path("key")).unwrap();
         let kms = LocalKms::init(&bed.path("kms"), &key).unwrap();
@@ -48,7 +71,7 @@ impl Bed {
         let options = StoreOptions::default();
         let store = Store::create_file(bed.path("store"), keys, "alias/k", "alias/k", options);
         store.unwrap().close().unwrap();
-        Some(bed)
+        bed
     }
 
     /// A file beside the store.
@@ -147,7 +170,7 @@ impl Drop for Mounted {
             let _failed = child.kill();
             let _gone = child.wait();
         }
-        let _none = rustix::mount::unmount(&self.root, rustix::mount::UnmountFlags::DETACH);
+        let _none = unmount(&self.root, UnmountFlags::DETACH);
     }
 }
 

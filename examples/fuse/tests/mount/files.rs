@@ -95,6 +95,31 @@ fn appends_of_many_threads_all_count() {
 }
 
 #[test]
+fn a_full_store_says_so_and_can_be_emptied() {
+    let Some(bed) = Bed::small() else { return };
+    let mounted = bed.mount(&[]);
+    let bytes = pattern(5, 1 << 20);
+    for round in 0..3 {
+        let mut file = open(mounted.path("big"));
+        let full = (0..1_000).find_map(|_| file.write_all(&bytes).err()).unwrap();
+        assert_eq!(full.raw_os_error(), Some(Errno::NOSPC.raw_os_error()), "round {round}");
+        let len = file.metadata().unwrap().len();
+        assert!(len > 50 << 20, "{len} bytes in round {round}");
+        let asked = fallocate(&file, FallocateFlags::empty(), len, 1 << 30);
+        assert_eq!(asked, Err(Errno::NOSPC));
+        // What is there is whole.
+        let mut back = vec![0; 1 << 20];
+        file.read_exact_at(&mut back, 0).unwrap();
+        assert!(back == bytes);
+        drop(file);
+        fs::remove_file(mounted.path("big")).unwrap();
+        fs::write(mounted.path("small"), &bytes).unwrap();
+    }
+    mounted.end();
+    bed.check();
+}
+
+#[test]
 fn many_threads_use_one_directory() {
     let Some(bed) = Bed::new() else { return };
     let mounted = bed.mount(&["--threads", "8"]);

@@ -4,11 +4,39 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use efscrypt::Error;
 use efscrypt::fs::FileSystem;
 
 use super::host::{data_range, next_data};
 use super::monitor::{Count, Monitor};
 use super::trouble::{Result, Trouble};
+
+/// Bytes of contents that authenticate, or do not, together.
+const UNIT: usize = 4096;
+
+/// What of a file could not be read, and is zeros in its copy.
+#[derive(Default)]
+pub struct Losses {
+    /// Why, for the first of them.
+    pub why: Option<Error>,
+    /// In order, none next to another.
+    pub ranges: Vec<Range<u64>>,
+}
+
+impl Losses {
+    fn add(&mut self, lost: Range<u64>, why: Error) {
+        self.why.get_or_insert(why);
+        match self.ranges.last_mut() {
+            Some(last) if last.end == lost.start => last.end = lost.end,
+            _ => self.ranges.push(lost),
+        }
+    }
+}
+
+/// Whether something cannot be read because of what or where it is.
+pub fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { .. } | Error::Io { .. })
+}
 
 /// The two sides of a copy, and what it takes.
 pub struct Copy<'a> {
@@ -37,20 +65,53 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// From the store into an empty file of the machine, whose size it sets.
-    pub fn export(&self, buffer: &mut [u8]) -> Result<()> {
+    /// From the store into an empty file of the machine, whose size it sets. What is damaged ends
+    /// it, unless there are `losses` to take it: then zeros stand for it.
+    pub fn export(&self, buffer: &mut [u8], mut losses: Option<&mut Losses>) -> Result<()> {
         let mut end = 0;
-        while let Some(data) = self.next_data(end)? {
+        loop {
+            let data = match (self.next_data(end), &losses) {
+                // Where its data is nobody knows: all may be.
+                (Err(Trouble::Store(error)), Some(_)) if is_damage(&error) => {
+                    end..self.size.min(end + buffer.len() as u64)
+                }
+                (data, _) => match data? {
+                    Some(data) => data,
+                    None => break,
+                },
+            };
             for piece in pieces(&data, buffer.len()) {
                 self.go_on()?;
                 let bytes = &mut buffer[..(piece.end - piece.start) as usize];
-                self.read(piece.start, bytes)?;
-                self.file.write_all_at(bytes, piece.start)?;
-                self.monitor.add(Count::Bytes, bytes.len() as u64);
+                match (self.export_piece(piece.start, bytes), &mut losses) {
+                    (Err(Trouble::Store(error)), Some(losses)) if is_damage(&error) => {
+                        self.rescue(&piece, bytes, losses)?;
+                    }
+                    (exported, _) => exported?,
+                }
             }
             end = data.end;
         }
         Ok(self.file.set_len(self.size)?)
+    }
+
+    fn export_piece(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.read(offset, bytes)?;
+        self.file.write_all_at(bytes, offset)?;
+        self.monitor.add(Count::Bytes, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// What can be read of a piece that cannot be read as a whole.
+    fn rescue(&self, piece: &Range<u64>, buffer: &mut [u8], losses: &mut Losses) -> Result<()> {
+        for unit in pieces(piece, UNIT) {
+            let bytes = &mut buffer[..(unit.end - unit.start) as usize];
+            match self.export_piece(unit.start, bytes) {
+                Err(Trouble::Store(error)) if is_damage(&error) => losses.add(unit, error),
+                exported => exported?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether both have the same bytes, which are counted as `what`. Where both have a hole

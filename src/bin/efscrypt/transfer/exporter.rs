@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use efscrypt::fs::{COOKIE_DOT_DOT, FileSystem};
 
 use super::How;
-use super::contents::Copy;
+use super::contents::{Copy, Losses, is_damage};
 use super::host::{HostDir, private_name, set_mode_and_times_of, set_owner_of};
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
@@ -124,12 +124,21 @@ impl<'a> Exporter<'a> {
     /// Sets the extended attributes of something, and tells of those that it does not take. `name`
     /// is the one that it has or is to have.
     fn set_xattrs(&self, dir: &HostDir, name: &[u8], meta: &Meta, place: &Place<'_>) -> Result<()> {
-        let refused = xattrs::export(self.store, meta.id.1, place, &self.how.rights)?;
-        if let Some(refused) = refused {
-            let doing = format!("cannot export all of {}", dir.path_of(name).display());
-            self.monitor.failed(Trouble::Refused(refused).at(&doing));
+        match xattrs::export(self.store, meta.id.1, place, &self.how.rights) {
+            Ok(None) => {}
+            Ok(Some(refused)) => self.tell(dir, name, Trouble::Refused(refused)),
+            Err(Trouble::Store(error)) if self.how.keep_damaged && is_damage(&error) => {
+                self.tell(dir, name, error.into());
+            }
+            Err(trouble) => return Err(trouble),
         }
         Ok(())
+    }
+
+    /// Tells of something that a copy lacks.
+    fn tell(&self, dir: &HostDir, name: &[u8], trouble: Trouble) {
+        let doing = format!("cannot export all of {}", dir.path_of(name).display());
+        self.monitor.failed(trouble.at(&doing));
     }
 
     fn has_contents(
@@ -246,7 +255,8 @@ impl<'a> Exporter<'a> {
         settled
     }
 
-    /// A file under a private name, for one of its own.
+    /// A file under a private name, for one of its own. A damaged one never takes the place of
+    /// another, which may be whole, and does not get its time: a later export copies it again.
     fn file(
         &self,
         dir: &ExportDir,
@@ -258,8 +268,18 @@ impl<'a> Exporter<'a> {
         let file: File = dir.host.create_file(private)?;
         let (ino, size) = (meta.id.1, meta.size);
         let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
-        copy.export(buffer)?;
-        self.set_open(&file, meta, &dir.host, name)?;
+        let mut losses = Losses::default();
+        copy.export(buffer, self.how.keep_damaged.then_some(&mut losses))?;
+        let mut meta = *meta;
+        if let Some(why) = losses.why {
+            if replaces || losses.ranges.first() == Some(&(0..size)) {
+                return Err(why.into());
+            }
+            meta.mtime = Meta::now();
+            self.monitor.add(Count::Damaged, 1);
+            self.tell(&dir.host, name, Trouble::Zeros(why, losses.ranges));
+        }
+        self.set_open(&file, &meta, &dir.host, name)?;
         if replaces {
             // A power cut must not leave the new name with contents that never arrived.
             file.sync_all()?;

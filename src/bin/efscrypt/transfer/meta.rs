@@ -64,6 +64,12 @@ impl Meta {
         }
     }
 
+    /// The time of the machine.
+    pub fn now() -> Time {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
+    }
+
     /// Whether nothing happened to a file between two looks at it.
     pub fn is_still(&self, later: &Meta) -> bool {
         let of = |meta: &Meta| (meta.kind, meta.size, meta.mtime, meta.ctime, meta.id);

@@ -43,4 +43,6 @@ pub struct How {
     pub rights: Rights,
     /// Whether contents of one size are compared, whatever their times.
     pub checksum: bool,
+    /// Whether a damaged file is copied with zeros for what cannot be read.
+    pub keep_damaged: bool,
 }

@@ -32,6 +32,8 @@ pub enum Count {
     Unchanged,
     /// Those that took the place of something else.
     Replaced,
+    /// Files with zeros for what could not be read.
+    Damaged,
     /// Those that were left out, as a message says of each.
     LeftOut,
     /// Names of a copy that its source does not have.
@@ -42,7 +44,7 @@ pub enum Count {
     Compared,
 }
 
-const COUNTS: usize = 11;
+const COUNTS: usize = 12;
 
 /// Progress of work by many threads.
 pub struct Monitor {
@@ -65,6 +67,7 @@ pub struct Summary {
     pub hard_links: u64,
     pub unchanged: u64,
     pub replaced: u64,
+    pub damaged: u64,
     pub left_out: u64,
     pub only_in_copy: u64,
     pub bytes: u64,
@@ -186,6 +189,7 @@ impl Monitor {
             hard_links: self.get(Count::HardLinks),
             unchanged: self.get(Count::Unchanged),
             replaced: self.get(Count::Replaced),
+            damaged: self.get(Count::Damaged),
             left_out: self.get(Count::LeftOut),
             only_in_copy: self.get(Count::OnlyInCopy),
             bytes: self.get(Count::Bytes),
@@ -231,6 +235,7 @@ impl Summary {
         for (n, what) in [
             (self.replaced, "replaced"),
             (self.unchanged, "unchanged"),
+            (self.damaged, "DAMAGED"),
             (self.left_out, "left out"),
             (self.only_in_copy, "only in the copy"),
             (self.failed, "FAILED"),

@@ -20,7 +20,7 @@ pub const NAME: &str = ".efscrypt-import";
 /// More directories than a path of the system's has, so that a loop of a damaged store ends.
 const DEEPEST: usize = 1 << 18;
 /// The attribute that marks it.
-const MARK: &[u8] = b"trusted.efscrypt.import";
+pub(super) const MARK: &[u8] = b"trusted.efscrypt.import";
 
 /// The directory, while an import goes on.
 pub struct Staging<'a> {

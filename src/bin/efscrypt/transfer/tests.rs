@@ -9,7 +9,7 @@ use std::sync::Arc;
 use efscrypt::check::check;
 use efscrypt::device::sim::{Failure, FaultPlan, Op, Repeat, SimDevice};
 use efscrypt::device::{Device, MemoryDevice};
-use efscrypt::fs::{NewAttr, ROOT_INO, SetAttr, SetTime};
+use efscrypt::fs::{NewAttr, ROOT_INO, SetAttr, SetTime, XattrMode};
 use efscrypt::keys::{LocalKms, Unlock};
 use efscrypt::{Providers, Store, StoreOptions};
 
@@ -59,7 +59,7 @@ impl Bench {
 
     fn import_without(&self, except: Except) -> Summary {
         let monitor = Monitor::new("importing", true);
-        let how = How { rights: RIGHTS(), checksum: false };
+        let how = How { rights: RIGHTS(), checksum: false, keep_damaged: false };
         let fs = self.store.file_system();
         let import = Arc::new(Importer::new(fs, &monitor, how, except).unwrap());
         let root = import.root(self.root(), ROOT_INO).unwrap_or_else(|_| panic!("no root"));
@@ -233,6 +233,7 @@ fn what_an_import_left_is_removed_by_the_next() {
     let left = store.mkdir(ROOT_INO, STAGING.as_bytes(), &NewAttr::default()).unwrap().attr;
     store.write_file(b".efscrypt-import/17", &NewAttr::default(), &[1; 9000]).unwrap();
     store.mkdir(left.ino, b"18", &NewAttr::default()).unwrap();
+    store.set_xattr(left.ino, staging::MARK, b"", XattrMode::Create).unwrap();
     assert_eq!(bench.import().failed, 0);
     assert!(store.getattr(left.ino).is_err());
     assert_eq!(bench.verify(machine()).failed, 0, "the root's time of change was moved");

@@ -1,6 +1,7 @@
 //! Trouble: why one thing of a tree was not copied, before it is known where it is.
 
 use std::io;
+use std::ops::Range;
 
 use efscrypt::Error;
 use rustix::io::Errno;
@@ -14,6 +15,9 @@ pub type Result<T> = std::result::Result<T, Trouble>;
 
 /// What [`Trouble::Differs`] names where contents differ.
 pub const CONTENTS: &str = "contents";
+
+/// Most ranges that a message names: no file fills the screen for ever.
+const MOST_RANGES: usize = 1000;
 
 /// Why something failed.
 pub enum Trouble {
@@ -33,6 +37,8 @@ pub enum Trouble {
     Reserved,
     /// Attributes that the machine did not take; all else is copied.
     Refused(Refused),
+    /// Contents that could not be read; zeros stand for them in the copy.
+    Zeros(Error, Vec<Range<u64>>),
     /// Other work came to its end, and this with it.
     Stopped,
 }
@@ -103,6 +109,10 @@ impl Trouble {
                 exit::DIFFERS,
                 "all else is copied; --no-xattrs leaves all of them out",
             ),
+            Trouble::Zeros(error, ranges) => {
+                let kept = format!("{doing}; {}", zeros(&ranges));
+                Failure::of_part(kept, error).with_hint("put it back from a backup")
+            }
             Trouble::Stopped => failure(
                 "stopped, because of an earlier failure",
                 exit::DIFFERS,
@@ -110,6 +120,17 @@ impl Trouble {
             ),
         }
     }
+}
+
+/// `zeros stand for bytes 0-4095, 8192-12287`.
+fn zeros(ranges: &[Range<u64>]) -> String {
+    let shown = ranges.iter().take(MOST_RANGES);
+    let shown: Vec<_> = shown.map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+    let more = match ranges.len().saturating_sub(MOST_RANGES) {
+        0 => String::new(),
+        n => format!(" and {}", output::count(n as u64, "more range")),
+    };
+    format!("zeros stand for bytes {}{more}", shown.join(", "))
 }
 
 fn refused_why(refused: &Refused) -> String {

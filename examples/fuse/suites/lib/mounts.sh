@@ -1,0 +1,110 @@
+# Mounts: the store, and the reference beside it.
+
+server_pid=
+
+# Makes a new store.
+new_store() {
+    rm -f "$1"
+    "$efscrypt" create --data-key alias/suites "$1" >/dev/null
+}
+
+# Mounts a store on a directory: STORE DIR [OPTION...].
+mount_store() {
+    local store=$1 dir=$2
+    mkdir -p "$dir"
+    "$server" "$store" "$dir" --allow-other --suid --dev "${@:3}" 2>>"$dir.log" &
+    server_pid=$!
+    await_mount "$dir"
+}
+
+# Waits until a file system is mounted on a directory: nothing may run on what lies below.
+await_mount() {
+    local turn
+    for turn in {1..200}; do
+        mountpoint -q "$1" && return
+        sleep 0.05
+    done
+    cat "$1.log" >&2
+    die "$1 is not mounted"
+}
+
+# Unmounts a store, as a user does, and waits for its server.
+unmount_store() {
+    local status=0
+    mountpoint -q "$1" || die "$1 is no longer mounted"
+    kill -TERM "$server_pid"
+    wait "$server_pid" || status=$?
+    ((status == 0)) || die "the server ended with $status: $(tail -n 3 "$1.log")"
+    grep -q 'everything is committed' "$1.log" || die "the server did not say that it committed"
+}
+
+# Builds the reference: the pass-through file system of libfuse.
+need_reference() {
+    reference=$tools/passthrough_ll
+    [[ -x $reference ]] && return
+    local source
+    source=$(need_source fuse3)
+    # shellcheck disable=SC2046
+    gcc -O2 "$source/example/passthrough_ll.c" -o "$reference" $(pkg-config fuse3 --cflags --libs)
+}
+
+# Mounts the reference over a directory: SOURCE DIR.
+mount_reference() {
+    mkdir -p "$1" "$2"
+    # It keeps a file open for each inode that the kernel knows.
+    (
+        ulimit -n "$(ulimit -H -n)"
+        exec "$reference" -o "allow_other,default_permissions,suid,dev,xattr,flock,source=$1" "$2"
+    )
+    await_mount "$2"
+}
+
+unmount_reference() {
+    mountpoint -q "$1" || die "$1 is no longer mounted"
+    timeout 60 umount "$1"
+}
+
+# What there is below a directory: names, attributes, contents.
+fingerprint() {
+    (cd "$1" && {
+        find . -xdev -printf '%P\0%y %m %U %G %n %s %T@ %l\0' | sort -z
+        find . -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum
+    } | sha256sum)
+}
+
+# Checks a mounted store after a suite: contents stay as they are, and nothing is wrong.
+settle_store() {
+    local store=$1 dir=$2 before after
+    before=$(fingerprint "$dir")
+    unmount_store "$dir"
+    mount_store "$store" "$dir" --read-only
+    after=$(fingerprint "$dir")
+    umount "$dir"
+    wait "$server_pid"
+    [[ $before == "$after" ]] || { say "contents differ after the next mount"; return 1; }
+    timeout 600 "$efscrypt" check "$store" >"$dir.check" 2>&1 || { cat "$dir.check" >&2; return 1; }
+}
+
+# Runs a function on the reference and on a new store, as `FUNCTION DIR`, which prints one line
+# that ends with the number of what passed: NAME FUNCTION [disk]. The reference makes files as root
+# whoever calls it; suites of other users run on the disk itself in its place.
+beside() {
+    local name=$1 run=$2 ours theirs settled=clean kind=pass-through
+    if [[ ${3:-} == disk ]]; then
+        kind=disk
+        mkdir -p "$work/$name.src"
+        theirs=$("$run" "$work/$name.src")
+    else
+        mount_reference "$work/$name.src" "$work/$name.ref.mnt"
+        theirs=$("$run" "$work/$name.ref.mnt")
+        unmount_reference "$work/$name.ref.mnt"
+    fi
+    new_store "$work/$name.efs"
+    mount_store "$work/$name.efs" "$work/$name.efs.mnt"
+    ours=$("$run" "$work/$name.efs.mnt")
+    settle_store "$work/$name.efs" "$work/$name.efs.mnt" || settled=BROKEN
+    local worse=
+    ((${ours##* } >= ${theirs##* })) || worse=1
+    row "$name" "${ours% *}" "$kind: ${theirs% *}" "$settled" "$worse"
+    rm -rf --one-file-system "$work/$name.src" "$work/$name.efs"
+}

@@ -1,0 +1,33 @@
+# The file system that holds the store's file is shut down under it, as a power cut would: what is
+# not on its disk is gone.
+
+source "$here/lib/crashes.sh"
+
+suite_shutdown() {
+    need_packages xfsprogs e2fsprogs
+    local cycles=100
+    [[ $short ]] && cycles=3
+    shutdown_on ext4 "$cycles"
+    shutdown_on xfs "$cycles"
+}
+
+shutdown_on() {
+    disk=$work/$1.disk
+    mkdir -p "$disk"
+    truncate -s 4G "$disk.img"
+    "mkfs.$1" -q "$disk.img" >/dev/null
+    mount -o loop "$disk.img" "$disk"
+    new_store "$disk/store"
+    crash_suite "shutdown-$1" "$disk/store" shut_down mount_again "$2"
+    umount "$disk"
+    rm -f "$disk.img"
+}
+
+shut_down() {
+    xfs_io -x -c shutdown "$disk"
+}
+
+mount_again() {
+    umount "$disk"
+    mount -o loop "$disk.img" "$disk"
+}
