@@ -43,7 +43,7 @@ fn a_read_names_the_unit_that_cannot_be_read() {
     let ino = make(&fs, "f");
     fs.write(ino, 0, &pattern(1, 256 << 10)).unwrap();
     let unit = first_unit(&fs) + 60;
-    device.spoil([unit * 4096..unit * 4096 + 512]);
+    device.spoil(std::iter::once(unit * 4096..unit * 4096 + 512));
     let error = fs.read(ino, 0, &mut vec![0; 256 << 10]).unwrap_err();
     let object = Object::File { ino, offset: 60 * 4096 };
     assert!(matches!(error, Error::Io { object: found, .. } if found == object), "{error}");
