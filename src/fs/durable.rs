@@ -1,14 +1,14 @@
 //! Durability: what is certain when an operation returns, and how to ask for more.
 //!
-//! All changes of a store stand in one order, and become durable in that order: *durable* means that
-//! the change, and every one before it, survives what follows.
+//! All changes of a store stand in one order, and become durable in that order: *durable* means
+//! that the change, and every one before it, survives what follows.
 //!
-//! | what happens | deferred change | durable change |
-//! |---|---|---|
-//! | the process is killed | may be lost, with all that came after it | there |
-//! | power cut, kernel crash | as above | there, as far as the disk keeps what it flushed |
-//! | the disk fails to flush or to write the log | the store is poisoned: see below | there, if acknowledged before |
-//! | the disk loses or garbles sectors | an error that names what is damaged, never wrong bytes | the same |
+//! - The process is killed, or the power fails: a deferred change may be lost, with all that came
+//!   after it; a durable one is there, as far as the disk keeps what it said it flushed.
+//! - The disk fails to flush, or to write the log: the store is poisoned, see below. What was
+//!   acknowledged as durable before is there.
+//! - The disk loses or garbles sectors: an error that names what is damaged, never wrong bytes.
+//!   Only a damaged end of the log cannot be told from one that a crash tore.
 //!
 //! A change is deferred unless asked for otherwise: by [`FileSystem::stable`] and
 //! [`FileSystem::durably`] for some, by [`MountOptions::durable`](super::MountOptions) for all, and

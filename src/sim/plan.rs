@@ -268,14 +268,7 @@ impl Model {
         if at >= end {
             return Ok(Edit::Touch { ino: node.seen.ino, privileged: false }.into());
         }
-        // The parts of units at both ends come first.
-        let mut pieces = units(at..end);
-        let unit = UNIT as u64;
-        let part = |piece: &Range<u64>| {
-            let last = piece.end == node.seen.size;
-            !piece.start.is_multiple_of(unit) || !(last || piece.end.is_multiple_of(unit))
-        };
-        pieces.sort_by_key(|piece| !part(piece));
+        let pieces = units(at..end);
         Ok(Plan { file: Some(node.seen.ino), start: at, pieces, ..Plan::default() })
     }
 

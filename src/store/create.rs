@@ -46,6 +46,7 @@ impl Store {
             slots: [meta.slot, data.slot, KeySlot::EMPTY, KeySlot::EMPTY],
             meta: MetaKeys::derive(&arena, &meta.secret, &store_id, meta.version)?,
             rng,
+            created: now(),
         };
         let engine = Arc::new(Engine::create(device, keys, &options.engine)?);
         write_properties(&engine, &options)?;
@@ -69,3 +70,9 @@ fn write_properties(engine: &Engine, options: &StoreOptions) -> Result<()> {
 pub(super) const NAME: &[u8] = b"n";
 /// Property that holds a tag, before its key.
 pub(super) const TAG: &[u8] = b"t:";
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
+}

@@ -56,6 +56,8 @@ pub struct Keys {
     pub meta: Slot<MetaKeys>,
     /// Source of nonces.
     pub rng: Arc<Rng>,
+    /// When it is made, nanoseconds since 1970.
+    pub created: u64,
 }
 
 /// Units in use and in all.
@@ -121,7 +123,7 @@ impl Engine {
         body.next_ino = U64::new(FIRST);
         body.pool_base = U64::new(layout.pool_base);
         body.pool_units = U64::new(layout.pool_units);
-        body.created = U64::new(now());
+        body.created = U64::new(keys.created);
         let superblock = Superblock::new(keys.store_id, keys.slots, body);
         let store_keys = StoreKeys::generate(keys.meta.arena(), &keys.rng)?;
         let sealer = Arc::new(Sealer::new(keys.store_id, keys.rng, keys.meta, store_keys));
@@ -462,10 +464,4 @@ fn zero(device: &dyn Device, len: u64) -> Result<()> {
         at += step as u64;
     }
     Ok(())
-}
-
-/// Nanoseconds since 1970.
-fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_nanos() as u64)
 }

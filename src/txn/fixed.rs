@@ -9,6 +9,8 @@ use crate::error::Result;
 use crate::format::{KEY_SLOTS, KeySlot, StoreId};
 use crate::secret::Secret;
 
+/// A moment of 2001.
+const CREATED: u64 = 1_000_000_000_000_000_000;
 const STORE_ID: StoreId = *b"fixed test store";
 
 /// Keys that are the same for every store, with nonces by the seed.
@@ -19,7 +21,8 @@ pub fn fixed_keys(seed: u64) -> Result<Keys> {
 /// As [`fixed_keys`], in an arena that the caller keeps for many stores.
 pub fn fixed_keys_in(arena: &Arc<KeyArena>, seed: u64) -> Result<Keys> {
     let (meta, rng) = fixed_unlock_in(arena, seed)?;
-    Ok(Keys { store_id: STORE_ID, slots: [KeySlot::EMPTY; KEY_SLOTS], meta, rng })
+    let slots = [KeySlot::EMPTY; KEY_SLOTS];
+    Ok(Keys { store_id: STORE_ID, slots, meta, rng, created: CREATED })
 }
 
 /// What opens a store that was made with [`fixed_keys`].

@@ -1,11 +1,10 @@
 //! Recovery: what opening does with the log.
 //!
 //! The superblock says where its log starts. Records that continue it are applied in order; the
-//! first that does not verify, or whose contents did not reach the device, is the end: it was never
-//! acknowledged. Replay only knows edits, so it
-//! needs no contents key. Opening for writing ends with a checkpoint of a new epoch: the log is
-//! empty, and no record of the old epoch can follow one of the new. It also ends with the keys of
-//! one rewrap in all slots of the superblock ring, also where that was interrupted.
+//! first that does not verify, or whose contents did not reach the device, is the end: as far as
+//! can be told it was never acknowledged. What cannot be read for now is no end. Replay only knows
+//! edits, so it needs no contents key. Opening for writing ends with a checkpoint of a new epoch:
+//! the log is empty, and no record of the old epoch can follow one of the new.
 //!
 //! Recovery changes nothing that the durable superblock references, so a crash in it is like none.
 

@@ -1,5 +1,5 @@
-//! What is certain when a call returns: each operation, deferred and durable, against power cuts and
-//! failing flushes; and how callers that wait share a flush.
+//! What is certain when a call returns: each operation, deferred and durable, against power cuts
+//! and failing flushes; and how callers that wait share a flush.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -60,7 +60,8 @@ fn sectors_that_nothing_needs_close_no_store() {
     drop(fs);
     let engine = open_engine(&device).unwrap();
     let (superblock, generation) = (engine.superblock(), engine.generation() - 1);
-    assert_eq!(engine.recovery().records, 1);
+    let records = engine.recovery().records;
+    assert!(records > 0);
     drop(engine);
     let sector = |at: u64| -> Range<u64> { at..at + 512 };
     let slot = |place: u64, slot: u64| sector(place * (256 << 10) + (slot % 8) * (16 << 10));
@@ -76,7 +77,7 @@ fn sectors_that_nothing_needs_close_no_store() {
     for (what, bad, opens) in cases {
         device.spoil(bad);
         match open_engine(&device) {
-            Ok(engine) => assert!(opens && engine.recovery().records == 1, "{what}"),
+            Ok(engine) => assert!(opens && engine.recovery().records == records, "{what}"),
             Err(error) => assert!(!opens && error.kind() == Kind::Io, "{what}: {error}"),
         }
     }

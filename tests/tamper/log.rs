@@ -6,10 +6,11 @@ use crate::questions::{Outcome, examine};
 use crate::sample::sample;
 use crate::scene::{LOG, POOL, Scene, UNIT, logged};
 
-/// The records of the log in their order: each ends a state.
+/// The records of the log since the last checkpoint in their order: each ends a state.
 fn records(scene: &Scene) -> Vec<(usize, usize)> {
     let range = LOG as u64..POOL as u64;
-    let writes = scene.writes.iter().filter(|(at, _)| range.contains(at));
+    let checkpoint = scene.writes.iter().rposition(|(at, _)| *at < LOG as u64).unwrap_or(0);
+    let writes = scene.writes[checkpoint..].iter().filter(|(at, _)| range.contains(at));
     writes.map(|(at, bytes)| (*at as usize, bytes.len())).collect()
 }
 

@@ -93,7 +93,8 @@ pub fn run() {
             }
         }
         for ((name, _), side) in sides.iter().zip(&times) {
-            let ratio = median(side.iter().zip(&times[0]).map(|(side, ours)| side / ours).collect());
+            let ratios = side.iter().zip(&times[0]).map(|(side, ours)| side / ours);
+            let ratio = median(ratios.collect());
             let time = median(side.clone()) * 1e6;
             println!("{callers:<16}{name:<12}{time:>13.0} us{ratio:>9.2}");
         }

@@ -117,36 +117,3 @@ fn again(file: &File) -> Option<File> {
 fn again(_: &File) -> Option<File> {
     None
 }
-
-#[cfg(all(test, target_os = "linux"))]
-#[allow(unsafe_code, reason = "unshare has no safe form")]
-mod tests {
-    use std::fs;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::MetadataExt;
-
-    use super::*;
-
-    /// A thread may have descriptors of its own: the same number is another file there.
-    #[test]
-    fn a_thread_with_descriptors_of_its_own_opens_its_own_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let own = dir.path().join("own");
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // SAFETY: this thread uses no descriptor that was opened before.
-                if unsafe { libc::unshare(libc::CLONE_FILES) } != 0 {
-                    eprintln!("skipped: the process may not have threads of that kind");
-                    return;
-                }
-                let file = File::create_new(&own).unwrap();
-                // Whatever the rest of the process has at that number, it is not this file.
-                let others = fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd()));
-                let inode = fs::metadata(&own).unwrap().ino();
-                assert!(others.is_err() || others.unwrap().ino() != inode);
-                let again = again(&file).unwrap();
-                assert_eq!(again.metadata().unwrap().ino(), inode);
-            });
-        });
-    }
-}

@@ -9,7 +9,7 @@
 //!    sealed something is never met again, whatever fails.
 //! 2. Streams live in memory alone: reopening ends them all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -42,7 +42,7 @@ pub(super) struct Stream {
 /// The streams of all files.
 pub(super) struct Streams {
     engine: Arc<Engine>,
-    open: Mutex<HashMap<u64, Stream>>,
+    open: Mutex<BTreeMap<u64, Stream>>,
     most: usize,
 }
 

@@ -14,6 +14,7 @@ crash_cycles() {
                 "$cycle.$writer" >/dev/null 2>&1 &
             writers+=($!)
         done
+        await_steps "$log"
         sleep "0.$((RANDOM % 7 + 2))"
         "$crash" "$dir"
         wait "${writers[@]}" 2>/dev/null || true
@@ -40,9 +41,19 @@ crash_cycles() {
     crash_steps=$total
 }
 
+# Waits until both writers have made something durable: a crash before that shows nothing.
+await_steps() {
+    local turn
+    for turn in {1..600}; do
+        grep -q done "$1.1" 2>/dev/null && grep -q done "$1.2" 2>/dev/null && return
+        sleep 0.05
+    done
+    die "the writers make nothing durable"
+}
+
 # As a suite with a row: NAME STORE CRASH REPAIR CYCLES.
 crash_suite() {
-    if crash_cycles "$@"; then
+    if crash_cycles "$@" && ((crash_steps >= 2 * $5)); then
         row "$1" "$5 cycles, $crash_steps durable steps are there" "-" clean
     else
         row "$1" "failed" "-" BROKEN

@@ -4,8 +4,9 @@
     durable.py write DIR LOG SEED
     durable.py check DIR LOG SEED
 
-Each step is noted in LOG before it starts and after it is durable. After a crash every finished
-step must have happened; the one that was under way may have.
+Each step is noted in LOG before it starts and after it is durable. After a crash every step that
+was durable must have happened, and of those that were begun after it the first few may have. Where
+there is a copy of LOG from before the crash, LOG.before, it says what was durable.
 """
 
 import os
@@ -91,29 +92,40 @@ def write(directory, log, seed):
             os.write(note, b"done %d\n" % step[0])
 
 
+def noted(log, word):
+    """The last step of which a log says so; what is cut off at its end does not count."""
+    if not os.path.exists(log):
+        return 0
+    lines = open(log).read().split("\n")[:-1]
+    return max((int(line.split()[1]) for line in lines if line.startswith(word)), default=0)
+
+
+def same(directory, model, doubtful):
+    have = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    return all(name in model and name in have
+               and open(f"{directory}/{name}", "rb").read() == model[name]
+               for name in (have | set(model)) - doubtful)
+
+
 def check(directory, log, seed):
-    lines = [line.split() for line in open(log)] if os.path.exists(log) else []
-    done = max((int(number) for word, number in lines if word == "done"), default=0)
-    started = max((int(number) for word, number in lines if word == "start"), default=0)
-    model, doubtful = {}, set()
+    """What is there is what some step left: the last durable one, or a later one."""
+    before = f"{log}.before"
+    done = noted(before if os.path.exists(before) else log, "done")
+    started = noted(log, "start")
+    model, good = {}, False
     for step in steps(seed):
         number, what, name, other, _, _ = step
         if number > done:
-            if number == started:
-                doubtful = {"blocks"} if what == "block" else {name, other}
-            if number >= started:
+            doubtful = {"blocks"} if what == "block" else {name, other}
+            good = same(directory, model, doubtful if number <= started else set())
+            if good or number > started:
                 break
-            continue
         apply(model, seed, *step)
-    have = set(os.listdir(directory)) if os.path.isdir(directory) else set()
-    wrong = [name for name in have | set(model) if name not in doubtful and (
-        (name in have) != (name in model)
-        or open(f"{directory}/{name}", "rb").read() != model[name])]
+    if not good:
+        sys.exit(f"after step {done}, before step {started}: something is wrong")
     # Reading what may be half done must not fail either.
-    for name in doubtful & have:
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
         open(f"{directory}/{name}", "rb").read()
-    if wrong:
-        sys.exit(f"after step {done}: {len(wrong)} wrong: {sorted(wrong)[:5]}")
     print(done)
 
 

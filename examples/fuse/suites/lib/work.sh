@@ -66,7 +66,8 @@ prepare() {
     [[ -c /dev/fuse ]] && : 2>/dev/null <>/dev/fuse || die "/dev/fuse cannot be opened"
     need_packages gcc libc6-dev pkg-config libfuse3-dev fuse3 fio python3
     root=$(cd "$here/../../.." && pwd)
-    tools=${SUITES_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/efscrypt-suites}
+    # Suites of other users read from it.
+    tools=${SUITES_TOOLS:-/var/cache/efscrypt-suites}
     mkdir -p "$tools"
     work=${SUITES_DIR:-$(mktemp -d "${TMPDIR:-/tmp}/suites.XXXXXX")}
     mkdir -p "$work"
