@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use efscrypt::fs::{Attr, FileSystem};
+use efscrypt::fs::{Attr, FileSystem, FileType};
 use efscrypt::{Error, ErrorKind, Store};
 use fuser::Errno;
 
@@ -14,6 +14,9 @@ use crate::failure::say;
 /// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
 /// behind this mount changes them.
 pub const KEPT: Duration = Duration::from_secs(3600);
+
+/// Set-ID bits: they go when somebody writes.
+const SET_IDS: u32 = 0o6000;
 
 /// Most complaints about damage and failed devices; the system's log holds no more of them.
 const MOST_COMPLAINTS: u32 = 100;
@@ -58,6 +61,15 @@ impl Server {
             say(&error.to_string());
         }
         Errno::from_i32(kind.errno())
+    }
+}
+
+/// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
+/// write that takes set-ID bits away, and would still run the program as its owner.
+pub fn kept(attr: &Attr) -> Duration {
+    match attr.kind == FileType::Regular && attr.mode & SET_IDS != 0 {
+        true => Duration::ZERO,
+        false => KEPT,
     }
 }
 

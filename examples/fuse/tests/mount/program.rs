@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -85,7 +89,7 @@ fn mistakes_are_told_and_mount_nothing() {
     let told = |args: &[&str], mount: &str, words: &str| {
         let mut command = bed.command(args);
         if !mount.is_empty() {
-            command = std::process::Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
+            command = Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
             command.arg(bed.path("store")).arg(bed.path(mount)).arg("--kms").arg(bed.path("kms"));
             command.arg("--key-file").arg(bed.path("key"));
         }
@@ -102,4 +106,28 @@ fn mistakes_are_told_and_mount_nothing() {
     let mounted = bed.mount(&[]);
     told(&[], "", "in use");
     mounted.end();
+}
+
+#[test]
+fn a_program_that_somebody_changed_runs_as_who_runs_it() {
+    const NOBODY: u32 = 65_534;
+    let Some(bed) = Bed::new() else { return };
+    let mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode));
+    mode(&bed.path("."), 0o755).unwrap();
+    let mounted = bed.mount(&["--allow-other", "--suid"]);
+    mode(mounted.root(), 0o755).unwrap();
+    let program = mounted.path("id");
+    fs::copy("/usr/bin/id", &program).unwrap();
+    mode(&program, 0o4777).unwrap();
+    let runs_as = || {
+        let output = Command::new(&program).arg("-u").uid(NOBODY).gid(NOBODY).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(runs_as(), "0");
+    let mut write = Command::new("/bin/sh");
+    write.arg("-c").arg("printf x >> \"$0\"").arg(&program).uid(NOBODY).gid(NOBODY);
+    assert!(write.status().unwrap().success());
+    assert_eq!(runs_as(), NOBODY.to_string());
+    mounted.end();
+    bed.check();
 }
