@@ -76,6 +76,9 @@ pub fn kept(attr: &Attr) -> Duration {
 /// What a name leads to, with a reference for the kernel: the inode stays until it is forgotten,
 /// whatever happens to its names.
 pub fn enter(fs: &FileSystem, dir: u64, name: &[u8]) -> efscrypt::Result<Attr> {
+    if name == b"." {
+        return enter_again(fs, dir);
+    }
     let mut attempts = ATTEMPTS;
     loop {
         let attr = fs.lookup(dir, name)?;
@@ -86,6 +89,14 @@ pub fn enter(fs: &FileSystem, dir: u64, name: &[u8]) -> efscrypt::Result<Attr> {
             opened => return opened.map(|()| attr),
         }
     }
+}
+
+/// An inode of any type that the kernel forgot, and has a file handle of.
+fn enter_again(fs: &FileSystem, ino: u64) -> efscrypt::Result<Attr> {
+    fs.open(ino)?;
+    fs.getattr(ino).inspect_err(|_| {
+        let _kernel_learns_nothing = fs.close(ino);
+    })
 }
 
 /// Attributes of what was just made, with a reference for the kernel.
