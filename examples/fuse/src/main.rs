@@ -19,6 +19,7 @@ use clap::Parser;
 use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use committer::Committer;
 use failure::{Failure, Try, say};
@@ -73,6 +74,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    keep_to_itself();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -80,6 +82,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Leaves no image of this process, with the keys in it, on a disk or to other programs of the
+/// same user. Best effort: the keys' own memory is left out of images in any case.
+fn keep_to_itself() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _best_effort = setrlimit(Resource::Core, none);
+    let _best_effort = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn run(args: &Args) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::failure::{Failure, Try};
 use crate::server::Server;
+use crate::unlock::PASSPHRASE_VARIABLE;
 
 /// What the kernel reads ahead of a program that reads in order, KiB.
 const READ_AHEAD_KIB: u32 = 1024;
@@ -94,6 +95,7 @@ impl Mountpoint {
     /// Has the program unmount that may do so for users, and returns whether it did.
     fn ask_helper(&self, how: Option<&str>) -> io::Result<bool> {
         let mut helper = Command::new("fusermount3");
+        helper.env_remove(PASSPHRASE_VARIABLE);
         helper.arg("-u").arg("-q").args(how).arg("--").arg(&self.path);
         Ok(helper.status()?.success())
     }

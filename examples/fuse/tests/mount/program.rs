@@ -16,6 +16,9 @@ fn what_was_written_is_there_after_the_next_mount() {
     let Some(bed) = Bed::new() else { return };
     let mounted = bed.mount(&[]);
     assert!(mounted.said().contains("is mounted on"), "{}", mounted.said());
+    let limits = fs::read_to_string(mounted.proc("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "it leaves no image: {core}");
     let bytes = pattern(1, 3_000_000);
     fs::write(mounted.path("a"), &bytes).unwrap();
     fs::create_dir(mounted.path("d")).unwrap();
