@@ -30,7 +30,7 @@ use unlock::KmsArgs;
 /// Fewest threads that serve requests: some of them wait for the device.
 const FEWEST_THREADS: usize = 4;
 
-/// Mounts an efscrypt store, until it is unmounted, or SIGINT or SIGTERM comes
+/// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -95,10 +95,11 @@ fn keep_to_itself() {
 fn run(args: &Args) -> Result<(), Failure> {
     let store = Arc::new(open(args)?);
     let server = Server::new(Arc::clone(&store));
+    let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;
     let (place, session) =
         Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;
     place.read_ahead();
-    signals::watch(place, &store).or_fail(|| "cannot watch for signals".to_owned())?;
+    signals::watch(signals, place, &store).or_fail(|| "cannot watch for signals".to_owned())?;
     let committer = Committer::start(&store).or_fail(|| "cannot start a thread".to_owned())?;
     say(&format!("{} is mounted on {}", args.store.display(), args.mountpoint.display()));
     let served = session.run();

@@ -36,6 +36,17 @@ fn what_was_written_is_there_after_the_next_mount() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_ends_it_too() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    fs::write(mounted.path("a"), b"x").unwrap();
+    mounted.signal(Signal::HUP);
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    assert!(fs::read_dir(mounted.root()).unwrap().next().is_none(), "nobody finds it");
+    bed.check();
+}
+
+#[test]
 fn unmounting_from_outside_ends_it_too() {
     let Some(bed) = Bed::new() else { return };
     let mut mounted = bed.mount(&[]);
