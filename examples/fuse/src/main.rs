@@ -13,12 +13,14 @@ mod xattr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
+use std::{io, mem};
 
 use clap::Parser;
 use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
+use fuser::Session;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use committer::Committer;
@@ -99,13 +101,28 @@ fn run(args: &Args) -> Result<(), Failure> {
     let (place, session) =
         Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;
     place.read_ahead();
-    signals::watch(signals, place, &store).or_fail(|| "cannot watch for signals".to_owned())?;
+    signals::watch(signals, place.clone(), &store)
+        .or_fail(|| "cannot watch for signals".to_owned())?;
     let committer = Committer::start(&store).or_fail(|| "cannot start a thread".to_owned())?;
     say(&format!("{} is mounted on {}", args.store.display(), args.mountpoint.display()));
-    let served = session.run();
+    let served = serve(session);
+    if served.is_err() {
+        // Nobody answers any more. Where it ended by itself, this finds nothing to do.
+        let _gone = place.cut();
+    }
     committer.stop();
     finish(args, store)?;
     served.or_fail(|| "the mount ended".to_owned())
+}
+
+/// Serves requests until the mount ends.
+fn serve(session: Session<Server>) -> io::Result<()> {
+    let mut session = session.spawn()?;
+    let nothing = thread::Builder::new().spawn(|| Ok(()))?;
+    let serving = mem::replace(&mut session.guard, nothing);
+    // Dropped, it would unmount whatever is mounted there by then.
+    mem::forget(session);
+    serving.join().map_err(|_panic| io::Error::other("the server panicked"))?
 }
 
 /// Commits everything and closes the store.

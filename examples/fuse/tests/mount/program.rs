@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::bed::{Bed, pattern, until};
@@ -51,9 +52,31 @@ fn unmounting_from_outside_ends_it_too() {
     let Some(bed) = Bed::new() else { return };
     let mut mounted = bed.mount(&[]);
     fs::write(mounted.path("a"), b"x").unwrap();
-    rustix::mount::unmount(mounted.root(), rustix::mount::UnmountFlags::empty()).unwrap();
+    unmount(mounted.root(), UnmountFlags::empty()).unwrap();
     assert!(mounted.ended().success(), "{}", mounted.said());
     assert!(mounted.said().contains("everything is committed"));
+    bed.check();
+}
+
+#[test]
+fn what_somebody_mounts_over_it_stays() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    let file = fs::File::create_new(mounted.path("a")).unwrap();
+    let over = || mount("tmpfs", mounted.root(), "tmpfs", MountFlags::empty(), None).unwrap();
+    over();
+    fs::write(mounted.path("over"), b"x").unwrap();
+    mounted.signal(Signal::TERM);
+    until("told", || mounted.said().contains("is mounted over it"));
+    assert!(mounted.path("over").exists());
+    unmount(mounted.root(), UnmountFlags::empty()).unwrap();
+    // Out of sight it lives on, until the file is closed.
+    unmount(mounted.root(), UnmountFlags::DETACH).unwrap();
+    over();
+    fs::write(mounted.path("over"), b"x").unwrap();
+    drop(file);
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    assert!(mounted.path("over").exists());
     bed.check();
 }
 
