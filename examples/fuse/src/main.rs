@@ -132,11 +132,13 @@ fn finish(args: &Args, store: Arc<Store>) -> Result<(), Failure> {
         say("unmounted");
         return Ok(());
     }
+    // What programs wrote comes first, and a failure of one step keeps none of the others back.
+    let synced = store.sync();
     // The kernel's references went with the mount.
-    store.file_system().close_all().or_fail(doing)?;
-    store.sync().or_fail(doing)?;
+    let forgotten = store.file_system().close_all();
     let store = signals::only_one(store);
-    store.map_or(Ok(()), Store::close).or_fail(doing)?;
+    let closed = store.map_or(Ok(()), Store::close);
+    synced.and(forgotten).and(closed).or_fail(doing)?;
     say("unmounted: everything is committed");
     Ok(())
 }
