@@ -588,15 +588,23 @@ impl Seen {
     fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
         let referred = !matches!(entry.name, b"." | b"..");
         let open = || if referred { fs.open(entry.ino) } else { Ok(()) };
-        let ino = INodeNo(entry.ino);
-        match open().and_then(|()| fs.getattr(entry.ino)) {
+        let look = || {
+            open()?;
+            fs.getattr(entry.ino).inspect_err(|_| {
+                if referred {
+                    let _kernel_learns_nothing = fs.close(entry.ino);
+                }
+            })
+        };
+        match look() {
             Ok(attr) => {
                 let (file, generation) = (file_attr(&attr), Generation(attr.generation));
                 Some(Seen { file, generation, kept: kept(&attr), referred })
             }
             Err(Error::Stale) => None,
             Err(_) => {
-                let file = FileAttr { ino, kind: file_type(entry.kind), ..no_attr() };
+                // With a number, the kernel would count a reference.
+                let file = FileAttr { kind: file_type(entry.kind), ..no_attr() };
                 let (generation, kept) = (Generation(0), Duration::ZERO);
                 Some(Seen { file, generation, kept, referred: false })
             }
