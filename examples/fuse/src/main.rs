@@ -30,7 +30,7 @@ use server::Server;
 use unlock::KmsArgs;
 
 /// Fewest threads that serve requests: some of them wait for the device.
-const FEWEST_THREADS: usize = 4;
+const FEWEST_THREADS: usize = 16;
 
 /// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
@@ -70,7 +70,7 @@ struct Args {
         value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     cache_size: u32,
 
-    /// Threads that serve requests (default: one for each processor, at least 4)
+    /// Threads that serve requests (default: one for each processor, at least 16)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }

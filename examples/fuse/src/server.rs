@@ -9,6 +9,7 @@ use efscrypt::fs::{Attr, FileSystem, FileType};
 use efscrypt::{Error, ErrorKind, Store};
 use fuser::Errno;
 
+use crate::attr::BLOCK;
 use crate::failure::say;
 
 /// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
@@ -65,9 +66,12 @@ impl Server {
 }
 
 /// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
-/// write that takes set-ID bits away, and would still run the program as its owner.
+/// write that takes set-ID bits away, and would still run the program as its owner; and nobody tells
+/// it when space that a truncation left is freed.
 pub fn kept(attr: &Attr) -> Duration {
-    match attr.kind == FileType::Regular && attr.mode & SET_IDS != 0 {
+    let whole = attr.size.checked_next_multiple_of(BLOCK.into()).unwrap_or(u64::MAX);
+    let changes = attr.mode & SET_IDS != 0 || attr.space > whole;
+    match attr.kind == FileType::Regular && changes {
         true => Duration::ZERO,
         false => KEPT,
     }
