@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use efscrypt::Store;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::say;
@@ -20,19 +20,25 @@ const OFTEN: Duration = Duration::from_millis(100);
 /// How long another holder of the store may take to let it go.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Unmounts when a signal comes. Programs that still have files open have some time to close them;
-/// another signal ends that.
-pub fn watch(place: Mountpoint, store: &Arc<Store>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+/// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a mount
+/// behind that nobody serves.
+pub fn hold() -> io::Result<Signals> {
+    Signals::new([SIGHUP, SIGINT, SIGTERM])
+}
+
+/// Unmounts when a signal comes, or came since they are held. Programs that still have files open
+/// have some time to close them; another signal ends that.
+pub fn watch(mut signals: Signals, place: Mountpoint, store: &Arc<Store>) -> io::Result<()> {
     let store = Arc::downgrade(store);
     // Not waited for: it ends with the program.
     let watch = move || {
-        signals.forever().next();
-        match end(&place, &mut signals) {
-            Ok(Attempt::OutOfSight) => leave(&store),
-            Ok(_) => {}
-            // Somebody else unmounted it, or will have to.
-            Err(error) => say(&format!("cannot unmount: {error}")),
+        while signals.forever().next().is_some() {
+            match end(&place, &mut signals) {
+                Ok(Attempt::OutOfSight) => leave(&store),
+                Ok(_) => return,
+                // Somebody else unmounted it, or another signal may do better.
+                Err(error) => say(&format!("cannot unmount: {error}")),
+            }
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
