@@ -6,7 +6,10 @@
 
 mod bed;
 mod blocks;
+#[path = "../kit/flawed.rs"]
+mod flawed;
 mod gaps;
 mod kills;
 mod picture;
+mod unread;
 mod wrecks;

@@ -40,7 +40,7 @@ impl Mender<'_> {
             let bad: Vec<u64> = (piece.first..)
                 .zip(units)
                 .zip(&piece.crcs)
-                .filter(|((_, unit), crc)| read_crc(salvage, *unit) != Some(**crc))
+                .filter(|((_, unit), crc)| read_crc(salvage, *unit, contested) != Some(**crc))
                 .map(|((at, _), _)| at)
                 .collect();
             if bad.is_empty() {
@@ -137,10 +137,14 @@ fn stretches(numbers: &[u64]) -> Vec<(u64, u64)> {
     runs.map(|run| (run[0], run[run.len() - 1] + 1)).collect()
 }
 
-/// The checksum of what stands in a unit; `None` where it cannot be read.
-fn read_crc(salvage: &crate::txn::Salvage, unit: u64) -> Option<u32> {
+/// The checksum of what stands in a unit; `None` where it cannot be read, which is written down
+/// where the unit would be given up for it.
+fn read_crc(salvage: &crate::txn::Salvage, unit: u64, contested: bool) -> Option<u32> {
     let mut bytes = [0; UNIT];
-    salvage.engine().read_units(unit, &mut bytes).ok()?;
+    match contested {
+        true => salvage.engine().read_units(unit, &mut bytes).ok()?,
+        false => salvage.read_contents(unit, &mut bytes).ok()?,
+    }
     Some(crc32fast::hash(&bytes))
 }
 

@@ -20,6 +20,7 @@
 mod log;
 mod strays;
 mod superblock;
+mod unread;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use crate::format::{
 use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Losses, Visit};
 use strays::{Older, Strays};
+use unread::Watched;
 
 /// What is wrong with a store, below the meaning of its rows.
 #[derive(Debug, Default)]
@@ -79,6 +81,7 @@ impl Wreck {
 /// A state that was salvaged. In memory alone, until it is committed.
 pub struct Salvage {
     engine: Engine,
+    watched: Arc<Watched>,
     wreck: Wreck,
     superblock: Superblock,
     forged: Vec<(u8, u8)>,
@@ -100,7 +103,7 @@ impl Salvage {
     ///
     /// # Errors
     /// Those of finding a superblock: [`Error::NotAStore`], [`Error::Unsupported`],
-    /// [`Error::Corrupt`]; those of `unlock` where it never succeeds; those of the device.
+    /// [`Error::Truncated`], [`Error::Corrupt`]; those of `unlock` where it never succeeds; those of the device.
     pub fn read(
         device: Arc<dyn Device>,
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
@@ -111,10 +114,18 @@ impl Salvage {
             let seen = device.drop_cache();
             seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
         }
-        let chosen = superblock::choose(&*device, &mut unlock)?;
+        let watched = Arc::new(Watched::new(device));
+        let device: Arc<dyn Device> = Arc::clone(&watched) as _;
+        let chosen = choose(&watched, &mut unlock)?;
         let superblock = chosen.superblock;
         if superblock.header.ro_compat.get() != 0 {
             return Err(Error::Unsupported("it can only be opened read-only"));
+        }
+        // What is cut off is perhaps still there elsewhere: repaired, nobody would miss it.
+        let need = superblock.body.device_len.get();
+        let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        if have < need {
+            return Err(Error::Truncated { have, need });
         }
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
@@ -140,8 +151,18 @@ impl Salvage {
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
         let logged = Vec::new();
         let (older, owned) = (Older::new(), None);
-        let mut salvage =
-            Salvage { engine, wreck, superblock, forged, kept, logged, tail, older, owned };
+        let mut salvage = Salvage {
+            engine,
+            watched,
+            wreck,
+            superblock,
+            forged,
+            kept,
+            logged,
+            tail,
+            older,
+            owned,
+        };
         salvage.assemble()?;
         salvage.promise_numbers()?;
         Ok(salvage)
@@ -205,6 +226,25 @@ impl Salvage {
     /// What is wrong with the store below its rows, to be taken out.
     pub fn wreck_mut(&mut self) -> &mut Wreck {
         &mut self.wreck
+    }
+
+    /// Units that could not be read, although each was tried twice, and that count as lost for
+    /// it.
+    pub fn unread(&self) -> u64 {
+        self.watched.units()
+    }
+
+    /// An error that names the first of them; `None` where all could be read.
+    pub fn unread_error(&self) -> Option<Error> {
+        self.watched.error()
+    }
+
+    /// Reads contents of which nothing is given up where they cannot be read.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn read_contents(&self, unit: u64, bytes: &mut [u8]) -> Result<()> {
+        self.watched.unwatched(|| self.engine.read_units(unit, bytes))
     }
 
     /// The engine, to read rows and units. It writes nothing, and checkpoints do nothing.
@@ -392,6 +432,25 @@ impl Engine {
         let written = self.device.write_at(Layout::slot(place, slot.into()), &[0; SLOT_SIZE]);
         written.map_err(|error| Error::io("write", Object::Superblock { place, slot }, error))
     }
+}
+
+/// Finds the superblock that salvage starts from. Of the others only one that may be newer counts
+/// as given up where it cannot be read.
+fn choose(
+    watched: &Watched,
+    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+) -> Result<superblock::Chosen> {
+    let chosen = watched.unwatched(|| {
+        let chosen = superblock::choose(watched, unlock);
+        match chosen {
+            Err(Error::Corrupt { .. }) => chosen.map_err(|e| watched.error().unwrap_or(e)),
+            chosen => chosen,
+        }
+    })?;
+    for (place, slot) in &chosen.unread {
+        watched.note(Layout::slot(*place, u64::from(*slot)));
+    }
+    Ok(chosen)
 }
 
 /// The units that a row of the file-system tree owns.

@@ -19,6 +19,8 @@ pub(super) struct Chosen {
     pub alone: bool,
     /// Whether a newer superblock may have been lost.
     pub outdated: bool,
+    /// Place and slot of those that may be newer and that the device does not read.
+    pub unread: Vec<(u8, u8)>,
 }
 
 /// Finds the newest superblock that opens with keys that `unlock` makes of one. That one may be
@@ -80,7 +82,8 @@ fn newest_under(
     newer.retain(|(.., claimed)| *claimed > generation);
     let outdated = !newer.is_empty() || is_outdated(ring, generation);
     let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+    let unread = unread_next(ring, generation);
+    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated, unread })
 }
 
 /// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
@@ -109,6 +112,17 @@ fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
         true => Err(Error::corrupt(Object::Store, "no sound superblock is left")),
         false => Err(Error::NotAStore),
     }
+}
+
+/// The slots that the next generation has, where one of them cannot be read and none is sound.
+fn unread_next(ring: &[RingSlot], generation: u64) -> Vec<(u8, u8)> {
+    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
+    let slots = || ring.iter().filter(|slot| slot.slot == next);
+    if slots().any(|slot| matches!(slot.state, SlotState::Sound(_))) {
+        return Vec::new();
+    }
+    let unread = slots().filter(|slot| matches!(slot.state, SlotState::Unread));
+    unread.map(|slot| (slot.place, slot.slot)).collect()
 }
 
 /// Whether some slot is sound in neither place, and holds something: perhaps the newest state.
