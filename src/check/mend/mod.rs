@@ -8,6 +8,7 @@ mod gaps;
 mod names;
 mod numbers;
 mod older;
+mod overlaps;
 mod structure;
 mod units;
 
