@@ -54,6 +54,11 @@ pub enum Damage {
     NoRoot,
     /// A node, or one of its copies, does not verify.
     Node(Error),
+    /// Leaves are gone with rows that nothing else need know of.
+    Leaves {
+        /// How many.
+        count: u64,
+    },
     /// Rows may be of an older state, and some that were deleted may be there again.
     Uncertain,
     /// Records of the log are gone, although later ones are there.
@@ -93,6 +98,9 @@ impl RepairReport {
             matches!(
                 damage,
                 D::Unread { .. }
+                    | D::Leaves { .. }
+                    | D::Properties
+                    | D::Unopened(_)
                     | D::Outdated(_)
                     | D::Uncertain
                     | D::Log { .. }
@@ -128,6 +136,10 @@ impl fmt::Display for Damage {
                  {generation} is the newest that is left"
             ),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
+            D::Leaves { count: 1 } => write!(f, "1 leaf of the trees is lost with its rows"),
+            D::Leaves { count } => {
+                write!(f, "{count} leaves of the trees are lost with their rows")
+            }
             D::Uncertain => write!(
                 f,
                 "some rows may be of an older state, and some that were deleted may be back: the \
@@ -162,13 +174,14 @@ impl Repair {
     /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
     /// the key of metadata, not that of contents; two provider calls, and one for each superblock
     /// that is damaged. Reads all metadata, all of the device where nodes are missing, and where
-    /// `wanted` says so all contents. Writes nothing. Takes about 300 bytes
-    /// of memory for each inode, and 16 KiB for each node that is made anew.
+    /// `wanted` says so all contents. Writes nothing. Takes about 300 bytes of memory for each
+    /// inode, and 16 KiB for each node that is made anew.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`]; [`Error::Corrupt`] where no superblock is
-    /// left that opens; [`Error::Io`] where something cannot be read, tried twice, that the repair
-    /// would give up, unless `wanted` says that it may; those of the provider and of the device.
+    /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`]; [`Error::Corrupt`] where
+    /// no superblock is left that opens; [`Error::Io`] where something cannot be read, tried twice,
+    /// that the repair would give up, unless `wanted` says that it may; those of the provider and
+    /// of the device.
     pub fn plan(
         device: Arc<dyn Device>,
         providers: &Providers,
@@ -260,10 +273,12 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
         *tree == crate::format::STORE_TREE
             && range.high.as_ref().is_none_or(|high| *high > properties)
     });
+    let leaves = wreck.losses.leaves.len() as u64;
     for (found, what) in [
         (wreck.alone, Damage::OneSuperblock),
         (wreck.outdated, Damage::Outdated(wreck.generation)),
         (wreck.no_root, Damage::NoRoot),
+        (leaves > 0, Damage::Leaves { count: leaves }),
         (wreck.uncertain, Damage::Uncertain),
         (wreck.log.records > 0, Damage::Log { records: wreck.log.records }),
         (wreck.log.transactions > 0, Damage::Transactions { count: wreck.log.transactions }),

@@ -10,6 +10,8 @@ mod blocks;
 mod flawed;
 mod gaps;
 mod kills;
+mod leaves;
+mod overlaps;
 mod picture;
 mod unread;
 mod wrecks;

@@ -101,6 +101,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         return finish(args, &view, "nothing was written", Some(METADATA_DAMAGED));
     }
     if !args.yes {
+        if args.json {
+            // Who is asked must see what for; the object comes once it is decided.
+            lines.iter().for_each(|line| output::say(line));
+        }
         confirm()?;
     }
     let lossy = repair.report().is_lossy();

@@ -22,6 +22,7 @@ mod strays;
 mod superblock;
 mod unread;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zerocopy::IntoBytes;
@@ -84,7 +85,8 @@ pub struct Salvage {
     watched: Arc<Watched>,
     wreck: Wreck,
     superblock: Superblock,
-    forged: Vec<(u8, u8)>,
+    /// Slots of the superblock ring that hold what nobody can use.
+    unsound: Vec<(u8, u8)>,
     /// Units that the old state reaches.
     kept: Owners,
     /// What the log says of units: first, number, and whether they are taken or given.
@@ -92,6 +94,10 @@ pub struct Salvage {
     tail: LogTail,
     /// Rows of keys that are lost, as leaves say that are not in use any more.
     older: Older,
+    /// Keys of contents that the log put, and the number of the transaction that did.
+    replayed: BTreeMap<Vec<u8>, u64>,
+    /// Transactions of the log that were applied.
+    transactions: u64,
     /// Units that have an owner; counted when it is asked for first.
     owned: Option<Owners>,
 }
@@ -103,7 +109,8 @@ impl Salvage {
     ///
     /// # Errors
     /// Those of finding a superblock: [`Error::NotAStore`], [`Error::Unsupported`],
-    /// [`Error::Truncated`], [`Error::Corrupt`]; those of `unlock` where it never succeeds; those of the device.
+    /// [`Error::Truncated`], [`Error::Corrupt`]; those of `unlock` where it never succeeds; those
+    /// of the device.
     pub fn read(
         device: Arc<dyn Device>,
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
@@ -145,22 +152,24 @@ impl Salvage {
             outdated: chosen.outdated,
             ..Wreck::default()
         };
-        let (kept, forged) = (Owners::new(&engine.space), chosen.forged);
+        let (kept, unsound) = (Owners::new(&engine.space), chosen.unsound);
         let body = &superblock.body;
         let tail =
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
         let logged = Vec::new();
-        let (older, owned) = (Older::new(), None);
+        let (older, replayed, owned) = (Older::new(), BTreeMap::new(), None);
         let mut salvage = Salvage {
             engine,
             watched,
             wreck,
             superblock,
-            forged,
+            unsound,
             kept,
             logged,
             tail,
             older,
+            replayed,
+            transactions: 0,
             owned,
         };
         salvage.assemble()?;
@@ -195,9 +204,11 @@ impl Salvage {
             }
         }
         self.wreck.uncertain = strays.uncertain;
-        self.older = strays.older(&losses.ranges)?;
+        let (older, leaves) = strays.older(&losses.ranges)?;
+        self.older = older;
         let mut kept = self.owners()?;
-        for &unit in &self.wreck.losses.nodes {
+        // A repair that is interrupted must not cost the next one the older rows.
+        for &unit in self.wreck.losses.nodes.iter().chain(&leaves) {
             kept.own(unit, NODE_UNITS);
         }
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
@@ -272,6 +283,11 @@ impl Salvage {
     ) -> impl Iterator<Item = (&[u8], &[u8])> {
         let rows = self.older.range((tree, from.to_vec())..(tree, to.to_vec()));
         rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
+    }
+
+    /// Which of the log's transactions put the contents at a key, from 1; 0 where none did.
+    pub fn replayed(&self, key: &[u8]) -> u64 {
+        self.replayed.get(key).copied().unwrap_or(0)
     }
 
     /// Claims a unit that is in use, that nothing owns, and whose contents have a crc. `false`
@@ -371,6 +387,20 @@ impl Salvage {
         Ok(owners)
     }
 
+    /// The units that nodes stand in.
+    ///
+    /// # Errors
+    /// Those of reading nodes.
+    pub fn nodes(&self) -> Result<Owners> {
+        let mut owners = Owners::new(&self.engine.space);
+        self.walk(&mut |_, node| {
+            if let Visit::Node(pointer, _) = node {
+                owners.own_node(pointer);
+            }
+        })?;
+        Ok(owners)
+    }
+
     /// How the space map on the device differs from what owns units now, transactions of the log
     /// included.
     ///
@@ -389,16 +419,19 @@ impl Salvage {
     /// the store is as it was, or this.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] where there is no room for the nodes that changed: nothing was written.
-    /// Those of the device.
+    /// [`Error::NoSpace`] where there is no room for the nodes that changed, [`Error::Corrupt`]
+    /// where units have two owners: nothing was written. Those of the device.
     pub fn commit(mut self) -> Result<()> {
         let mut edits = Edits::new();
         // Its value is filled in by the checkpoint.
         let row = StoreKey::Root(FIRST_FS_TREE).encode();
         edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
         self.amend(&edits)?;
+        if !self.owners()?.is_disjoint() {
+            return Err(Error::corrupt(Object::Store, "units would have two owners"));
+        }
         self.recount()?;
-        let Salvage { mut engine, superblock, forged, kept, tail, .. } = self;
+        let Salvage { mut engine, superblock, unsound, kept, tail, .. } = self;
         let count = engine.forest.clear_places();
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
@@ -417,8 +450,9 @@ impl Salvage {
         let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
         engine.checkpoint_with(Reason::Epoch(epoch, first))?;
         let written = engine.superblock().header.generation.get() % RING_SLOTS;
-        for (place, slot) in forged {
-            if u64::from(slot) != written {
+        let current = superblock.header.generation.get() % RING_SLOTS;
+        for (place, slot) in unsound {
+            if ![written, current].contains(&u64::from(slot)) {
                 engine.wipe_slot(place, slot)?;
             }
         }
