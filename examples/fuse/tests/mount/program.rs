@@ -113,6 +113,9 @@ fn killed_it_loses_nothing_that_was_made_durable() {
     fs::write(&late, b"perhaps").unwrap();
     mounted.signal(Signal::KILL);
     assert!(!mounted.ended().success());
+    let refused = bed.command(&[]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("with umount /"), "{said}");
     drop(mounted);
     let mounted = bed.mount(&[]);
     assert!(fs::read(mounted.path("a")).unwrap() == bytes);
