@@ -420,8 +420,8 @@ impl Filesystem for Server {
         answer!(reply, done, |reply, value: Vec<u8>| xattr::reply(reply, size, &value));
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let done = self.work(|fs| xattr::list(fs, ino.0));
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let done = self.work(|fs| xattr::list(fs, ino.0, req.uid()));
         answer!(reply, done, |reply, names: Vec<u8>| xattr::reply(reply, size, &names));
     }
 
