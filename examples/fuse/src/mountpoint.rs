@@ -87,6 +87,15 @@ impl Mountpoint {
         let _default_does = fs::write(file, READ_AHEAD_KIB.to_string());
     }
 
+    /// Has the kernel hand over what it holds back of mapped memory, and waits for it.
+    pub fn write_back(&self) -> io::Result<()> {
+        let root = fs::File::open(&self.path)?;
+        if self.is_gone()? {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(rustix::fs::syncfs(&root)?)
+    }
+
     /// Ends the mount, unless somebody uses it.
     pub fn let_go(&self) -> io::Result<Attempt> {
         if self.is_gone()? {
