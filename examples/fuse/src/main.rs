@@ -95,6 +95,8 @@ fn keep_to_itself() {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    // Before anybody is asked for a passphrase.
+    Mountpoint::look(&args.mountpoint)?;
     let store = Arc::new(open(args)?);
     let server = Server::new(Arc::clone(&store));
     let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;

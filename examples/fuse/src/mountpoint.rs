@@ -52,6 +52,21 @@ pub enum Attempt {
 }
 
 impl Mountpoint {
+    /// Whether a directory can be mounted on: its path without symbolic links.
+    pub fn look(path: &Path) -> Result<PathBuf, Failure> {
+        let doing = || format!("cannot mount on {}", path.display());
+        match path.metadata() {
+            Ok(found) if found.is_dir() => path.canonicalize().or_fail(doing),
+            Ok(_) => Err(Failure::new(doing(), "it is no directory")),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => {
+                let path = path.display();
+                let why = "a mount is left there whose server ended; remove it first with";
+                Err(Failure::new(doing(), format!("{why} umount {path}, or fusermount3 -u {path}")))
+            }
+            Err(error) => Err(Failure::new(doing(), error)),
+        }
+    }
+
     /// Mounts a server, and returns what serves requests until it is let go.
     pub fn mount(
         server: Server,
@@ -60,10 +75,7 @@ impl Mountpoint {
         options: &Options,
     ) -> Result<(Mountpoint, Session<Server>), Failure> {
         let doing = || format!("cannot mount on {}", path.display());
-        let path = path.canonicalize().or_fail(doing)?;
-        if !path.is_dir() {
-            return Err(Failure::new(doing(), "it is no directory"));
-        }
+        let path = Mountpoint::look(path)?;
         let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
         let device = device_of(&path).or_fail(doing)?;
         Ok((Mountpoint { path, device }, session))
@@ -73,6 +85,15 @@ impl Mountpoint {
     pub fn read_ahead(&self) {
         let file = format!("/sys/class/bdi/0:{}/read_ahead_kb", self.device);
         let _default_does = fs::write(file, READ_AHEAD_KIB.to_string());
+    }
+
+    /// Has the kernel hand over what it holds back of mapped memory, and waits for it.
+    pub fn write_back(&self) -> io::Result<()> {
+        let root = fs::File::open(&self.path)?;
+        if self.is_gone()? {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(rustix::fs::syncfs(&root)?)
     }
 
     /// Ends the mount, unless somebody uses it.

@@ -420,8 +420,8 @@ impl Filesystem for Server {
         answer!(reply, done, |reply, value: Vec<u8>| xattr::reply(reply, size, &value));
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let done = self.work(|fs| xattr::list(fs, ino.0));
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let done = self.work(|fs| xattr::list(fs, ino.0, req.uid()));
         answer!(reply, done, |reply, names: Vec<u8>| xattr::reply(reply, size, &names));
     }
 
@@ -583,8 +583,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows all the
-    /// same; who looks at it learns why.
+    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without a
+    /// number, which some C libraries leave out; who looks at its name learns why.
     fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
         let referred = !matches!(entry.name, b"." | b"..");
         let open = || if referred { fs.open(entry.ino) } else { Ok(()) };

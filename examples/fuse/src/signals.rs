@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use crate::mountpoint::{Attempt, Mountpoint};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often they are asked about.
 const OFTEN: Duration = Duration::from_millis(100);
-/// How long another holder of the store may take to let it go.
+/// How long another holder of the store may take to let it go, and the kernel to hand over what it
+/// holds back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a mount
@@ -53,6 +55,7 @@ fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
             say("programs have files open: they have 10 s to close them");
         }
         if start.elapsed() > GRACE || signals.pending().next().is_some() {
+            write_back(place);
             return place.cut();
         }
         thread::sleep(OFTEN);
@@ -60,12 +63,26 @@ fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
     Ok(Attempt::Ended)
 }
 
+/// Has the kernel hand over what programs wrote into memory that shows files, within a time: what
+/// still changes then, or takes longer, is lost with the mount.
+fn write_back(place: &Mountpoint) {
+    let (done, finished) = channel();
+    let place = place.clone();
+    let write = move || done.send(place.write_back());
+    // Not waited for beyond the time: the end of the mount ends it.
+    let started = thread::Builder::new().name("write back".to_owned()).spawn(write);
+    let result = started.map(|_| finished.recv_timeout(PATIENCE));
+    if !matches!(result, Ok(Ok(Ok(())))) {
+        say("what programs changed in mapped memory may be lost");
+    }
+}
+
 /// Ends the program while the kernel still waits for answers: that ends the mount.
 fn leave(store: &Weak<Store>) {
     let done = store.upgrade().map_or(Ok(()), |store| store.sync());
     match done {
         Ok(()) | Err(efscrypt::Error::ReadOnly) => {
-            say("unmounted: everything is committed");
+            say("unmounted: everything that arrived is committed");
             process::exit(0)
         }
         Err(error) => {

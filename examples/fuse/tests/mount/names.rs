@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, RenameFlags, Timespec, Timestamps, XattrFlags, getxattr,
@@ -222,6 +223,39 @@ else:
     for path, raw in zip(names, pickle.load(open(store, "rb"))):
         print(path, open_handle(directory, raw))
 "#;
+
+#[test]
+fn names_of_attributes_are_in_their_spaces() {
+    const NOBODY: u32 = 65_534;
+    let Some(bed) = Bed::new() else { return };
+    fs::set_permissions(bed.path("."), PermissionsExt::from_mode(0o755)).unwrap();
+    let mounted = bed.mount(&["--allow-other"]);
+    fs::set_permissions(mounted.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = mounted.path("a");
+    fs::write(&file, b"x").unwrap();
+    for name in ["user.shown", "trusted.hidden"] {
+        setxattr(&file, name, b"v", XattrFlags::empty()).unwrap();
+    }
+    let unsupported = Err(rustix::io::Errno::OPNOTSUPP);
+    for name in ["other.name", "nospace", "system.other"] {
+        assert_eq!(setxattr(&file, name, b"v", XattrFlags::empty()), unsupported, "{name}");
+    }
+    let mut back = vec![0; 1024];
+    let whole = "user.shown\0trusted.hidden\0".len();
+    assert_eq!(listxattr(&file, &mut back[..]), Ok(whole));
+    let mut python = std::process::Command::new("/usr/bin/python3");
+    let list = "import ctypes, os, sys; file = sys.argv[1]; print(os.listxattr(file), \
+                ctypes.CDLL(None).listxattr(file.encode(), None, 0))";
+    python.arg("-Ic").arg(list).arg(&file).uid(NOBODY).gid(NOBODY);
+    match python.output() {
+        Ok(output) if output.status.success() => {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "['user.shown'] 11\n");
+        }
+        _ => eprintln!("NOT CHECKED: no python3 for everybody"),
+    }
+    mounted.end();
+    bed.check();
+}
 
 /// Capabilities of a program, second version: all clear.
 const CAPABILITY: [u8; 20] = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
