@@ -124,7 +124,11 @@ fn serve(session: Session<Server>) -> io::Result<()> {
     let serving = mem::replace(&mut session.guard, nothing);
     // Dropped, it would unmount whatever is mounted there by then.
     mem::forget(session);
-    serving.join().map_err(|_panic| io::Error::other("the server panicked"))?
+    match serving.join().map_err(|_panic| io::Error::other("the server panicked"))? {
+        // What the kernel answers to some of the threads when a mount ends.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+        served => served,
+    }
 }
 
 /// Commits everything and closes the store.

@@ -123,8 +123,8 @@ impl Mountpoint {
         }
     }
 
-    /// Whether somebody else took the mount out of sight. Fails where another file system is mounted
-    /// over it: that one is not ours to unmount.
+    /// Whether somebody else took the mount out of sight. Fails where another file system is
+    /// mounted over it: that one is not ours to unmount.
     fn is_gone(&self) -> io::Result<bool> {
         let list = fs::read(MOUNTS)?;
         match mounts(&list, &self.path).next_back() {

@@ -583,8 +583,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without a
-    /// number, which some C libraries leave out; who looks at its name learns why.
+    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without
+    /// a number, which some C libraries leave out; who looks at its name learns why.
     fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
         let referred = !matches!(entry.name, b"." | b"..");
         let open = || if referred { fs.open(entry.ino) } else { Ok(()) };

@@ -66,8 +66,8 @@ impl Server {
 }
 
 /// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
-/// write that takes set-ID bits away, and would still run the program as its owner; and nobody tells
-/// it when space that a truncation left is freed.
+/// write that takes set-ID bits away, and would still run the program as its owner; and nobody
+/// tells it when space that a truncation left is freed.
 pub fn kept(attr: &Attr) -> Duration {
     let whole = attr.size.checked_next_multiple_of(BLOCK.into()).unwrap_or(u64::MAX);
     let changes = attr.mode & SET_IDS != 0 || attr.space > whole;

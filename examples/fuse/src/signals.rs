@@ -18,12 +18,14 @@ use crate::mountpoint::{Attempt, Mountpoint};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often they are asked about.
 const OFTEN: Duration = Duration::from_millis(100);
+/// How long the server has for what the kernel put in line.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// How long another holder of the store may take to let it go, and the kernel to hand over what it
 /// holds back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a mount
-/// behind that nobody serves.
+/// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a
+/// mount behind that nobody serves.
 pub fn hold() -> io::Result<Signals> {
     Signals::new([SIGHUP, SIGINT, SIGTERM])
 }
@@ -75,6 +77,8 @@ fn write_back(place: &Mountpoint) {
     if !matches!(result, Ok(Ok(Ok(())))) {
         say("what programs changed in mapped memory may be lost");
     }
+    // Some kernels say that it is done when they have put it in line for the server.
+    thread::sleep(HAND_OVER);
 }
 
 /// Ends the program while the kernel still waits for answers: that ends the mount.
