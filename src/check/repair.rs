@@ -99,7 +99,6 @@ impl RepairReport {
                 damage,
                 D::Unread { .. }
                     | D::Leaves { .. }
-                    | D::Properties
                     | D::Unopened(_)
                     | D::Outdated(_)
                     | D::Uncertain

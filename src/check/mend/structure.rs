@@ -53,11 +53,7 @@ impl Mender<'_> {
         for finding in &findings {
             self.mend_finding(finding, &census)?;
         }
-        let twice = findings.iter().filter_map(|finding| match finding {
-            Finding::ContentsTwice { ino, .. } => Some(*ino),
-            _ => None,
-        });
-        let twice: BTreeSet<u64> = twice.collect();
+        let twice = files_with_overlaps(&findings);
         for ino in &twice {
             self.part_contents(*ino)?;
         }
@@ -226,4 +222,13 @@ impl Mender<'_> {
         }
         Ok(())
     }
+}
+
+/// Files that have rows that stand for the same units.
+fn files_with_overlaps(findings: &[Finding]) -> BTreeSet<u64> {
+    let twice = findings.iter().filter_map(|finding| match finding {
+        Finding::ContentsTwice { ino, .. } => Some(*ino),
+        _ => None,
+    });
+    twice.collect()
 }

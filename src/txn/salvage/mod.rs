@@ -125,15 +125,7 @@ impl Salvage {
         let device: Arc<dyn Device> = Arc::clone(&watched) as _;
         let chosen = choose(&watched, &mut unlock)?;
         let superblock = chosen.superblock;
-        if superblock.header.ro_compat.get() != 0 {
-            return Err(Error::Unsupported("it can only be opened read-only"));
-        }
-        // What is cut off is perhaps still there elsewhere: repaired, nobody would miss it.
-        let need = superblock.body.device_len.get();
-        let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-        if have < need {
-            return Err(Error::Truncated { have, need });
-        }
+        may_repair(&*device, &superblock)?;
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
@@ -465,6 +457,20 @@ impl Engine {
     fn wipe_slot(&self, place: u8, slot: u8) -> Result<()> {
         let written = self.device.write_at(Layout::slot(place, slot.into()), &[0; SLOT_SIZE]);
         written.map_err(|error| Error::io("write", Object::Superblock { place, slot }, error))
+    }
+}
+
+/// Whether a store may be repaired from a superblock.
+fn may_repair(device: &dyn Device, superblock: &Superblock) -> Result<()> {
+    if superblock.header.ro_compat.get() != 0 {
+        return Err(Error::Unsupported("it can only be opened read-only"));
+    }
+    // What is cut off is perhaps still there elsewhere: repaired, nobody would miss it.
+    let need = superblock.body.device_len.get();
+    let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    match have < need {
+        true => Err(Error::Truncated { have, need }),
+        false => Ok(()),
     }
 }
 
