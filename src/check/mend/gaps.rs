@@ -28,7 +28,9 @@ impl Mender<'_> {
             let unlogged = wreck.log.records > 0 || wreck.uncertain;
             let ranges = match lost.is_empty() {
                 // Contents in the tree take no units.
-                true if fewer || (bare && small && unlogged) => vec![0..MAX_FILE_UNITS],
+                true if fewer || (bare && small && unlogged) => {
+                    std::iter::once(0..MAX_FILE_UNITS).collect()
+                }
                 true => continue,
                 // Nor are they told by the size, which may have grown.
                 false if fewer || bare || self.made.contains(&ino) => lost,

@@ -125,7 +125,7 @@ mod tests {
     fn what_is_taken_is_not_free() {
         let taken = BTreeMap::from([(0, 5), (10, 12), (20, 30)]);
         assert_eq!(free(&taken, &(0..40)), [5..10, 12..20, 30..40]);
-        assert_eq!(free(&taken, &(11..21)), [12..20]);
+        assert_eq!(free(&taken, &(11..21)).as_slice(), std::slice::from_ref(&(12..20)));
         assert_eq!(free(&taken, &(21..29)), []);
         assert_eq!(free(&taken, &(30..31)).len(), 1);
         assert_eq!(without(&[5..10, 12..20], &(5..25)), 10..25);

@@ -32,6 +32,7 @@ pub use log::LogLoss;
 use super::check::Owners;
 use super::checkpoint::Reason;
 use super::inode_numbers::AHEAD;
+use super::newest::Unlocked;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::recovery::make_durable;
 use super::{Edits, Engine, EngineOptions, Recovery};
@@ -478,7 +479,7 @@ fn may_repair(device: &dyn Device, superblock: &Superblock) -> Result<()> {
 /// as given up where it cannot be read.
 fn choose(
     watched: &Watched,
-    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
 ) -> Result<superblock::Chosen> {
     let chosen = watched.unwatched(|| {
         let chosen = superblock::choose(watched, unlock);
