@@ -22,7 +22,7 @@ pub use finding::{CheckReport, Finding};
 pub use keyless::{KeylessFinding, KeylessKey, KeylessReport, check_keyless};
 
 pub use note::{Mending, Note};
-pub use repair::{Damage, Repair, RepairReport};
+pub use repair::{Damage, Repair, RepairOptions, RepairReport};
 
 use crate::error::Result;
 use crate::fs::FileSystem;

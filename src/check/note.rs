@@ -25,8 +25,9 @@ pub enum Mending {
     RowDropped(Error),
     /// The attributes of an inode are gone; what its names and contents tell of it is kept.
     AttributesLost { kind: FileType },
-    /// The attributes of an inode are from an older state.
-    AttributesOlder { kind: FileType },
+    /// The times of an inode are from an older state, and so were its permissions and owner: these
+    /// are told alone, and it is root's.
+    AttributesOlder { kind: FileType, mode: u32, uid: u32, gid: u32 },
     /// A name is from an older state.
     NameOlder,
     /// A name is left out: nothing is known of what it led to.
@@ -79,9 +80,13 @@ impl fmt::Display for Mending {
                 let kind = kind_name(*kind);
                 write!(f, "owner, permissions and times of the {kind} are lost; root owns it now")
             }
-            M::AttributesOlder { kind } => {
+            M::AttributesOlder { kind, mode, uid, gid } => {
                 let kind = kind_name(*kind);
-                write!(f, "owner, permissions and times of the {kind} may be older than they were")
+                write!(
+                    f,
+                    "times of the {kind} may be older than they were; owner and permissions are \
+                     lost, an older state had {uid}:{gid} and {mode:04o}; root owns it now"
+                )
             }
             M::NameOlder => write!(f, "its name is the one that it had in an older state"),
             M::NameDropped { name, .. } => {

@@ -25,10 +25,25 @@ pub struct Repair {
     report: RepairReport,
 }
 
+/// What a repair reads, and what it may give up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// Whether all contents are read and compared with their checksums.
+    pub contents: bool,
+    /// Whether metadata that the device does not read counts as lost: for a medium that will never
+    /// read it again. Without it such a repair is refused, as what it gives up is gone for good.
+    pub give_up_unreadable: bool,
+}
+
 /// What a repair found wrong below the rows of a store.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Damage {
+    /// The device does not read some blocks: what stood there counts as lost.
+    Unread {
+        /// How many, of 4 KiB.
+        units: u64,
+    },
     /// A superblock that does not open.
     Superblock(Error),
     /// The newest superblock is missing in one of its two places.
@@ -39,6 +54,11 @@ pub enum Damage {
     NoRoot,
     /// A node, or one of its copies, does not verify.
     Node(Error),
+    /// Leaves are gone with rows that nothing else need know of.
+    Leaves {
+        /// How many.
+        count: u64,
+    },
     /// Rows may be of an older state, and some that were deleted may be there again.
     Uncertain,
     /// Records of the log are gone, although later ones are there.
@@ -75,7 +95,16 @@ impl RepairReport {
     pub fn is_lossy(&self) -> bool {
         let vague = |damage: &Damage| {
             use Damage as D;
-            matches!(damage, D::Outdated(_) | D::Uncertain | D::Log { .. } | D::Transactions { .. })
+            matches!(
+                damage,
+                D::Unread { .. }
+                    | D::Leaves { .. }
+                    | D::Unopened(_)
+                    | D::Outdated(_)
+                    | D::Uncertain
+                    | D::Log { .. }
+                    | D::Transactions { .. }
+            )
         };
         self.notes.iter().any(|note| note.what.is_loss()) || self.damage.iter().any(vague)
     }
@@ -91,27 +120,40 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Damage as D;
         match self {
+            D::Unread { units: 1 } => {
+                write!(f, "1 block cannot be read: what stood there counts as lost")
+            }
+            D::Unread { units } => {
+                write!(f, "{units} blocks cannot be read: what stood there counts as lost")
+            }
             D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
             D::Unopened(error) => write!(f, "the log contradicts the rest of the store: {error}"),
             D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
             D::Outdated(generation) => write!(
                 f,
-                "the newest superblock may be gone; the state of generation {generation} is the \
-                 newest that is left"
+                "the newest superblock may be gone, or cannot be read; the state of generation \
+                 {generation} is the newest that is left"
             ),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
+            D::Leaves { count: 1 } => write!(f, "1 leaf of the trees is lost with its rows"),
+            D::Leaves { count } => {
+                write!(f, "{count} leaves of the trees are lost with their rows")
+            }
             D::Uncertain => write!(
                 f,
                 "some rows may be of an older state, and some that were deleted may be back: the \
                  space map cannot be read, which would tell"
             ),
             D::Log { records: 1 } => {
-                write!(f, "1 record of the log is gone: what was changed by it is as it was before")
+                write!(
+                    f,
+                    "1 record of the log cannot be read: what was changed by it is as it was before"
+                )
             }
             D::Log { records } => write!(
                 f,
-                "{records} records of the log are gone: what was changed by them is as it was \
-                 before"
+                "{records} records of the log cannot be read: what was changed by them is as it \
+                 was before"
             ),
             D::Transactions { count } => {
                 write!(f, "{count} records of the log make no sense from some point on")
@@ -130,18 +172,20 @@ impl fmt::Display for Damage {
 impl Repair {
     /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
     /// the key of metadata, not that of contents; two provider calls, and one for each superblock
-    /// that is damaged. Reads all metadata, all of the device where nodes are missing, and with
-    /// `contents` all contents, whose checksums it compares. Writes nothing. Takes about 300 bytes
-    /// of memory for each inode, and 16 KiB for each node that is made anew.
+    /// that is damaged. Reads all metadata, all of the device where nodes are missing, and where
+    /// `wanted` says so all contents. Writes nothing. Takes about 300 bytes of memory for each
+    /// inode, and 16 KiB for each node that is made anew.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Corrupt`] where no superblock is
-    /// left that opens; those of the provider and of the device.
+    /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`]; [`Error::Corrupt`] where
+    /// no superblock is left that opens; [`Error::Io`] where something cannot be read, tried twice,
+    /// that the repair would give up, unless `wanted` says that it may; those of the provider and
+    /// of the device.
     pub fn plan(
         device: Arc<dyn Device>,
         providers: &Providers,
         options: &StoreOptions,
-        contents: bool,
+        wanted: RepairOptions,
     ) -> Result<Repair> {
         let arena = options.arena()?;
         let unlock = |superblock: &UnverifiedSuperblock| {
@@ -151,7 +195,7 @@ impl Repair {
             let meta = MetaKeys::derive(&arena, &kek.secret, store_id, kek.version)?;
             Ok((meta, Arc::new(Rng::new(&arena)?)))
         };
-        Repair::plan_with(device, unlock, &options.engine, contents)
+        Repair::plan_with(device, unlock, &options.engine, wanted)
     }
 
     /// As [`Repair::plan`], with keys that `unlock` gives.
@@ -160,7 +204,7 @@ impl Repair {
         device: Arc<dyn Device>,
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
-        contents: bool,
+        wanted: RepairOptions,
     ) -> Result<Repair> {
         let mut salvage = Salvage::read(Arc::clone(&device), &mut unlock, options)?;
         let keys = salvage.engine().store_keys()?;
@@ -171,7 +215,7 @@ impl Repair {
             let hash = hasher.get().map_or(0, |hasher| hasher.hash56(name));
             (hash & ((1 << HASH_BITS) - 1)) << COOKIE_COUNTER_BITS
         });
-        let mended = Mender::new(&mut salvage, bucket).run(contents)?;
+        let mended = Mender::new(&mut salvage, bucket).run(wanted.contents)?;
         let recount = salvage.recount()?;
         let mut damage = damage_of(&mut salvage);
         if recount != Recount::default() {
@@ -181,10 +225,19 @@ impl Repair {
             // Whatever else an open has against the store: it is gone with the log.
             let options = EngineOptions { read_only: true, ..options.clone() };
             if let Err(error) = Engine::open(device, unlock, &options) {
-                damage.push(Damage::Unopened(error));
+                match error {
+                    Error::Corrupt { .. } => damage.push(Damage::Unopened(error)),
+                    error => return Err(error),
+                }
             }
         }
         let needed = mended.changed || !damage.is_empty();
+        if needed && let Some(error) = salvage.unread_error() {
+            if !wanted.give_up_unreadable {
+                return Err(error);
+            }
+            damage.insert(0, Damage::Unread { units: salvage.unread() });
+        }
         Ok(Repair { salvage, report: RepairReport { damage, notes: mended.notes, needed } })
     }
 
@@ -219,10 +272,12 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
         *tree == crate::format::STORE_TREE
             && range.high.as_ref().is_none_or(|high| *high > properties)
     });
+    let leaves = wreck.losses.leaves.len() as u64;
     for (found, what) in [
         (wreck.alone, Damage::OneSuperblock),
         (wreck.outdated, Damage::Outdated(wreck.generation)),
         (wreck.no_root, Damage::NoRoot),
+        (leaves > 0, Damage::Leaves { count: leaves }),
         (wreck.uncertain, Damage::Uncertain),
         (wreck.log.records > 0, Damage::Log { records: wreck.log.records }),
         (wreck.log.transactions > 0, Damage::Transactions { count: wreck.log.transactions }),

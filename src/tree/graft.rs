@@ -56,6 +56,8 @@ pub struct Losses {
     pub damaged: Vec<Error>,
     /// Keys whose rows are gone, if there were any, ascending.
     pub ranges: Vec<(TreeId, KeyRange)>,
+    /// Keys of leaves that their parents name and that do not verify: there were rows.
+    pub leaves: Vec<(TreeId, KeyRange)>,
     /// First units of the nodes that were read.
     pub nodes: Vec<u64>,
 }
@@ -183,7 +185,12 @@ impl Graft<'_> {
     fn node(&mut self, pointer: &NodePointer, range: &KeyRange, out: &mut Vec<Kid>) -> Result<()> {
         let (page, whole) = match self.read(pointer) {
             Some(read) => read,
-            None => return self.fill(pointer.level, range, out),
+            None => {
+                if pointer.level == 0 {
+                    self.losses.leaves.push((self.tree, range.clone()));
+                }
+                return self.fill(pointer.level, range, out);
+            }
         };
         if pointer.level == 0 {
             return self.leaf(pointer, page, range, out);

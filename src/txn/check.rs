@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::block::{Bitmap, Space, UnitSet};
 use crate::error::{Error, Object, Result};
-use crate::format::{FIRST_FS_TREE, NodePointer, Page, STORE_TREE, TreeId};
+use crate::format::{FIRST_FS_TREE, NodePointer, Page, STORE_TREE, SpacePage, TreeId};
 use crate::limits::{NODE_UNITS, REGION_UNITS};
 use crate::tree::Visit;
 
@@ -44,10 +44,10 @@ impl StructureReport {
 
 /// Units and their owners so far.
 #[derive(Default)]
-pub(super) struct Owners {
+pub struct Owners {
     pool_base: u64,
     pool_units: u64,
-    pub regions: UnitSet,
+    pub(super) regions: UnitSet,
     shared: u64,
     outside: bool,
 }
@@ -58,11 +58,24 @@ impl Owners {
         Owners { pool_base, pool_units, ..Owners::default() }
     }
 
+    /// Whether contents may stand in a unit: it is in the pool, no home of a page of the space map,
+    /// and has no owner yet.
+    pub fn is_open(&self, unit: u64) -> bool {
+        let Some(at) = unit.checked_sub(self.pool_base) else { return false };
+        let homes = SpacePage::reserved_units(at / REGION_UNITS);
+        at < self.pool_units && at % REGION_UNITS >= homes && !self.has(unit)
+    }
+
     /// Whether a unit has an owner.
     pub fn has(&self, unit: u64) -> bool {
         let Some(first) = unit.checked_sub(self.pool_base) else { return false };
         let (region, at) = (first / REGION_UNITS, first % REGION_UNITS);
         self.regions.get(&region).is_some_and(|bits| bits.any(at..at + 1))
+    }
+
+    /// Whether no unit has two owners, and none is outside the pool.
+    pub fn is_disjoint(&self) -> bool {
+        self.shared == 0 && !self.outside
     }
 
     /// Enters an owner of units, and returns whether they are in the pool and had none.

@@ -35,6 +35,7 @@ mod recovery;
 mod run;
 mod salvage;
 
+pub(crate) use check::Owners;
 pub use check::{MAX_DAMAGED, StructureReport};
 pub use commit::Class;
 pub use engine::{Engine, EngineOptions, Keys, Usage};

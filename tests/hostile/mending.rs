@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use efscrypt::check::{Repair, check};
+use efscrypt::check::{Repair, RepairOptions, check};
 use efscrypt::device::MemoryDevice;
 use efscrypt::txn::{Engine, fixed_unlock};
 
@@ -10,8 +10,9 @@ use crate::exercise::{mount, options};
 
 /// Repairs a store. What was repaired needs no second repair, opens, and is clean.
 pub fn mend(device: Arc<MemoryDevice>) {
+    let wanted = RepairOptions { contents: true, ..RepairOptions::default() };
     let plan =
-        || Repair::plan_with(Arc::clone(&device) as _, |_| fixed_unlock(1), &options(), true);
+        || Repair::plan_with(Arc::clone(&device) as _, |_| fixed_unlock(1), &options(), wanted);
     let Ok(repair) = plan() else { return };
     if repair.commit().is_err() {
         return;

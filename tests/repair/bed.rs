@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use efscrypt::Result;
-use efscrypt::check::{Repair, RepairReport, check};
+use efscrypt::check::{Repair, RepairOptions, RepairReport, check};
 use efscrypt::crypto::{KeyArena, WrapKey};
 use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::fs::data::{Contents, DataKeys};
@@ -43,7 +43,12 @@ pub fn open(device: impl Device + 'static, read_only: bool) -> Result<FileSystem
 }
 
 pub fn plan(device: impl Device + 'static) -> Result<Repair> {
-    Repair::plan_with(Arc::new(device), |_| fixed_unlock(3), &options(true), true)
+    plan_as(device, false)
+}
+
+pub fn plan_as(device: impl Device + 'static, give_up_unreadable: bool) -> Result<Repair> {
+    let wanted = RepairOptions { contents: true, give_up_unreadable };
+    Repair::plan_with(Arc::new(device), |_| fixed_unlock(3), &options(true), wanted)
 }
 
 pub fn repair(device: impl Device + 'static) -> Result<RepairReport> {

@@ -6,7 +6,12 @@
 
 mod bed;
 mod blocks;
+#[path = "../kit/flawed.rs"]
+mod flawed;
 mod gaps;
 mod kills;
+mod leaves;
+mod overlaps;
 mod picture;
+mod unread;
 mod wrecks;

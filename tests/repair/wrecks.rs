@@ -195,6 +195,14 @@ fn a_log_that_is_broken_in_the_middle_costs_one_record() {
 }
 
 #[test]
+fn a_store_that_was_cut_is_refused() {
+    let bytes = populated(true).to_vec();
+    let device = MemoryDevice::from_bytes(&bytes[..bytes.len() - (8 << 20)]);
+    let error = plan(device).err().unwrap();
+    assert_eq!(error.kind(), efscrypt::ErrorKind::Truncated);
+}
+
+#[test]
 fn a_store_without_a_superblock_is_refused() {
     let device = Arc::new(populated(false));
     device.write_at(0, &vec![0; LOG]).unwrap();

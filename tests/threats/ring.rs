@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use efscrypt::check::Repair;
+use efscrypt::check::{Repair, RepairOptions};
 use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::{ErrorKind, Providers, Store};
 
@@ -92,7 +92,8 @@ fn a_repair_with_the_old_keys_does_not_undo_a_rewrap() {
     let slots: Vec<_> = slots.iter().filter(|(at, _)| *at < 2 * PLACE as u64).take(2).collect();
     slots.iter().for_each(|(at, bytes)| image.write_at(*at, bytes).unwrap());
     let providers = Providers::same(old.clone());
-    let repair = Repair::plan(image.clone(), &providers, &options(), true).unwrap();
+    let wanted = RepairOptions { contents: true, ..RepairOptions::default() };
+    let repair = Repair::plan(image.clone(), &providers, &options(), wanted).unwrap();
     repair.commit().unwrap();
     assert_eq!(open(&image, &old).err().unwrap().kind(), ErrorKind::KeyNotFound);
     is_whole(&open(&image, &new).unwrap());

@@ -8,7 +8,7 @@ use fuser::{FileAttr, INodeNo, TimeOrNow};
 /// Bytes of the blocks in which `stat` counts.
 const SECTOR: u64 = 512;
 /// What programs are told to read and write at a time, bytes.
-const BLOCK: u32 = 4096;
+pub const BLOCK: u32 = 4096;
 
 /// An inode as FUSE describes it.
 pub fn file_attr(attr: &Attr) -> FileAttr {

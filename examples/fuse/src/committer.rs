@@ -28,10 +28,11 @@ impl Committer {
         let (stop, stopped) = channel();
         let store = Arc::downgrade(store);
         let commit = move || {
+            let mut told = Told::default();
             let mut round = 0u32;
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 round = round.wrapping_add(1);
-                if !commit(&store, round.is_multiple_of(UPKEEP)) {
+                if !commit(&store, round.is_multiple_of(UPKEEP), &mut told) {
                     return;
                 }
             }
@@ -47,19 +48,46 @@ impl Committer {
     }
 }
 
-/// Returns whether to go on.
-fn commit(store: &Weak<Store>, upkeep: bool) -> bool {
+/// What failed the last time, and was said.
+#[derive(Default)]
+struct Told {
+    sync: bool,
+    upkeep: bool,
+}
+
+/// Returns whether to go on: as long as the store takes changes. What fails now may succeed later,
+/// and whatever upkeep cannot free must not keep changes from becoming durable.
+fn commit(store: &Weak<Store>, upkeep: bool, told: &mut Told) -> bool {
     let Some(store) = store.upgrade() else { return false };
     let fs = store.file_system();
-    let done = match upkeep {
-        true => fs.maintain().map(drop),
-        false => fs.sync(),
-    };
+    complain(fs.sync(), "cannot make changes durable", &mut told.sync);
+    if upkeep {
+        complain(fs.maintain(), "cannot free what was removed", &mut told.upkeep);
+    }
+    fs.health().is_ok()
+}
+
+/// Says a failure, once until it succeeds.
+fn complain<T>(done: efscrypt::Result<T>, doing: &str, told: &mut bool) {
     match done {
-        Ok(()) | Err(efscrypt::Error::ReadOnly) => true,
-        Err(error) => {
-            say(&format!("cannot make changes durable: {error}"));
-            false
-        }
+        Ok(_) | Err(efscrypt::Error::ReadOnly) => *told = false,
+        Err(error) if !std::mem::replace(told, true) => say(&format!("{doing}: {error}")),
+        Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_once_until_it_succeeds() {
+        let mut told = false;
+        complain::<()>(Err(efscrypt::Error::ReadOnly), "read", &mut told);
+        assert!(!told);
+        complain::<()>(Err(efscrypt::Error::NoSpace), "write", &mut told);
+        assert!(told);
+        complain(Ok(true), "write", &mut told);
+        assert!(!told);
     }
 }

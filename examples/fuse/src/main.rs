@@ -13,12 +13,15 @@ mod xattr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
+use std::{io, mem};
 
 use clap::Parser;
 use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
+use fuser::Session;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use committer::Committer;
 use failure::{Failure, Try, say};
@@ -27,9 +30,9 @@ use server::Server;
 use unlock::KmsArgs;
 
 /// Fewest threads that serve requests: some of them wait for the device.
-const FEWEST_THREADS: usize = 4;
+const FEWEST_THREADS: usize = 16;
 
-/// Mounts an efscrypt store, until it is unmounted, or SIGINT or SIGTERM comes
+/// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -67,12 +70,13 @@ struct Args {
         value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     cache_size: u32,
 
-    /// Threads that serve requests (default: one for each processor, at least 4)
+    /// Threads that serve requests (default: one for each processor, at least 16)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
 
 fn main() -> ExitCode {
+    keep_to_itself();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -82,19 +86,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// Leaves no image of this process, with the keys in it, on a disk or to other programs of the
+/// same user. Best effort: the keys' own memory is left out of images in any case.
+fn keep_to_itself() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _best_effort = setrlimit(Resource::Core, none);
+    let _best_effort = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 fn run(args: &Args) -> Result<(), Failure> {
+    // Before anybody is asked for a passphrase.
+    Mountpoint::look(&args.mountpoint)?;
     let store = Arc::new(open(args)?);
     let server = Server::new(Arc::clone(&store));
+    let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;
     let (place, session) =
         Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;
     place.read_ahead();
-    signals::watch(place, &store).or_fail(|| "cannot watch for signals".to_owned())?;
+    signals::watch(signals, place.clone(), &store)
+        .or_fail(|| "cannot watch for signals".to_owned())?;
     let committer = Committer::start(&store).or_fail(|| "cannot start a thread".to_owned())?;
     say(&format!("{} is mounted on {}", args.store.display(), args.mountpoint.display()));
-    let served = session.run();
+    let served = serve(session);
+    if served.is_err() {
+        // Nobody answers any more. Where it ended by itself, this finds nothing to do.
+        let _gone = place.cut();
+    }
     committer.stop();
     finish(args, store)?;
     served.or_fail(|| "the mount ended".to_owned())
+}
+
+/// Serves requests until the mount ends.
+fn serve(session: Session<Server>) -> io::Result<()> {
+    let mut session = session.spawn()?;
+    let nothing = thread::Builder::new().spawn(|| Ok(()))?;
+    let serving = mem::replace(&mut session.guard, nothing);
+    // Dropped, it would unmount whatever is mounted there by then.
+    mem::forget(session);
+    match serving.join().map_err(|_panic| io::Error::other("the server panicked"))? {
+        // What the kernel answers to some of the threads when a mount ends.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+        served => served,
+    }
 }
 
 /// Commits everything and closes the store.
@@ -104,11 +138,13 @@ fn finish(args: &Args, store: Arc<Store>) -> Result<(), Failure> {
         say("unmounted");
         return Ok(());
     }
+    // What programs wrote comes first, and a failure of one step keeps none of the others back.
+    let synced = store.sync();
     // The kernel's references went with the mount.
-    store.file_system().close_all().or_fail(doing)?;
-    store.sync().or_fail(doing)?;
+    let forgotten = store.file_system().close_all();
     let store = signals::only_one(store);
-    store.map_or(Ok(()), Store::close).or_fail(doing)?;
+    let closed = store.map_or(Ok(()), Store::close);
+    synced.and(forgotten).and(closed).or_fail(doing)?;
     say("unmounted: everything is committed");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +12,10 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::failure::{Failure, Try};
 use crate::server::Server;
+use crate::unlock::PASSPHRASE_VARIABLE;
 
+/// The kernel's list of mounts.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// What the kernel reads ahead of a program that reads in order, KiB.
 const READ_AHEAD_KIB: u32 = 1024;
 
@@ -48,6 +52,21 @@ pub enum Attempt {
 }
 
 impl Mountpoint {
+    /// Whether a directory can be mounted on: its path without symbolic links.
+    pub fn look(path: &Path) -> Result<PathBuf, Failure> {
+        let doing = || format!("cannot mount on {}", path.display());
+        match path.metadata() {
+            Ok(found) if found.is_dir() => path.canonicalize().or_fail(doing),
+            Ok(_) => Err(Failure::new(doing(), "it is no directory")),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => {
+                let path = path.display();
+                let why = "a mount is left there whose server ended; remove it first with";
+                Err(Failure::new(doing(), format!("{why} umount {path}, or fusermount3 -u {path}")))
+            }
+            Err(error) => Err(Failure::new(doing(), error)),
+        }
+    }
+
     /// Mounts a server, and returns what serves requests until it is let go.
     pub fn mount(
         server: Server,
@@ -56,10 +75,7 @@ impl Mountpoint {
         options: &Options,
     ) -> Result<(Mountpoint, Session<Server>), Failure> {
         let doing = || format!("cannot mount on {}", path.display());
-        let path = path.canonicalize().or_fail(doing)?;
-        if !path.is_dir() {
-            return Err(Failure::new(doing(), "it is no directory"));
-        }
+        let path = Mountpoint::look(path)?;
         let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
         let device = device_of(&path).or_fail(doing)?;
         Ok((Mountpoint { path, device }, session))
@@ -71,9 +87,21 @@ impl Mountpoint {
         let _default_does = fs::write(file, READ_AHEAD_KIB.to_string());
     }
 
+    /// Has the kernel hand over what it holds back of mapped memory, and waits for it.
+    pub fn write_back(&self) -> io::Result<()> {
+        let root = fs::File::open(&self.path)?;
+        if self.is_gone()? {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(rustix::fs::syncfs(&root)?)
+    }
+
     /// Ends the mount, unless somebody uses it.
     pub fn let_go(&self) -> io::Result<Attempt> {
-        match unmount(&self.path, UnmountFlags::empty()) {
+        if self.is_gone()? {
+            return Ok(Attempt::Busy);
+        }
+        match unmount(&self.path, UnmountFlags::NOFOLLOW) {
             Ok(()) => Ok(Attempt::Ended),
             Err(Errno::BUSY) => Ok(Attempt::Busy),
             Err(Errno::PERM) if self.ask_helper(None)? => Ok(Attempt::Ended),
@@ -84,16 +112,34 @@ impl Mountpoint {
 
     /// Ends the mount whoever uses it: what they do next fails.
     pub fn cut(&self) -> io::Result<Attempt> {
-        match unmount(&self.path, UnmountFlags::FORCE | UnmountFlags::DETACH) {
+        if self.is_gone()? {
+            return Ok(Attempt::OutOfSight);
+        }
+        let how = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match unmount(&self.path, how) {
             Ok(()) => Ok(Attempt::Ended),
             Err(Errno::PERM) if self.ask_helper(Some("-z"))? => Ok(Attempt::OutOfSight),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Whether somebody else took the mount out of sight. Fails where another file system is
+    /// mounted over it: that one is not ours to unmount.
+    fn is_gone(&self) -> io::Result<bool> {
+        let list = fs::read(MOUNTS)?;
+        match mounts(&list, &self.path).next_back() {
+            Some(Some(device)) if device == self.device => Ok(false),
+            _ if mounts(&list, &self.path).any(|device| device == Some(self.device)) => {
+                Err(io::Error::other("another file system is mounted over it"))
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Has the program unmount that may do so for users, and returns whether it did.
     fn ask_helper(&self, how: Option<&str>) -> io::Result<bool> {
         let mut helper = Command::new("fusermount3");
+        helper.env_remove(PASSPHRASE_VARIABLE);
         helper.arg("-u").arg("-q").args(how).arg("--").arg(&self.path);
         Ok(helper.status()?.success())
     }
@@ -102,15 +148,21 @@ impl Mountpoint {
 /// The number of the device of what is mounted on a directory, from the kernel's own list: nobody
 /// serves requests yet.
 fn device_of(path: &Path) -> io::Result<u32> {
-    use std::os::unix::ffi::OsStrExt;
-    let list = fs::read("/proc/self/mountinfo")?;
-    let device = list.split(|byte| *byte == b'\n').rev().find_map(|line| {
+    let list = fs::read(MOUNTS)?;
+    let device = mounts(&list, path).next_back().flatten();
+    device.ok_or_else(|| io::Error::other("the mount is not there"))
+}
+
+/// What is mounted on a directory, the uppermost last: the number of the device, if it is one
+/// without a disk.
+fn mounts<'a>(list: &'a [u8], path: &'a Path) -> impl DoubleEndedIterator<Item = Option<u32>> {
+    list.split(|byte| *byte == b'\n').filter_map(move |line| {
         // Number, parent, major:minor, root, mount point with odd bytes in octal.
         let mut fields = line.split(|byte| *byte == b' ').skip(2);
-        let device = str::from_utf8(fields.next()?).ok()?.strip_prefix("0:")?.parse().ok()?;
+        let device = str::from_utf8(fields.next()?).ok()?;
+        let device = device.strip_prefix("0:").and_then(|minor| minor.parse().ok());
         (unescaped(fields.nth(1)?) == path.as_os_str().as_bytes()).then_some(device)
-    });
-    device.ok_or_else(|| io::Error::other("the mount is not there"))
+    })
 }
 
 /// Bytes as they were before blanks and backslashes became octal numbers.

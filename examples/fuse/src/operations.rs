@@ -24,7 +24,7 @@ use fuser::{
 use rustix::fs::FallocateFlags;
 
 use crate::attr::{file_attr, file_type, no_attr, set_time};
-use crate::server::{KEPT, Server, enter, entered};
+use crate::server::{KEPT, Server, enter, entered, kept};
 use crate::xattr;
 
 /// Bytes of the largest request: the kernel takes no more without being told.
@@ -62,7 +62,8 @@ macro_rules! answer {
 }
 
 fn entry(reply: ReplyEntry, attr: Attr) {
-    reply.entry(&KEPT, &file_attr(&attr), Generation(attr.generation));
+    let (file, generation) = (file_attr(&attr), Generation(attr.generation));
+    reply.entry_with_ttls(&kept(&attr), &KEPT, &file, generation);
 }
 
 fn empty<T>(reply: ReplyEmpty, _done: T) {
@@ -99,7 +100,7 @@ impl Filesystem for Server {
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let done = self.work(|fs| fs.getattr(ino.0));
-        answer!(reply, done, |reply: ReplyAttr, attr| reply.attr(&KEPT, &file_attr(&attr)));
+        answer!(reply, done, |reply: ReplyAttr, attr| reply.attr(&kept(&attr), &file_attr(&attr)));
     }
 
     fn setattr(
@@ -133,7 +134,7 @@ impl Filesystem for Server {
             }
         });
         answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
-            reply.attr(&KEPT, &file_attr(&done.after));
+            reply.attr(&kept(&done.after), &file_attr(&done.after));
         });
     }
 
@@ -266,7 +267,8 @@ impl Filesystem for Server {
         let done = self.work(|fs| entered(fs, fs.create(dir, name, &new, mode)?.attr));
         answer!(reply, done, |reply: ReplyCreate, attr: Attr| {
             let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-            reply.created(&KEPT, &file, generation, FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            let kept = kept(&attr);
+            reply.created(&kept, &file, generation, FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
         });
     }
 
@@ -418,8 +420,8 @@ impl Filesystem for Server {
         answer!(reply, done, |reply, value: Vec<u8>| xattr::reply(reply, size, &value));
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let done = self.work(|fs| xattr::list(fs, ino.0));
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let done = self.work(|fs| xattr::list(fs, ino.0, req.uid()));
         answer!(reply, done, |reply, names: Vec<u8>| xattr::reply(reply, size, &names));
     }
 
@@ -581,20 +583,28 @@ struct Seen {
 }
 
 impl Seen {
-    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows all the
-    /// same; who looks at it learns why.
+    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without
+    /// a number, which some C libraries leave out; who looks at its name learns why.
     fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
         let referred = !matches!(entry.name, b"." | b"..");
         let open = || if referred { fs.open(entry.ino) } else { Ok(()) };
-        let ino = INodeNo(entry.ino);
-        match open().and_then(|()| fs.getattr(entry.ino)) {
+        let look = || {
+            open()?;
+            fs.getattr(entry.ino).inspect_err(|_| {
+                if referred {
+                    let _kernel_learns_nothing = fs.close(entry.ino);
+                }
+            })
+        };
+        match look() {
             Ok(attr) => {
                 let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-                Some(Seen { file, generation, kept: KEPT, referred })
+                Some(Seen { file, generation, kept: kept(&attr), referred })
             }
             Err(Error::Stale) => None,
             Err(_) => {
-                let file = FileAttr { ino, kind: file_type(entry.kind), ..no_attr() };
+                // With a number, the kernel would count a reference.
+                let file = FileAttr { kind: file_type(entry.kind), ..no_attr() };
                 let (generation, kept) = (Generation(0), Duration::ZERO);
                 Some(Seen { file, generation, kept, referred: false })
             }

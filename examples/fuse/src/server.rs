@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use efscrypt::fs::{Attr, FileSystem};
+use efscrypt::fs::{Attr, FileSystem, FileType};
 use efscrypt::{Error, ErrorKind, Store};
 use fuser::Errno;
 
+use crate::attr::BLOCK;
 use crate::failure::say;
 
 /// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
 /// behind this mount changes them.
 pub const KEPT: Duration = Duration::from_secs(3600);
+
+/// Set-ID bits: they go when somebody writes.
+const SET_IDS: u32 = 0o6000;
 
 /// Most complaints about damage and failed devices; the system's log holds no more of them.
 const MOST_COMPLAINTS: u32 = 100;
@@ -61,9 +65,24 @@ impl Server {
     }
 }
 
+/// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
+/// write that takes set-ID bits away, and would still run the program as its owner; and nobody
+/// tells it when space that a truncation left is freed.
+pub fn kept(attr: &Attr) -> Duration {
+    let whole = attr.size.checked_next_multiple_of(BLOCK.into()).unwrap_or(u64::MAX);
+    let changes = attr.mode & SET_IDS != 0 || attr.space > whole;
+    match attr.kind == FileType::Regular && changes {
+        true => Duration::ZERO,
+        false => KEPT,
+    }
+}
+
 /// What a name leads to, with a reference for the kernel: the inode stays until it is forgotten,
 /// whatever happens to its names.
 pub fn enter(fs: &FileSystem, dir: u64, name: &[u8]) -> efscrypt::Result<Attr> {
+    if name == b"." {
+        return enter_again(fs, dir);
+    }
     let mut attempts = ATTEMPTS;
     loop {
         let attr = fs.lookup(dir, name)?;
@@ -74,6 +93,14 @@ pub fn enter(fs: &FileSystem, dir: u64, name: &[u8]) -> efscrypt::Result<Attr> {
             opened => return opened.map(|()| attr),
         }
     }
+}
+
+/// An inode of any type that the kernel forgot, and has a file handle of.
+fn enter_again(fs: &FileSystem, ino: u64) -> efscrypt::Result<Attr> {
+    fs.open(ino)?;
+    fs.getattr(ino).inspect_err(|_| {
+        let _kernel_learns_nothing = fs.close(ino);
+    })
 }
 
 /// Attributes of what was just made, with a reference for the kernel.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::process;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use efscrypt::Store;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::say;
@@ -17,22 +18,31 @@ use crate::mountpoint::{Attempt, Mountpoint};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often they are asked about.
 const OFTEN: Duration = Duration::from_millis(100);
-/// How long another holder of the store may take to let it go.
+/// How long the server has for what the kernel put in line.
+const HAND_OVER: Duration = Duration::from_millis(500);
+/// How long another holder of the store may take to let it go, and the kernel to hand over what it
+/// holds back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Unmounts when a signal comes. Programs that still have files open have some time to close them;
-/// another signal ends that.
-pub fn watch(place: Mountpoint, store: &Arc<Store>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+/// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a
+/// mount behind that nobody serves.
+pub fn hold() -> io::Result<Signals> {
+    Signals::new([SIGHUP, SIGINT, SIGTERM])
+}
+
+/// Unmounts when a signal comes, or came since they are held. Programs that still have files open
+/// have some time to close them; another signal ends that.
+pub fn watch(mut signals: Signals, place: Mountpoint, store: &Arc<Store>) -> io::Result<()> {
     let store = Arc::downgrade(store);
     // Not waited for: it ends with the program.
     let watch = move || {
-        signals.forever().next();
-        match end(&place, &mut signals) {
-            Ok(Attempt::OutOfSight) => leave(&store),
-            Ok(_) => {}
-            // Somebody else unmounted it, or will have to.
-            Err(error) => say(&format!("cannot unmount: {error}")),
+        while signals.forever().next().is_some() {
+            match end(&place, &mut signals) {
+                Ok(Attempt::OutOfSight) => leave(&store),
+                Ok(_) => return,
+                // Somebody else unmounted it, or another signal may do better.
+                Err(error) => say(&format!("cannot unmount: {error}")),
+            }
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
@@ -47,6 +57,7 @@ fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
             say("programs have files open: they have 10 s to close them");
         }
         if start.elapsed() > GRACE || signals.pending().next().is_some() {
+            write_back(place);
             return place.cut();
         }
         thread::sleep(OFTEN);
@@ -54,12 +65,28 @@ fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
     Ok(Attempt::Ended)
 }
 
+/// Has the kernel hand over what programs wrote into memory that shows files, within a time: what
+/// still changes then, or takes longer, is lost with the mount.
+fn write_back(place: &Mountpoint) {
+    let (done, finished) = channel();
+    let place = place.clone();
+    let write = move || done.send(place.write_back());
+    // Not waited for beyond the time: the end of the mount ends it.
+    let started = thread::Builder::new().name("write back".to_owned()).spawn(write);
+    let result = started.map(|_| finished.recv_timeout(PATIENCE));
+    if !matches!(result, Ok(Ok(Ok(())))) {
+        say("what programs changed in mapped memory may be lost");
+    }
+    // Some kernels say that it is done when they have put it in line for the server.
+    thread::sleep(HAND_OVER);
+}
+
 /// Ends the program while the kernel still waits for answers: that ends the mount.
 fn leave(store: &Weak<Store>) {
     let done = store.upgrade().map_or(Ok(()), |store| store.sync());
     match done {
         Ok(()) | Err(efscrypt::Error::ReadOnly) => {
-            say("unmounted: everything is committed");
+            say("unmounted: everything that arrived is committed");
             process::exit(0)
         }
         Err(error) => {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::failure::{Failure, Try};
 
 /// The variable that may hold the passphrase.
-const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
+pub const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
 /// More than the longest passphrase and its newline, bytes.
 const MAX_PASSPHRASE_FILE: u64 = 8192;
 

@@ -7,8 +7,11 @@ use rustix::fs::XattrFlags;
 
 /// What gives a program capabilities when it is run.
 const CAPABILITIES: &[u8] = b"security.capability";
-/// Names that mean something to the kernel alone: access control lists, which are not offered.
-const SYSTEM: &[u8] = b"system.";
+/// Where names may be. Access control lists and what else the kernel gives a meaning are not
+/// offered.
+const SPACES: [&[u8]; 3] = [b"user.", b"security.", TRUSTED];
+/// Names that only root sees.
+const TRUSTED: &[u8] = b"trusted.";
 
 /// How an attribute is set; `None` for flags that nobody knows.
 pub fn mode(flags: i32) -> Option<XattrMode> {
@@ -38,11 +41,12 @@ pub fn remove(fs: &FileSystem, ino: u64, name: &[u8]) -> Result<()> {
     fs.remove_xattr(ino, name).map(drop)
 }
 
-/// The names of all attributes, each with a NUL behind it.
-pub fn list(fs: &FileSystem, ino: u64) -> Result<Vec<u8>> {
+/// The names of all attributes that a user may know of, each with a NUL behind it.
+pub fn list(fs: &FileSystem, ino: u64, uid: u32) -> Result<Vec<u8>> {
     let mut list = Vec::new();
-    for name in fs.list_xattrs(ino)? {
-        list.extend_from_slice(&name);
+    let names = fs.list_xattrs(ino)?;
+    for name in names.iter().filter(|name| uid == 0 || !name.starts_with(TRUSTED)) {
+        list.extend_from_slice(name);
         list.push(0);
     }
     Ok(list)
@@ -67,8 +71,8 @@ pub fn reply(reply: ReplyXattr, room: u32, bytes: &[u8]) {
 }
 
 fn check(name: &[u8]) -> Result<()> {
-    match name.starts_with(SYSTEM) {
-        true => Err(Error::NotSupported),
-        false => Ok(()),
+    match SPACES.iter().any(|space| name.len() > space.len() && name.starts_with(space)) {
+        true => Ok(()),
+        false => Err(Error::NotSupported),
     }
 }

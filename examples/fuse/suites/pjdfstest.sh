@@ -21,7 +21,7 @@ suite_pjdfstest() {
 run_pjdfstest() {
     local out=$1.out
     timeout 600 "$tools/bin/pjdfstest" -c "$work/pjdfstest.toml" -p "$1" >"$out" 2>&1 || true
-    grep ' FAILED$' "$out" >&2 || true
+    { grep ' FAILED$' "$out" || true; } | tee "$1.failed" >&2
     local passed
     passed=$(sed -n 's/.*Summary:.* \([0-9]*\) passed.*/\1/p' "$out")
     printf '%s %s\n' "$(sed -n 's/.*Summary: //p' "$out")" "${passed:-0}"

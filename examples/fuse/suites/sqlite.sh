@@ -24,7 +24,8 @@ run_sqlite() {
         "$sqlite_source/testfixture" "$sqlite_source/test/veryquick.test") >"$out" 2>&1 || true
     local errors tests
     read -r errors tests < <(sed -n 's/^\([0-9]*\) errors out of \([0-9]*\) tests.*/\1 \2/p' "$out")
-    grep -E '^! ' "$out" | head -n 20 >&2 || true
+    grep -E '^! ' "$out" >"$1.failed" || true
+    head -n 20 "$1.failed" >&2
     printf '%s errors in %s tests %s\n' "${errors:-?}" "${tests:-0}" \
         "$((${tests:-0} - ${errors:-0}))"
 }

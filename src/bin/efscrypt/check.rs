@@ -37,6 +37,10 @@ pub struct CheckArgs {
     #[arg(long, requires = "repair", conflicts_with = "dry_run")]
     pub yes: bool,
 
+    /// Count what the disk does not read as lost, for good
+    #[arg(long, requires = "repair")]
+    pub give_up_unreadable: bool,
+
     /// Verify what shows without a key: superblocks, wrapped keys, and the checksum of every node
     #[arg(long, conflicts_with = "metadata_only")]
     keyless: bool,

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
-use efscrypt::check::{Note, Repair, RepairReport};
+use efscrypt::check::{Note, Repair, RepairOptions, RepairReport};
 use efscrypt::device::FileDevice;
 use efscrypt::keys::KeyProvider;
 use efscrypt::{Error, Providers};
@@ -13,6 +13,10 @@ use crate::check::CheckArgs;
 use crate::exit::{CONTENTS_DAMAGED, Failure, METADATA_DAMAGED};
 use crate::output;
 use crate::transfer::Monitor;
+
+/// What to do where the medium does not read what a repair needs.
+const UNREAD_HINT: &str = "try again, or copy the store to another disk first; if it can never be \
+                           read, --give-up-unreadable counts it as lost";
 
 /// What a repair did or would do, in JSON.
 #[derive(Serialize)]
@@ -76,7 +80,14 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let device =
         FileDevice::open(store.path(), args.dry_run).map_err(|e| store.failure("open", e))?;
     let provider = store.provider()?;
-    let repair = plan(args, device, &provider).map_err(|error| store.failure("repair", error))?;
+    let repair = plan(args, device, &provider).map_err(|error| {
+        let unread = matches!(error, Error::Io { .. });
+        let failure = store.failure("repair", error);
+        match unread {
+            true => failure.with_hint(UNREAD_HINT),
+            false => failure,
+        }
+    })?;
     let view = RepairView::new(repair.report(), false);
     let lines = view.lines();
     if !args.json && !lines.is_empty() {
@@ -90,6 +101,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         return finish(args, &view, "nothing was written", Some(METADATA_DAMAGED));
     }
     if !args.yes {
+        if args.json {
+            // Who is asked must see what for; the object comes once it is decided.
+            lines.iter().for_each(|line| output::say(line));
+        }
         confirm()?;
     }
     let lossy = repair.report().is_lossy();
@@ -117,8 +132,11 @@ fn plan(
     options.engine.read_only = true;
     let providers = Providers::same(Arc::clone(provider));
     let monitor = Monitor::new("reading", args.quiet);
-    let contents = !args.metadata_only;
-    monitor.watch(|| {}, || Repair::plan(Arc::new(device), &providers, &options, contents))
+    let wanted = RepairOptions {
+        contents: !args.metadata_only,
+        give_up_unreadable: args.give_up_unreadable,
+    };
+    monitor.watch(|| {}, || Repair::plan(Arc::new(device), &providers, &options, wanted))
 }
 
 /// Shows what is damaged of a store that does not open, as far as that can be found out.

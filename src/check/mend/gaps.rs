@@ -1,11 +1,13 @@
 //! Gaps: where contents are gone and not just a hole. Reading them must fail: zeros would be a lie.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::units::add;
 use super::{Bucket, Mender, holds_contents};
 use crate::check::census::{Census, Seen};
 use crate::error::Result;
-use crate::format::{DataRow, FIRST_FS_TREE, FsKey, MAX_FILE_UNITS};
+use crate::format::{DataRow, FIRST_FS_TREE, FsKey, MAX_FILE_UNITS, TreeId};
 use crate::limits::{MAX_INLINE_LEN, UNIT};
 use crate::txn::KeyRange;
 
@@ -17,21 +19,26 @@ impl Mender<'_> {
             if !holds_contents(seen) || row.nlink.get() == 0 {
                 continue;
             }
+            let wreck = self.salvage.wreck();
             let lost = self.lost_of(ino);
+            let keyed = row.key_id.get() != 0;
             let small = row.size.get() > 0 && row.size.get() <= MAX_INLINE_LEN as u64;
-            // Contents in the tree take no units.
-            let inline = small && seen.end == 0 && row.key_id.get() != 0 && seen.units == 0;
+            let bare = keyed && row.size.get() > 0 && seen.end == 0;
             let fewer = row.units.get() > seen.units;
-            let unlogged = self.salvage.wreck().log.records > 0 || self.salvage.wreck().uncertain;
-            let suspect = if lost.is_empty() {
-                fewer || (inline && unlogged)
-            } else {
-                fewer || inline || self.made.contains(&ino)
+            let unlogged = wreck.log.records > 0 || wreck.uncertain;
+            let ranges = match lost.is_empty() {
+                // Contents in the tree take no units.
+                true if fewer || (bare && small && unlogged) => {
+                    std::iter::once(0..MAX_FILE_UNITS).collect()
+                }
+                true => continue,
+                // Nor are they told by the size, which may have grown.
+                false if fewer || bare || self.made.contains(&ino) => lost,
+                // Stretches that were lost before are counted nowhere.
+                false if keyed => units_among(&wreck.losses.leaves, ino),
+                false => continue,
             };
-            if suspect {
-                let all = || std::iter::once(0..MAX_FILE_UNITS).collect();
-                self.mark(ino, seen, if lost.is_empty() { all() } else { lost })?;
-            }
+            self.mark(ino, seen, ranges)?;
         }
         Ok(())
     }
@@ -47,7 +54,14 @@ impl Mender<'_> {
                 rows.push(first..first + row.units());
             }
         }
+        // A range ends at the first key that the next leaf had once, and the last row in it may
+        // have reached behind that: up to the next row.
+        let mut joined = BTreeMap::new();
         for range in ranges {
+            let next = rows.iter().map(|row| row.start).find(|first| *first >= range.end);
+            add(&mut joined, range.start, next.unwrap_or(MAX_FILE_UNITS));
+        }
+        for range in joined.into_iter().map(|(from, to)| from..to) {
             let mut at = range.start;
             for row in rows.iter().chain([&(end..MAX_FILE_UNITS)]) {
                 let gap = at..row.start.min(range.end).min(end);
@@ -64,10 +78,14 @@ impl Mender<'_> {
 
     /// The units of a file whose rows are gone, if there were any.
     pub(super) fn lost_of(&self, ino: u64) -> Vec<Range<u64>> {
-        let losses = &self.salvage.wreck().losses;
-        let ranges = losses.ranges.iter().filter(|(tree, _)| *tree == FIRST_FS_TREE);
-        ranges.filter_map(|(_, range)| units_in(range, ino)).collect()
+        units_among(&self.salvage.wreck().losses.ranges, ino)
     }
+}
+
+/// The units of a file whose rows stand in ranges of keys.
+fn units_among(ranges: &[(TreeId, KeyRange)], ino: u64) -> Vec<Range<u64>> {
+    let ranges = ranges.iter().filter(|(tree, _)| *tree == FIRST_FS_TREE);
+    ranges.filter_map(|(_, range)| units_in(range, ino)).collect()
 }
 
 /// The units of a file whose rows stand in a range of keys. The row before the range may have been

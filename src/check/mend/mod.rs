@@ -8,6 +8,7 @@ mod gaps;
 mod names;
 mod numbers;
 mod older;
+mod overlaps;
 mod structure;
 mod units;
 
@@ -42,8 +43,8 @@ pub(super) struct Mender<'a> {
     numbers: u64,
     /// Inodes that were made because something was left of them.
     made: BTreeSet<u64>,
-    /// Where inodes go that have no name.
-    lost_found: Option<u64>,
+    /// The directory where inodes go that have no name, and its name.
+    lost_found: Option<(u64, Vec<u8>)>,
 }
 
 /// What mending came to.

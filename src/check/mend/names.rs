@@ -6,7 +6,7 @@ use super::{Bucket, Mender};
 use crate::check::census::{Census, Seen};
 use crate::check::note::Mending;
 use crate::error::{Error, Object, Result};
-use crate::format::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE, FIRST_FS_TREE, FsKey};
+use crate::format::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE, FIRST_FS_TREE, FsKey, InodeRow};
 use crate::fs::{FileType, ROOT_INO};
 
 /// Where inodes go that have no name.
@@ -20,45 +20,59 @@ impl Mender<'_> {
     /// Gives an inode a name in `/lost+found`.
     pub(super) fn link_lost(&mut self, ino: u64, seen: &Seen) -> Result<()> {
         let Some(kind) = seen.kind else { return Ok(()) };
-        let dir = self.lost_found()?;
+        let (dir, above) = self.lost_found()?;
         let name = format!("ino-{ino}").into_bytes();
         let name = self.enter(dir, &name, ino, kind)?;
-        let name = [b"/", LOST_FOUND, b"/", &name].concat();
+        let name = [b"/", &above[..], b"/", &name].concat();
         self.note(ino, Mending::NameLost { name });
         Ok(())
     }
 
-    /// The directory `/lost+found`, made where it is missing.
-    fn lost_found(&mut self) -> Result<u64> {
-        if let Some(ino) = self.lost_found {
-            return Ok(ino);
+    /// A directory of root's own, `/lost+found` or one named like it, made where there is none:
+    /// what lost its name may have stood where few could reach it.
+    fn lost_found(&mut self) -> Result<(u64, Vec<u8>)> {
+        if let Some(known) = &self.lost_found {
+            return Ok(known.clone());
         }
         // Entries of this round must be seen.
         self.flush()?;
-        let found = match self.find_name(ROOT_INO, LOST_FOUND)? {
-            Ok(entry) if entry.1 == FileType::Directory as u8 => Some(entry.0),
-            _ => None,
-        };
-        let ino = match found {
-            Some(ino) if self.get(FsKey::Inode(ino))?.is_some() => ino,
-            _ => {
+        let mut known = None;
+        for n in 1..=TRIES {
+            let name = numbered(LOST_FOUND, n);
+            match self.find_name(ROOT_INO, &name)? {
+                Ok((ino, kind)) if kind == FileType::Directory as u8 && self.is_private(ino)? => {
+                    known = Some((ino, name));
+                    break;
+                }
+                Err(Some(_)) => break,
+                _ => {}
+            }
+        }
+        let known = match known {
+            Some(known) => known,
+            None => {
                 let ino = self.salvage.engine().new_ino()?;
                 let row = self.new_row(FileType::Directory.mode_bits() | 0o700, ROOT_INO)?;
                 self.put_row(ino, &row)?;
                 self.made.insert(ino);
-                self.enter(ROOT_INO, LOST_FOUND, ino, FileType::Directory)?;
-                ino
+                (ino, self.enter(ROOT_INO, LOST_FOUND, ino, FileType::Directory)?)
             }
         };
-        self.lost_found = Some(ino);
-        Ok(ino)
+        self.lost_found = Some(known.clone());
+        Ok(known)
+    }
+
+    /// Whether a directory is root's, and nobody else may look into it.
+    fn is_private(&self, ino: u64) -> Result<bool> {
+        let value = self.get(FsKey::Inode(ino))?;
+        let row = value.as_deref().and_then(|value| InodeRow::parse(value, ino).ok());
+        Ok(row.is_some_and(|row| row.uid.get() == 0 && row.mode.get() & 0o077 == 0))
     }
 
     /// Enters an inode in a directory under a name, or one like it that is free.
     fn enter(&mut self, dir: u64, name: &[u8], ino: u64, kind: FileType) -> Result<Vec<u8>> {
         for n in 1..=TRIES {
-            let suffix = if n == 1 { String::new() } else { format!("-{n}") };
-            let name = [name, suffix.as_bytes()].concat();
+            let name = numbered(name, n);
             self.flush()?;
             if let Err(Some(cookie)) = self.find_name(dir, &name)? {
                 let entry = EntryRow { ino, kind: kind as u8, name: &name }.encode();
@@ -151,4 +165,10 @@ impl Mender<'_> {
         }
         Ok(Some(if path.is_empty() { b"/".to_vec() } else { path }))
     }
+}
+
+/// The n-th name that is tried for one.
+fn numbered(name: &[u8], n: u32) -> Vec<u8> {
+    let suffix = if n == 1 { String::new() } else { format!("-{n}") };
+    [name, suffix.as_bytes()].concat()
 }

@@ -85,6 +85,12 @@ impl Mender<'_> {
         if !fits {
             return Ok(());
         }
+        // What was forbidden since stays forbidden: the owner decides anew.
+        let (mode, uid, gid) = (row.mode.get(), row.uid.get(), row.gid.get());
+        row.mode = (kind.mode_bits()
+            | if kind == FileType::Symlink { 0o777 } else { mode & 0o700 })
+        .into();
+        (row.uid, row.gid) = (0.into(), 0.into());
         row.nlink = row.nlink.get().max(1).into();
         row.flags = 0.into();
         row.change = number.into();
@@ -106,7 +112,7 @@ impl Mender<'_> {
         }
         self.put_fs(FsKey::Inode(ino), &value)?;
         self.made.insert(ino);
-        self.note(ino, Mending::AttributesOlder { kind });
+        self.note(ino, Mending::AttributesOlder { kind, mode: mode & 0o7777, uid, gid });
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Which rows there are: those that make no sense go, and inodes of which something is left that
 //! makes sense are made anew.
 
+use std::collections::BTreeSet;
+
 use super::{Bucket, Mender};
 use crate::check::census::{Census, Wanted, waits};
 use crate::check::finding::Finding;
@@ -51,7 +53,15 @@ impl Mender<'_> {
         for finding in &findings {
             self.mend_finding(finding, &census)?;
         }
+        let twice = files_with_overlaps(&findings);
+        for ino in &twice {
+            self.part_contents(*ino)?;
+        }
         for (ino, unit) in std::mem::take(&mut census.unkeyed) {
+            // Rows that were parted are looked at in the next round.
+            if twice.contains(&ino) {
+                continue;
+            }
             if census.inodes().contains_key(&ino) || self.made.contains(&ino) {
                 self.drop_contents(ino, unit)?;
             }
@@ -129,7 +139,6 @@ impl Mender<'_> {
                 self.del_fs(FsKey::Data(ino, unit))?;
                 self.note(ino, Mending::ContentsDropped { units: 1 });
             }
-            Finding::ContentsTwice { ino, unit } => self.part_contents(ino, unit)?,
             Finding::KeyOfNothing { key, ino } if !known(ino) && !self.made.contains(&ino) => {
                 self.del(STORE_TREE, &StoreKey::DataKey(key).encode())?;
                 self.note(ino, Mending::KeysDropped { count: 1 });
@@ -191,62 +200,6 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Parts the row at `unit` from the one before it, which reaches into it: the newer one stays
-    /// whole.
-    fn part_contents(&mut self, ino: u64, unit: u64) -> Result<()> {
-        let rows = self.scan(FsKey::Data(ino, 0), FsKey::Data(ino, unit))?;
-        let (Some((FsKey::Data(_, first), old)), Some(new)) =
-            (rows.last(), self.get(FsKey::Data(ino, unit))?)
-        else {
-            return Ok(());
-        };
-        let (before, behind) = (DataRow::parse(ino, *first, old), DataRow::parse(ino, unit, &new));
-        let (Ok(before), Ok(behind)) = (before, behind) else { return Ok(()) };
-        let (end, last) = (first + before.units(), unit + behind.units());
-        self.note(
-            ino,
-            Mending::ContentsTwice { from: unit * UNIT as u64, to: end.min(last) * UNIT as u64 },
-        );
-        match birth(&behind) >= birth(&before) {
-            true => {
-                if end > last {
-                    self.put_part(ino, last, &before, last - first..end - first)?;
-                }
-                self.put_part(ino, *first, &before, 0..unit - first)
-            }
-            false => {
-                self.del_fs(FsKey::Data(ino, unit))?;
-                match last > end {
-                    true => self.put_part(ino, end, &behind, end - unit..last - unit),
-                    false => Ok(()),
-                }
-            }
-        }
-    }
-
-    /// Puts a part of a row.
-    fn put_part(
-        &mut self,
-        ino: u64,
-        unit: u64,
-        row: &DataRow<'_>,
-        part: std::ops::Range<u64>,
-    ) -> Result<()> {
-        let mut value = Vec::new();
-        match row {
-            DataRow::Extent(extent, tags) => {
-                let tag = crate::format::UNIT_TAG_LEN;
-                let (from, to) = (part.start as usize * tag, part.end as usize * tag);
-                let extent = extent.part(part.start as u32, part.end as u32);
-                extent.encode(&tags[from..to], &mut value);
-            }
-            // Inline contents are of one unit, and have no part.
-            DataRow::Inline(..) => return Ok(()),
-            DataRow::Lost(_) => Lost { units: part.end - part.start }.encode(&mut value),
-        }
-        self.put_fs(FsKey::Data(ino, unit), &value)
-    }
-
     /// Gives inodes without a name one in `/lost+found`, and those to be freed their ORPHAN row.
     fn mend_names(&mut self, census: &Census<Bucket>) -> Result<()> {
         let before = self.changes;
@@ -271,10 +224,11 @@ impl Mender<'_> {
     }
 }
 
-/// The generation that contents were made for.
-fn birth(row: &DataRow<'_>) -> u64 {
-    match row {
-        DataRow::Extent(extent, _) => extent.birth,
-        DataRow::Inline(..) | DataRow::Lost(_) => 0,
-    }
+/// Files that have rows that stand for the same units.
+fn files_with_overlaps(findings: &[Finding]) -> BTreeSet<u64> {
+    let twice = findings.iter().filter_map(|finding| match finding {
+        Finding::ContentsTwice { ino, .. } => Some(*ino),
+        _ => None,
+    });
+    twice.collect()
 }

@@ -1,6 +1,7 @@
 //! Units of contents, compared with their checksums, and those that two rows say are theirs.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zerocopy::FromBytes;
 
@@ -10,6 +11,7 @@ use crate::crypto::UnitTag;
 use crate::error::Result;
 use crate::format::{DataRow, Extent, FIRST_FS_TREE, FsKey};
 use crate::limits::UNIT;
+use crate::txn::Owners;
 
 /// An extent and its place in its file.
 struct Piece {
@@ -20,8 +22,8 @@ struct Piece {
 }
 
 impl Mender<'_> {
-    /// Reads units and notes those that are damaged; of units that two rows have, each row keeps
-    /// those that have its checksum. With `all` false only the latter are read. `true` where rows
+    /// Reads units and notes those that are damaged; units that a node or two rows have go
+    /// to one owner. With `all` false only the latter are read. `true` where rows
     /// were changed.
     pub(super) fn mend_units(&mut self, all: bool) -> Result<bool> {
         let before = self.changes;
@@ -30,37 +32,60 @@ impl Mender<'_> {
             let range = shared.range(..=unit).next_back();
             range.is_some_and(|(_, end)| unit < *end)
         };
-        let (mut stolen, mut damaged) = (Vec::new(), Vec::new());
+        let nodes = self.salvage.nodes()?;
+        let (mut contested, mut damaged) = (Vec::new(), Vec::new());
         self.pieces(&mut |salvage, piece| {
             let units = piece.extent.unit..piece.extent.unit + u64::from(piece.extent.units);
-            let contested = units.clone().any(&is_shared);
-            if !all && !contested {
+            // A node verifies: what it has is no contents.
+            let doubtful = units.clone().any(|unit| is_shared(unit) || !nodes.is_open(unit));
+            if !all && !doubtful {
                 return;
             }
-            let bad: Vec<u64> = (piece.first..)
+            let bad: BTreeSet<u64> = (piece.first..)
                 .zip(units)
                 .zip(&piece.crcs)
-                .filter(|((_, unit), crc)| read_crc(salvage, *unit) != Some(**crc))
+                .filter(|((_, unit), crc)| read_crc(salvage, *unit, doubtful) != Some(**crc))
                 .map(|((at, _), _)| at)
                 .collect();
-            if bad.is_empty() {
-                return;
-            }
-            match contested {
-                true => stolen.push((piece.ino, piece.first, bad)),
+            match doubtful {
+                true => contested.push((piece, bad)),
+                false if bad.is_empty() => {}
                 false => damaged.push((piece.ino, bad)),
             }
         })?;
-        for (ino, first, bad) in stolen {
-            self.give_up(ino, first, &bad)?;
-        }
+        self.settle(contested, nodes)?;
         for (ino, bad) in damaged {
+            let bad: Vec<u64> = bad.into_iter().collect();
             for (from, to) in stretches(&bad) {
                 let (from, to) = (from * UNIT as u64, to * UNIT as u64);
                 self.note(ino, Mending::ContentsDamaged { from, to });
             }
         }
         self.flushed(before)
+    }
+
+    /// Gives each unit to one extent at most: to the newest that has its checksum.
+    fn settle(
+        &mut self,
+        mut contested: Vec<(Piece, BTreeSet<u64>)>,
+        mut taken: Owners,
+    ) -> Result<()> {
+        contested.sort_by_key(|(piece, _)| Reverse(piece.extent.birth));
+        for (piece, mut bad) in contested {
+            for at in 0..u64::from(piece.extent.units) {
+                let (unit, place) = (piece.extent.unit + at, piece.first + at);
+                if !taken.is_open(unit) {
+                    bad.insert(place);
+                } else if !bad.contains(&place) {
+                    taken.own(unit, 1);
+                }
+            }
+            if !bad.is_empty() {
+                let bad: Vec<u64> = bad.into_iter().collect();
+                self.give_up(piece.ino, piece.first, &bad)?;
+            }
+        }
+        Ok(())
     }
 
     /// Calls `visit` with each extent.
@@ -120,7 +145,7 @@ impl Mender<'_> {
 }
 
 /// Adds a range to disjoint ranges, joined with those that it touches.
-fn add(ranges: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
+pub(super) fn add(ranges: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
     while let Some((&start, &end)) = ranges.range(..=to).next_back() {
         if end < from {
             break;
@@ -137,10 +162,14 @@ fn stretches(numbers: &[u64]) -> Vec<(u64, u64)> {
     runs.map(|run| (run[0], run[run.len() - 1] + 1)).collect()
 }
 
-/// The checksum of what stands in a unit; `None` where it cannot be read.
-fn read_crc(salvage: &crate::txn::Salvage, unit: u64) -> Option<u32> {
+/// The checksum of what stands in a unit; `None` where it cannot be read, which is written down
+/// where the unit would be given up for it.
+fn read_crc(salvage: &crate::txn::Salvage, unit: u64, contested: bool) -> Option<u32> {
     let mut bytes = [0; UNIT];
-    salvage.engine().read_units(unit, &mut bytes).ok()?;
+    match contested {
+        true => salvage.engine().read_units(unit, &mut bytes).ok()?,
+        false => salvage.read_contents(unit, &mut bytes).ok()?,
+    }
     Some(crc32fast::hash(&bytes))
 }
 

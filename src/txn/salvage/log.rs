@@ -6,7 +6,7 @@
 use super::Salvage;
 use crate::block::LogTail;
 use crate::error::Result;
-use crate::format::{Edit, EditReader, Edits, FIRST_FS_TREE, STORE_TREE, StoreKey};
+use crate::format::{Edit, EditReader, Edits, FIRST_FS_TREE, FsKey, STORE_TREE, StoreKey};
 use crate::txn::check::Owners;
 
 /// What is missing of the log.
@@ -31,9 +31,11 @@ impl Salvage {
         let records = self.log_records(tail)?;
         let known = records.iter().filter_map(|at| self.engine.ring.next_header(at).ok().flatten());
         let durable = known.map(|(durable, _)| durable).fold(tail.seq.saturating_sub(1), u64::max);
-        let (mut end, mut skip) = (tail, applied);
+        let mut end = tail;
         for at in records {
             let Some((payload, next)) = self.engine.ring.next(&at)? else { break };
+            // Those that were applied stand in the first record, which may be lost.
+            let mut skip = if at.seq == tail.seq { applied } else { 0 };
             // What later records were written behind was durable, whatever those before say.
             if !self.replay_record(&payload, &mut skip, at.seq > durable, kept)? {
                 break;
@@ -80,10 +82,15 @@ impl Salvage {
                 return Ok(false);
             }
             let mut rows = Edits::new();
+            self.transactions += 1;
             for edit in edits.iter() {
                 match edit? {
                     Edit::Put { tree, key, value } if is_row(tree, key) => {
                         self.older.remove(&(tree, key.to_vec()));
+                        if matches!(FsKey::parse(key), Ok(FsKey::Data(..))) && tree == FIRST_FS_TREE
+                        {
+                            self.replayed.insert(key.to_vec(), self.transactions);
+                        }
                         rows.put(tree, key, value);
                     }
                     Edit::Del { tree, key } if is_row(tree, key) => {

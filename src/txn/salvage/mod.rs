@@ -20,7 +20,9 @@
 mod log;
 mod strays;
 mod superblock;
+mod unread;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zerocopy::IntoBytes;
@@ -30,6 +32,7 @@ pub use log::LogLoss;
 use super::check::Owners;
 use super::checkpoint::Reason;
 use super::inode_numbers::AHEAD;
+use super::newest::Unlocked;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::recovery::make_durable;
 use super::{Edits, Engine, EngineOptions, Recovery};
@@ -44,6 +47,7 @@ use crate::format::{
 use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Losses, Visit};
 use strays::{Older, Strays};
+use unread::Watched;
 
 /// What is wrong with a store, below the meaning of its rows.
 #[derive(Debug, Default)]
@@ -79,9 +83,11 @@ impl Wreck {
 /// A state that was salvaged. In memory alone, until it is committed.
 pub struct Salvage {
     engine: Engine,
+    watched: Arc<Watched>,
     wreck: Wreck,
     superblock: Superblock,
-    forged: Vec<(u8, u8)>,
+    /// Slots of the superblock ring that hold what nobody can use.
+    unsound: Vec<(u8, u8)>,
     /// Units that the old state reaches.
     kept: Owners,
     /// What the log says of units: first, number, and whether they are taken or given.
@@ -89,6 +95,10 @@ pub struct Salvage {
     tail: LogTail,
     /// Rows of keys that are lost, as leaves say that are not in use any more.
     older: Older,
+    /// Keys of contents that the log put, and the number of the transaction that did.
+    replayed: BTreeMap<Vec<u8>, u64>,
+    /// Transactions of the log that were applied.
+    transactions: u64,
     /// Units that have an owner; counted when it is asked for first.
     owned: Option<Owners>,
 }
@@ -100,7 +110,8 @@ impl Salvage {
     ///
     /// # Errors
     /// Those of finding a superblock: [`Error::NotAStore`], [`Error::Unsupported`],
-    /// [`Error::Corrupt`]; those of `unlock` where it never succeeds; those of the device.
+    /// [`Error::Truncated`], [`Error::Corrupt`]; those of `unlock` where it never succeeds; those
+    /// of the device.
     pub fn read(
         device: Arc<dyn Device>,
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
@@ -111,11 +122,11 @@ impl Salvage {
             let seen = device.drop_cache();
             seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
         }
-        let chosen = superblock::choose(&*device, &mut unlock)?;
+        let watched = Arc::new(Watched::new(device));
+        let device: Arc<dyn Device> = Arc::clone(&watched) as _;
+        let chosen = choose(&watched, &mut unlock)?;
         let superblock = chosen.superblock;
-        if superblock.header.ro_compat.get() != 0 {
-            return Err(Error::Unsupported("it can only be opened read-only"));
-        }
+        may_repair(&*device, &superblock)?;
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
@@ -134,14 +145,26 @@ impl Salvage {
             outdated: chosen.outdated,
             ..Wreck::default()
         };
-        let (kept, forged) = (Owners::new(&engine.space), chosen.forged);
+        let (kept, unsound) = (Owners::new(&engine.space), chosen.unsound);
         let body = &superblock.body;
         let tail =
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
         let logged = Vec::new();
-        let (older, owned) = (Older::new(), None);
-        let mut salvage =
-            Salvage { engine, wreck, superblock, forged, kept, logged, tail, older, owned };
+        let (older, replayed, owned) = (Older::new(), BTreeMap::new(), None);
+        let mut salvage = Salvage {
+            engine,
+            watched,
+            wreck,
+            superblock,
+            unsound,
+            kept,
+            logged,
+            tail,
+            older,
+            replayed,
+            transactions: 0,
+            owned,
+        };
         salvage.assemble()?;
         salvage.promise_numbers()?;
         Ok(salvage)
@@ -174,9 +197,11 @@ impl Salvage {
             }
         }
         self.wreck.uncertain = strays.uncertain;
-        self.older = strays.older(&losses.ranges)?;
+        let (older, leaves) = strays.older(&losses.ranges)?;
+        self.older = older;
         let mut kept = self.owners()?;
-        for &unit in &self.wreck.losses.nodes {
+        // A repair that is interrupted must not cost the next one the older rows.
+        for &unit in self.wreck.losses.nodes.iter().chain(&leaves) {
             kept.own(unit, NODE_UNITS);
         }
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
@@ -207,6 +232,25 @@ impl Salvage {
         &mut self.wreck
     }
 
+    /// Units that could not be read, although each was tried twice, and that count as lost for
+    /// it.
+    pub fn unread(&self) -> u64 {
+        self.watched.units()
+    }
+
+    /// An error that names the first of them; `None` where all could be read.
+    pub fn unread_error(&self) -> Option<Error> {
+        self.watched.error()
+    }
+
+    /// Reads contents of which nothing is given up where they cannot be read.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn read_contents(&self, unit: u64, bytes: &mut [u8]) -> Result<()> {
+        self.watched.unwatched(|| self.engine.read_units(unit, bytes))
+    }
+
     /// The engine, to read rows and units. It writes nothing, and checkpoints do nothing.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -232,6 +276,11 @@ impl Salvage {
     ) -> impl Iterator<Item = (&[u8], &[u8])> {
         let rows = self.older.range((tree, from.to_vec())..(tree, to.to_vec()));
         rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
+    }
+
+    /// Which of the log's transactions put the contents at a key, from 1; 0 where none did.
+    pub fn replayed(&self, key: &[u8]) -> u64 {
+        self.replayed.get(key).copied().unwrap_or(0)
     }
 
     /// Claims a unit that is in use, that nothing owns, and whose contents have a crc. `false`
@@ -331,6 +380,20 @@ impl Salvage {
         Ok(owners)
     }
 
+    /// The units that nodes stand in.
+    ///
+    /// # Errors
+    /// Those of reading nodes.
+    pub fn nodes(&self) -> Result<Owners> {
+        let mut owners = Owners::new(&self.engine.space);
+        self.walk(&mut |_, node| {
+            if let Visit::Node(pointer, _) = node {
+                owners.own_node(pointer);
+            }
+        })?;
+        Ok(owners)
+    }
+
     /// How the space map on the device differs from what owns units now, transactions of the log
     /// included.
     ///
@@ -349,16 +412,19 @@ impl Salvage {
     /// the store is as it was, or this.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] where there is no room for the nodes that changed: nothing was written.
-    /// Those of the device.
+    /// [`Error::NoSpace`] where there is no room for the nodes that changed, [`Error::Corrupt`]
+    /// where units have two owners: nothing was written. Those of the device.
     pub fn commit(mut self) -> Result<()> {
         let mut edits = Edits::new();
         // Its value is filled in by the checkpoint.
         let row = StoreKey::Root(FIRST_FS_TREE).encode();
         edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
         self.amend(&edits)?;
+        if !self.owners()?.is_disjoint() {
+            return Err(Error::corrupt(Object::Store, "units would have two owners"));
+        }
         self.recount()?;
-        let Salvage { mut engine, superblock, forged, kept, tail, .. } = self;
+        let Salvage { mut engine, superblock, unsound, kept, tail, .. } = self;
         let count = engine.forest.clear_places();
         let mut places = Vec::new();
         if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
@@ -377,8 +443,9 @@ impl Salvage {
         let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
         engine.checkpoint_with(Reason::Epoch(epoch, first))?;
         let written = engine.superblock().header.generation.get() % RING_SLOTS;
-        for (place, slot) in forged {
-            if u64::from(slot) != written {
+        let current = superblock.header.generation.get() % RING_SLOTS;
+        for (place, slot) in unsound {
+            if ![written, current].contains(&u64::from(slot)) {
                 engine.wipe_slot(place, slot)?;
             }
         }
@@ -392,6 +459,39 @@ impl Engine {
         let written = self.device.write_at(Layout::slot(place, slot.into()), &[0; SLOT_SIZE]);
         written.map_err(|error| Error::io("write", Object::Superblock { place, slot }, error))
     }
+}
+
+/// Whether a store may be repaired from a superblock.
+fn may_repair(device: &dyn Device, superblock: &Superblock) -> Result<()> {
+    if superblock.header.ro_compat.get() != 0 {
+        return Err(Error::Unsupported("it can only be opened read-only"));
+    }
+    // What is cut off is perhaps still there elsewhere: repaired, nobody would miss it.
+    let need = superblock.body.device_len.get();
+    let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    match have < need {
+        true => Err(Error::Truncated { have, need }),
+        false => Ok(()),
+    }
+}
+
+/// Finds the superblock that salvage starts from. Of the others only one that may be newer counts
+/// as given up where it cannot be read.
+fn choose(
+    watched: &Watched,
+    unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
+) -> Result<superblock::Chosen> {
+    let chosen = watched.unwatched(|| {
+        let chosen = superblock::choose(watched, unlock);
+        match chosen {
+            Err(Error::Corrupt { .. }) => chosen.map_err(|e| watched.error().unwrap_or(e)),
+            chosen => chosen,
+        }
+    })?;
+    for (place, slot) in &chosen.unread {
+        watched.note(Layout::slot(*place, u64::from(*slot)));
+    }
+    Ok(chosen)
 }
 
 /// The units that a row of the file-system tree owns.

@@ -83,11 +83,12 @@ impl Strays {
         Ok(self.found.as_deref().unwrap_or(&[]))
     }
 
-    /// Rows of keys in some ranges, as the newest leaf says that has them, in use or not.
-    pub fn older(&mut self, ranges: &[(TreeId, KeyRange)]) -> Result<Older> {
-        let mut older = Older::new();
+    /// Rows of keys in some ranges, as the newest leaf says that has them, in use or not; and the
+    /// leaves that have such rows.
+    pub fn older(&mut self, ranges: &[(TreeId, KeyRange)]) -> Result<(Older, Vec<u64>)> {
+        let (mut older, mut leaves) = (Older::new(), Vec::new());
         if ranges.is_empty() {
-            return Ok(older);
+            return Ok((older, leaves));
         }
         self.all()?;
         for known in self.found.iter().flatten() {
@@ -103,6 +104,7 @@ impl Strays {
             }
             let Ok(page) = self.read(pointer, pointer.unit()) else { continue };
             let birth = pointer.birth_gen.get();
+            leaves.push(pointer.unit());
             for slot in 0..page.len() {
                 let key = page.key(slot);
                 if !ranges.iter().any(|(_, range)| range.contains(key)) {
@@ -114,7 +116,7 @@ impl Strays {
                 }
             }
         }
-        Ok(older)
+        Ok((older, leaves))
     }
 
     fn search(&mut self) -> Result<Vec<Known>> {

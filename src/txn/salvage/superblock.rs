@@ -13,12 +13,15 @@ pub(super) struct Chosen {
     pub sealer: Sealer,
     /// Superblocks that have a fitting crc and do not open.
     pub refused: Vec<Error>,
-    /// Place and slot of those among them that say they are newer: they would be tried first.
-    pub forged: Vec<(u8, u8)>,
+    /// Place and slot of what is no superblock, and of those that do not open and say that they
+    /// are newer: they would be tried first, or be taken for a lost one another time.
+    pub unsound: Vec<(u8, u8)>,
     /// Whether the same superblock is missing in the other place.
     pub alone: bool,
     /// Whether a newer superblock may have been lost.
     pub outdated: bool,
+    /// Place and slot of those that may be newer and that the device does not read.
+    pub unread: Vec<(u8, u8)>,
 }
 
 /// Finds the newest superblock that opens with keys that `unlock` makes of one. That one may be
@@ -79,8 +82,12 @@ fn newest_under(
     let generation = superblock.header.generation.get();
     newer.retain(|(.., claimed)| *claimed > generation);
     let outdated = !newer.is_empty() || is_outdated(ring, generation);
-    let forged = newer.into_iter().map(|(place, slot, _)| (place, slot)).collect();
-    Some(Chosen { superblock, sealer, refused, forged, alone: twins < 2, outdated })
+    let is_unsound =
+        |slot: &&RingSlot| !matches!(slot.state, SlotState::Sound(_) | SlotState::Empty);
+    let unsound = ring.iter().filter(is_unsound).map(|slot| (slot.place, slot.slot));
+    let unsound = unsound.chain(newer.into_iter().map(|(place, slot, _)| (place, slot))).collect();
+    let unread = unread_next(ring, generation);
+    Some(Chosen { superblock, sealer, refused, unsound, alone: twins < 2, outdated, unread })
 }
 
 /// The sound slots, newest generation first. Slots that cannot be read are left out: whoever
@@ -111,12 +118,22 @@ fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
     }
 }
 
-/// Whether some slot is sound in neither place, and holds something: perhaps the newest state.
+/// The slots that the next generation has, where one of them cannot be read and none is sound.
+fn unread_next(ring: &[RingSlot], generation: u64) -> Vec<(u8, u8)> {
+    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
+    let slots = || ring.iter().filter(|slot| slot.slot == next);
+    if slots().any(|slot| matches!(slot.state, SlotState::Sound(_))) {
+        return Vec::new();
+    }
+    let unread = slots().filter(|slot| matches!(slot.state, SlotState::Unread));
+    unread.map(|slot| (slot.place, slot.slot)).collect()
+}
+
+/// Whether the slot of the next generation is sound in neither place, and holds something: perhaps
+/// the newest state.
 fn is_outdated(ring: &[RingSlot], generation: u64) -> bool {
-    let own = (generation % RING_SLOTS) as u8;
-    (0..RING_SLOTS as u8).filter(|slot| *slot != own).any(|number| {
-        let mut states = ring.iter().filter(|slot| slot.slot == number).map(|slot| &slot.state);
-        let sound = states.clone().any(|state| matches!(state, SlotState::Sound(_)));
-        !sound && states.any(|state| !matches!(state, SlotState::Empty))
-    })
+    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
+    let slots = || ring.iter().filter(|slot| slot.slot == next).map(|slot| &slot.state);
+    slots().all(|state| !matches!(state, SlotState::Sound(_)))
+        && slots().any(|state| !matches!(state, SlotState::Empty))
 }

@@ -12,7 +12,7 @@ new_store() {
 mount_store() {
     local store=$1 dir=$2
     mkdir -p "$dir"
-    "$server" "$store" "$dir" --allow-other --suid --dev "${@:3}" 2>>"$dir.log" &
+    "$server" "$store" "$dir" --allow-other --suid --dev "${@:3}" 2>"$dir.log" &
     server_pid=$!
     await_mount "$dir"
 }
@@ -64,25 +64,47 @@ unmount_reference() {
     timeout 60 umount "$1"
 }
 
-# What there is below a directory: names, attributes, contents.
+# Prints the extended attributes of files.
+readonly attributes_of='
+import os, sys
+for path in sys.argv[1:]:
+    for name in sorted(os.listxattr(path, follow_symlinks=False)):
+        print(ascii((path, name, os.getxattr(path, name, follow_symlinks=False))))
+'
+
+# What there is below a directory: names, attributes, extended ones too, contents.
 fingerprint() {
     (cd "$1" && {
-        find . -xdev -printf '%P\0%y %m %U %G %n %s %T@ %l\0' | sort -z
-        find . -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum
+        find . -xdev -printf '%P\0%y %m %U %G %n %s %T@ %l\0' | sort -z &&
+            find . -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum &&
+            find . -xdev -print0 | sort -z | xargs -0 -r /usr/bin/python3 -c "$attributes_of"
     } | sha256sum)
 }
 
 # Checks a mounted store after a suite: contents stay as they are, and nothing is wrong.
+# Each step says for itself whether it failed: where a caller asks for the status, errexit is off.
 settle_store() {
     local store=$1 dir=$2 before after
-    before=$(fingerprint "$dir")
-    unmount_store "$dir"
-    mount_store "$store" "$dir" --read-only
-    after=$(fingerprint "$dir")
-    umount "$dir"
-    wait "$server_pid"
+    before=$(fingerprint "$dir") || { say "cannot read what is there"; return 1; }
+    unmount_store "$dir" || return 1
+    mount_store "$store" "$dir" --read-only || return 1
+    after=$(fingerprint "$dir") || { say "cannot read what is there then"; return 1; }
+    umount "$dir" || return 1
+    wait "$server_pid" || { say "the server failed: $(tail -n 3 "$dir.log")"; return 1; }
     [[ $before == "$after" ]] || { say "contents differ after the next mount"; return 1; }
     timeout 600 "$efscrypt" check "$store" >"$dir.check" 2>&1 || { cat "$dir.check" >&2; return 1; }
+}
+
+# Whether at least as much passed as is known to, and nothing failed but what is known to:
+# SUITE PASSED LIST, where the list of what failed may be missing. Two bad runs are no success.
+as_expected() {
+    local least unexpected
+    least=$(sed -n "s/^least $1 //p" "$here/expected")
+    (($2 >= ${least:?no least number for $1})) || { say "$1: $2 passed, not $least"; return 1; }
+    [[ -s $3 ]] || return 0
+    unexpected=$(grep -vxF -f <(sed -n "s/^fails $1 //p" "$here/expected") "$3") || return 0
+    say "$1: failed unexpectedly: $unexpected"
+    return 1
 }
 
 # Runs a function on the reference and on a new store, as `FUNCTION DIR`, which prints one line
@@ -105,6 +127,7 @@ beside() {
     settle_store "$work/$name.efs" "$work/$name.efs.mnt" || settled=BROKEN
     local worse=
     ((${ours##* } >= ${theirs##* })) || worse=1
+    as_expected "$name" "${ours##* }" "$work/$name.efs.mnt.failed" || worse=1
     row "$name" "${ours% *}" "$kind: ${theirs% *}" "$settled" "$worse"
     rm -rf --one-file-system "$work/$name.src" "$work/$name.efs"
 }

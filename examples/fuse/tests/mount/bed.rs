@@ -138,6 +138,11 @@ impl Mounted {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// A file of the kernel's about the program.
+    pub fn proc(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/{name}", self.child.as_ref().unwrap().id()).into()
+    }
+
     /// Sends the program a signal.
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().unwrap();

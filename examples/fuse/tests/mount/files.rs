@@ -9,7 +9,7 @@ use rustix::fs::SeekFrom as Find;
 use rustix::fs::{FallocateFlags, fallocate, seek};
 use rustix::io::Errno;
 
-use crate::bed::{Bed, pattern};
+use crate::bed::{Bed, pattern, until};
 
 fn open(path: impl AsRef<std::path::Path>) -> File {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
@@ -45,6 +45,29 @@ fn holes_are_seen_and_made() {
     assert!(fs::read(mounted.path("b")).unwrap() == want);
     assert!(fallocate(&small, FallocateFlags::COLLAPSE_RANGE, 0, 4096).is_err());
     drop((file, small));
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn space_that_is_freed_later_is_seen_to_go() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    let file = open(mounted.path("a"));
+    let bytes = pattern(7, 1 << 20);
+    for at in 0..128 {
+        file.write_all_at(&bytes, at << 20).unwrap();
+    }
+    file.sync_all().unwrap();
+    file.set_len(0).unwrap();
+    assert!(file.metadata().unwrap().blocks() > 0, "all was freed at once");
+    let other = open(mounted.path("b"));
+    until("freed", || {
+        other.write_all_at(b"x", 0).unwrap();
+        other.sync_all().unwrap();
+        file.metadata().unwrap().blocks() == 0
+    });
+    drop((file, other));
     mounted.end();
     bed.check();
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, RenameFlags, Timespec, Timestamps, XattrFlags, getxattr,
@@ -165,6 +166,93 @@ fn extended_attributes() {
     removexattr(&file, "user.big").unwrap();
     assert_eq!(getxattr(&file, "user.big", &mut back[..]), missing);
     assert_eq!(listxattr(&file, &mut back[..]), Ok(0));
+    mounted.end();
+    bed.check();
+}
+
+#[test]
+fn file_handles_lead_to_inodes_that_the_kernel_forgot() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&[]);
+    fs::create_dir(mounted.path("d")).unwrap();
+    for name in ["kept", "d/removed"] {
+        fs::write(mounted.path(name), name).unwrap();
+    }
+    let (root, store) = (mounted.root().to_owned(), bed.path("handles"));
+    let run = |step: &str| {
+        let mut python = std::process::Command::new("python3");
+        let output = python.arg("-c").arg(HANDLES).arg(step).arg(&root).arg(&store).output();
+        output.map(|output| {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+            said
+        })
+    };
+    let Ok(_) = run("name") else {
+        eprintln!("NOT CHECKED: no python3");
+        return mounted.end();
+    };
+    mounted.end();
+    // Another mount knows none of them yet.
+    let mounted = bed.mount(&[]);
+    fs::remove_file(mounted.path("d/removed")).unwrap();
+    assert_eq!(run("open").unwrap(), "kept ok\nd ok\nd/removed ESTALE\n");
+    mounted.end();
+    bed.check();
+}
+
+/// Makes handles of files, or opens files by them.
+const HANDLES: &str = r#"
+import ctypes, errno, os, pickle, sys
+step, root, store = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+names, number = ["kept", "d", "d/removed"], ctypes.c_int()
+def name(path):
+    handle = ctypes.create_string_buffer((128).to_bytes(4, sys.byteorder), 136)
+    path = os.path.join(root, path).encode()
+    if libc.name_to_handle_at(-100, path, handle, ctypes.byref(number), 0) != 0:
+        sys.exit("name: " + os.strerror(ctypes.get_errno()))
+    return handle.raw
+def open_handle(directory, raw):
+    file = libc.open_by_handle_at(directory, ctypes.create_string_buffer(raw), os.O_RDONLY)
+    return "ok" if file >= 0 else errno.errorcode[ctypes.get_errno()]
+if step == "name":
+    pickle.dump([name(path) for path in names], open(store, "wb"))
+else:
+    directory = os.open(root, os.O_RDONLY)
+    for path, raw in zip(names, pickle.load(open(store, "rb"))):
+        print(path, open_handle(directory, raw))
+"#;
+
+#[test]
+fn names_of_attributes_are_in_their_spaces() {
+    const NOBODY: u32 = 65_534;
+    let Some(bed) = Bed::new() else { return };
+    fs::set_permissions(bed.path("."), PermissionsExt::from_mode(0o755)).unwrap();
+    let mounted = bed.mount(&["--allow-other"]);
+    fs::set_permissions(mounted.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let file = mounted.path("a");
+    fs::write(&file, b"x").unwrap();
+    for name in ["user.shown", "trusted.hidden"] {
+        setxattr(&file, name, b"v", XattrFlags::empty()).unwrap();
+    }
+    let unsupported = Err(rustix::io::Errno::OPNOTSUPP);
+    for name in ["other.name", "nospace", "system.other"] {
+        assert_eq!(setxattr(&file, name, b"v", XattrFlags::empty()), unsupported, "{name}");
+    }
+    let mut back = vec![0; 1024];
+    let whole = "user.shown\0trusted.hidden\0".len();
+    assert_eq!(listxattr(&file, &mut back[..]), Ok(whole));
+    let mut python = std::process::Command::new("/usr/bin/python3");
+    let list = "import ctypes, os, sys; file = sys.argv[1]; print(os.listxattr(file), \
+                ctypes.CDLL(None).listxattr(file.encode(), None, 0))";
+    python.arg("-Ic").arg(list).arg(&file).uid(NOBODY).gid(NOBODY);
+    match python.output() {
+        Ok(output) if output.status.success() => {
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "['user.shown'] 11\n");
+        }
+        _ => eprintln!("NOT CHECKED: no python3 for everybody"),
+    }
     mounted.end();
     bed.check();
 }

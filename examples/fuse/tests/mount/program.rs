@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::bed::{Bed, pattern, until};
@@ -12,6 +17,9 @@ fn what_was_written_is_there_after_the_next_mount() {
     let Some(bed) = Bed::new() else { return };
     let mounted = bed.mount(&[]);
     assert!(mounted.said().contains("is mounted on"), "{}", mounted.said());
+    let limits = fs::read_to_string(mounted.proc("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "it leaves no image: {core}");
     let bytes = pattern(1, 3_000_000);
     fs::write(mounted.path("a"), &bytes).unwrap();
     fs::create_dir(mounted.path("d")).unwrap();
@@ -29,13 +37,46 @@ fn what_was_written_is_there_after_the_next_mount() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_ends_it_too() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    fs::write(mounted.path("a"), b"x").unwrap();
+    mounted.signal(Signal::HUP);
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    assert!(fs::read_dir(mounted.root()).unwrap().next().is_none(), "nobody finds it");
+    bed.check();
+}
+
+#[test]
 fn unmounting_from_outside_ends_it_too() {
     let Some(bed) = Bed::new() else { return };
     let mut mounted = bed.mount(&[]);
     fs::write(mounted.path("a"), b"x").unwrap();
-    rustix::mount::unmount(mounted.root(), rustix::mount::UnmountFlags::empty()).unwrap();
+    unmount(mounted.root(), UnmountFlags::empty()).unwrap();
     assert!(mounted.ended().success(), "{}", mounted.said());
     assert!(mounted.said().contains("everything is committed"));
+    bed.check();
+}
+
+#[test]
+fn what_somebody_mounts_over_it_stays() {
+    let Some(bed) = Bed::new() else { return };
+    let mut mounted = bed.mount(&[]);
+    let file = fs::File::create_new(mounted.path("a")).unwrap();
+    let over = || mount("tmpfs", mounted.root(), "tmpfs", MountFlags::empty(), None).unwrap();
+    over();
+    fs::write(mounted.path("over"), b"x").unwrap();
+    mounted.signal(Signal::TERM);
+    until("told", || mounted.said().contains("is mounted over it"));
+    assert!(mounted.path("over").exists());
+    unmount(mounted.root(), UnmountFlags::empty()).unwrap();
+    // Out of sight it lives on, until the file is closed.
+    unmount(mounted.root(), UnmountFlags::DETACH).unwrap();
+    over();
+    fs::write(mounted.path("over"), b"x").unwrap();
+    drop(file);
+    assert!(mounted.ended().success(), "{}", mounted.said());
+    assert!(mounted.path("over").exists());
     bed.check();
 }
 
@@ -72,6 +113,9 @@ fn killed_it_loses_nothing_that_was_made_durable() {
     fs::write(&late, b"perhaps").unwrap();
     mounted.signal(Signal::KILL);
     assert!(!mounted.ended().success());
+    let refused = bed.command(&[]).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("with umount /"), "{said}");
     drop(mounted);
     let mounted = bed.mount(&[]);
     assert!(fs::read(mounted.path("a")).unwrap() == bytes);
@@ -85,7 +129,7 @@ fn mistakes_are_told_and_mount_nothing() {
     let told = |args: &[&str], mount: &str, words: &str| {
         let mut command = bed.command(args);
         if !mount.is_empty() {
-            command = std::process::Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
+            command = Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
             command.arg(bed.path("store")).arg(bed.path(mount)).arg("--kms").arg(bed.path("kms"));
             command.arg("--key-file").arg(bed.path("key"));
         }
@@ -102,4 +146,28 @@ fn mistakes_are_told_and_mount_nothing() {
     let mounted = bed.mount(&[]);
     told(&[], "", "in use");
     mounted.end();
+}
+
+#[test]
+fn a_program_that_somebody_changed_runs_as_who_runs_it() {
+    const NOBODY: u32 = 65_534;
+    let Some(bed) = Bed::new() else { return };
+    let mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode));
+    mode(&bed.path("."), 0o755).unwrap();
+    let mounted = bed.mount(&["--allow-other", "--suid"]);
+    mode(mounted.root(), 0o755).unwrap();
+    let program = mounted.path("id");
+    fs::copy("/usr/bin/id", &program).unwrap();
+    mode(&program, 0o4777).unwrap();
+    let runs_as = || {
+        let output = Command::new(&program).arg("-u").uid(NOBODY).gid(NOBODY).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(runs_as(), "0");
+    let mut write = Command::new("/bin/sh");
+    write.arg("-c").arg("printf x >> \"$0\"").arg(&program).uid(NOBODY).gid(NOBODY);
+    assert!(write.status().unwrap().success());
+    assert_eq!(runs_as(), NOBODY.to_string());
+    mounted.end();
+    bed.check();
 }
