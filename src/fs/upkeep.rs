@@ -80,13 +80,16 @@ impl FileSystem {
     }
 
     /// Makes room for a change that found no space, and runs it again: once, and then as long as
-    /// something was freed, or others changed something, which were at work already.
+    /// something was freed, or others used up what was made free: those at work already, or those
+    /// whose turn came first.
     #[cold]
     fn with_room<T>(&self, mut since: u64, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut freed = false;
         for _ in 0..ROUNDS {
             self.data.rest_all();
             let before = self.engine.last();
+            // The room of a turn before this one, maybe used up in it.
+            let second_hand = self.engine.checkpoints() > since;
             self.engine.make_room(since)?;
             since = self.engine.checkpoints();
             // Also where no room was made: the last attempt may have kept what it let go by now.
@@ -95,7 +98,7 @@ impl FileSystem {
                 return answer;
             }
             let others = self.engine.last() != before;
-            if !others {
+            if !others && !second_hand {
                 if freed || !self.orphans.may_wait() {
                     break;
                 }
