@@ -19,33 +19,28 @@
 //! 8. A region whose bitmap cannot be read is full, and stays as its bitmap says: nothing is handed
 //!    out there, and what is given back there is lost, until the store is opened again.
 
+mod pages;
 mod rebuild;
+mod search;
 
+pub use pages::FrozenSpace;
 pub use rebuild::{Recount, UnitSet};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::bitmap::Bitmap;
 use super::{Layout, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
-use crate::limits::{NODE_UNITS, REGION_UNITS, SMALL_UNITS, UNIT};
-
-/// Grain in which the device is asked to allocate, units: 64 to a region.
-const CHUNK: u64 = REGION_UNITS / 64;
-/// Regions that one search for a long run looks at before it takes a shorter one.
-const SEARCH: u64 = 8;
+use crate::limits::{REGION_UNITS, UNIT};
 
 type Entries = [SpaceEntry; ENTRIES_PER_PAGE];
 type Units = Vec<(u64, u32)>;
-type Blocks = Vec<(u64, Box<[u8; UNIT]>)>;
 
 /// The space of one store. Thread-safe; callers hold no other lock that a reader waits for.
 pub struct Space {
@@ -88,14 +83,6 @@ struct Region {
     /// Chunks that the device allocated since the store was opened.
     backed: u64,
     dirty: bool,
-}
-
-/// The bitmaps of a checkpoint.
-pub struct FrozenSpace {
-    regions: Vec<(u64, Bitmap)>,
-    given: Units,
-    /// Units in use as of the checkpoint.
-    pub used: u64,
 }
 
 impl Space {
@@ -147,198 +134,6 @@ impl Space {
     /// Whether space was given back that a checkpoint would make free.
     pub fn has_given(&self) -> bool {
         !self.state.lock().given.is_empty()
-    }
-
-    /// Reserves up to `want` contiguous units, to be written by about `write` at a time; fewer
-    /// where space is fragmented.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] where no unit is free.
-    pub fn reserve_run(&self, want: u32, write: u32) -> Result<(u64, u32)> {
-        let mut state = self.state.lock();
-        loop {
-            let (region, run) = self.find_run(&mut state, want)?.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, run.clone(), write <= SMALL_UNITS)? {
-                continue;
-            }
-            state.data_cursor = region * REGION_UNITS + run.end;
-            let unit = self.layout.pool_base + region * REGION_UNITS + run.start;
-            return Ok((unit, (run.end - run.start) as u32));
-        }
-    }
-
-    /// A clear run of `want` units. Below the frontier a shorter one will do, unless little is
-    /// free there; beyond it all is.
-    fn find_run(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
-        let start = state.data_cursor;
-        let below = self.find_run_below(state, want, start, state.frontier)?;
-        let whole = |run: &Range<u64>| run.end - run.start == u64::from(want);
-        if below.as_ref().is_some_and(|(_, run)| whole(run) || !state.is_crowded()) {
-            return Ok(below);
-        }
-        let (frontier, limit) = (state.frontier, state.limit);
-        let beyond = self.find_run_below(state, want, frontier, limit)?;
-        Ok(if beyond.is_some() { beyond } else { below })
-    }
-
-    /// A clear run of `want` units, or the longest of those that a bounded search saw.
-    fn find_run_below(
-        &self,
-        state: &mut State,
-        want: u32,
-        start: u64,
-        end: u64,
-    ) -> Result<Option<(u64, Range<u64>)>> {
-        let mut best: Option<(u64, Range<u64>)> = None;
-        let mut looked = 0;
-        for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            let Some(bitmap) = self.searched(state, region, 1)? else { continue };
-            let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
-            let fits = |run: &Range<u64>| region * REGION_UNITS + run.end <= end;
-            let run = bitmap.find_run(from, u64::from(want)).filter(fits);
-            let run = run.or_else(|| bitmap.find_run(0, u64::from(want)).filter(fits));
-            if let Some(run) = run {
-                let len = run.end - run.start;
-                if best.as_ref().is_none_or(|(_, best)| len > best.end - best.start) {
-                    best = Some((region, run));
-                }
-                if len == u64::from(want) {
-                    break;
-                }
-            }
-            looked += 1;
-            if looked >= SEARCH && best.is_some() {
-                break;
-            }
-        }
-        Ok(best)
-    }
-
-    /// Reserves room for `count` nodes and appends their first units to `out`, in whole free
-    /// chunks where there are some, so that metadata stays together.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] where there is no room for all; those reserved so far stand in `out`.
-    pub fn reserve_nodes(&self, count: usize, out: &mut Vec<u64>) -> Result<()> {
-        let mut state = self.state.lock();
-        let chunk_nodes = (CHUNK / NODE_UNITS) as usize;
-        let mut left = count;
-        while left > 0 {
-            let found = self.find_place(&mut state, left >= chunk_nodes)?;
-            let (region, range) = found.ok_or(Error::NoSpace)?;
-            if !self.hand_out(&mut state, region, range.clone(), false)? {
-                continue;
-            }
-            state.node_cursor = region * REGION_UNITS + range.end;
-            let first = self.layout.pool_base + region * REGION_UNITS + range.start;
-            let nodes = (range.end - range.start) / NODE_UNITS;
-            out.extend((0..nodes).map(|node| first + node * NODE_UNITS));
-            left = left.saturating_sub(nodes as usize);
-        }
-        Ok(())
-    }
-
-    /// Room for nodes: a whole chunk where one is wanted and to be had, else room for one node.
-    fn find_place(&self, state: &mut State, whole: bool) -> Result<Option<(u64, Range<u64>)>> {
-        let (start, frontier, limit) = (state.node_cursor, state.frontier, state.limit);
-        let tries = match (whole, state.is_crowded()) {
-            (true, true) => &[(CHUNK, false), (CHUNK, true), (NODE_UNITS, true)][..],
-            (true, false) => &[(CHUNK, false), (NODE_UNITS, false), (CHUNK, true)],
-            (false, _) => &[(NODE_UNITS, false), (NODE_UNITS, true)],
-        };
-        for &(units, beyond) in tries {
-            let (from, end) = if beyond { (frontier, limit) } else { (start, frontier) };
-            if let Some((region, at)) = self.find_nodes(state, units, from, end)? {
-                return Ok(Some((region, at..at + units)));
-            }
-        }
-        self.find_nodes(state, NODE_UNITS, 0, limit)
-            .map(|found| found.map(|(region, at)| (region, at..at + NODE_UNITS)))
-    }
-
-    /// An aligned clear stretch of `units`, from `start` on and around, below `end`.
-    fn find_nodes(
-        &self,
-        state: &mut State,
-        units: u64,
-        start: u64,
-        end: u64,
-    ) -> Result<Option<(u64, u64)>> {
-        for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            let Some(busy) = self.searched(state, region, units)? else { continue };
-            let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
-            let search = |from| {
-                match units {
-                    NODE_UNITS => busy.find_node(from),
-                    _ => busy.find_chunk(from, units),
-                }
-                .filter(|at| region * REGION_UNITS + at + units <= end)
-            };
-            if let Some(at) = search(from).or_else(|| search(0)) {
-                return Ok(Some((region, at)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Marks a clear range busy, once the device backs it, for small writes or others; `false`
-    /// where the device is full there.
-    fn hand_out(
-        &self,
-        state: &mut State,
-        number: u64,
-        range: Range<u64>,
-        small: bool,
-    ) -> Result<bool> {
-        let mut backed = self.load(state, number)?.backed;
-        if backed & 1 == 0 {
-            // The homes of the bitmap, and of the index pages above it.
-            let mut page = SpacePage { level: 0, index: number };
-            while page.level < SPACE_LEVELS {
-                if !self.back(state, page.first_region(), 0, false)? {
-                    return Ok(false);
-                }
-                page = page.parent().0;
-            }
-            backed |= 1;
-        }
-        for chunk in range.start / CHUNK..range.end.div_ceil(CHUNK) {
-            if backed & (1 << chunk) == 0 {
-                if !self.back(state, number, chunk, small)? {
-                    return Ok(false);
-                }
-                backed |= 1 << chunk;
-            }
-        }
-        let region = self.load(state, number)?;
-        region.backed = backed;
-        region.free -= region.busy.set(range.clone());
-        state.frontier = state.frontier.max(number * REGION_UNITS + range.end);
-        Ok(true)
-    }
-
-    /// Has the device allocate a chunk. Where it has no room the limit falls to the chunk, and the
-    /// answer is `false`.
-    fn back(&self, state: &mut State, region: u64, chunk: u64, small: bool) -> Result<bool> {
-        let first = region * REGION_UNITS + chunk * CHUNK;
-        let end = (first + CHUNK).min(self.layout.pool_units);
-        let offset = (self.layout.pool_base + first) * UNIT as u64;
-        let len = (end - first) * UNIT as u64;
-        let allocated = match small {
-            true => self.device.allocate_for_small(offset, len),
-            false => self.device.allocate(offset, len),
-        };
-        let Err(error) = allocated else { return Ok(true) };
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                state.limit = state.limit.min(first);
-                let loaded: Vec<u64> =
-                    state.regions.range(region..).map(|(&number, _)| number).collect();
-                loaded.into_iter().for_each(|number| state.withhold(number));
-                Ok(false)
-            }
-            _ => Err(Error::io("allocate", Object::Store, error)),
-        }
     }
 
     /// Gives up a reservation that no transaction took.
@@ -488,78 +283,6 @@ impl Space {
         if inside { Ok((region, start..start + u64::from(units))) } else { Err(bad()) }
     }
 
-    /// Takes the picture of a checkpoint: what was given back moves with it.
-    pub fn freeze(&self) -> FrozenSpace {
-        let mut state = self.state.lock();
-        let mut regions = Vec::new();
-        for (&number, region) in &mut state.regions {
-            if std::mem::take(&mut region.dirty) {
-                regions.push((number, region.live.clone()));
-            }
-        }
-        FrozenSpace { regions, given: std::mem::take(&mut state.given), used: state.used }
-    }
-
-    /// Writes a picture's bitmaps and the index over them, and returns the entries that the
-    /// superblock will hold. Durable only after the caller's flush.
-    pub fn write(&self, frozen: &FrozenSpace) -> Result<[SpaceEntry; SPACE_ROOTS]> {
-        let (roots, blocks) = self.seal(frozen)?;
-        for (unit, block) in blocks {
-            self.device
-                .write_at(unit * UNIT as u64, &block[..])
-                .map_err(|error| Error::io("write", Object::SpacePage { unit }, error))?;
-        }
-        Ok(roots)
-    }
-
-    /// Seals a picture's pages: the entries of the superblock, and the blocks with their units.
-    fn seal(&self, frozen: &FrozenSpace) -> Result<([SpaceEntry; SPACE_ROOTS], Blocks)> {
-        let mut state = self.state.lock();
-        let mut blocks = Blocks::new();
-        let mut dirty: BTreeMap<SpacePage, (Vec<u8>, u64)> = BTreeMap::new();
-        for (number, live) in &frozen.regions {
-            let page = SpacePage { level: 0, index: *number };
-            dirty.insert(page, (live.to_bytes(), live.count()));
-        }
-        for _level in 0..SPACE_LEVELS {
-            let mut parents = BTreeMap::new();
-            for (page, (body, used)) in std::mem::take(&mut dirty) {
-                let home = !self.entry(&mut state, page)?.home();
-                let mut block = Box::new([0u8; UNIT]);
-                let (nonce, tag) = self.sealer.seal_space(page, &body, &mut block)?;
-                blocks.push((self.layout.pool_base + page.home(home), block));
-                let entry = SpaceEntry::new(nonce, tag, used, home);
-                let (parent, slot) = page.parent();
-                if parent.level == SPACE_LEVELS {
-                    let root = state.roots.get_mut(slot + parent.index as usize * ENTRIES_PER_PAGE);
-                    *root.ok_or(Error::Internal("space map root"))? = entry;
-                } else {
-                    let entries = self.index_page(&mut state, parent)?;
-                    entries[slot] = entry;
-                    let used = entries.iter().map(SpaceEntry::used).sum();
-                    parents.insert(parent, (entries.as_bytes().to_vec(), used));
-                }
-            }
-            dirty = parents;
-        }
-        Ok((state.roots, blocks))
-    }
-
-    /// Says that the checkpoint of a picture is durable as `generation`.
-    pub fn thaw(&self, frozen: FrozenSpace, generation: u64) {
-        let mut state = self.state.lock();
-        if !frozen.given.is_empty() {
-            state.waiting.push_back((generation, frozen.given));
-        }
-        // The device may have room by now.
-        state.limit = self.layout.pool_units;
-        for (number, bits) in std::mem::take(&mut state.withheld) {
-            if let Some(region) = state.regions.get_mut(&number) {
-                region.free += region.busy.clear_all(&bits);
-            }
-        }
-    }
-
     /// Frees what durable checkpoints gave back and no pin can reach.
     pub fn reclaim(&self, oldest_pin: u64) {
         let mut state = self.state.lock();
@@ -571,20 +294,6 @@ impl Space {
         }
     }
 
-    /// What is busy in a region, for a search, where at least so many of its units are free.
-    fn searched<'a>(
-        &self,
-        state: &'a mut State,
-        number: u64,
-        least: u64,
-    ) -> Result<Option<&'a Bitmap>> {
-        let free = self.free_of(state, number);
-        if state.note(number, free)?.is_none_or(|free| free < least) {
-            return Ok(None);
-        }
-        Ok(self.readable(state, number)?.map(|region| &region.busy))
-    }
-
     /// A region, unless its bitmap cannot be read, now or before.
     fn readable<'a>(&self, state: &'a mut State, number: u64) -> Result<Option<&'a mut Region>> {
         if !state.unreadable.contains(&number) {
@@ -593,90 +302,9 @@ impl Space {
         }
         Ok(state.regions.get_mut(&number))
     }
-
-    /// Units of a region that may be handed out, without loading it.
-    fn free_of(&self, state: &mut State, region: u64) -> Result<u64> {
-        if state.unreadable.contains(&region) {
-            return Ok(0);
-        }
-        if let Some(region) = state.regions.get(&region) {
-            return Ok(region.free);
-        }
-        let entry = self.entry(state, SpacePage { level: 0, index: region })?;
-        let size = state.limit.saturating_sub(region * REGION_UNITS).min(REGION_UNITS);
-        let used =
-            if entry.is_untouched() { SpacePage::reserved_units(region) } else { entry.used() };
-        Ok(size.saturating_sub(used))
-    }
-
-    fn load<'a>(&self, state: &'a mut State, number: u64) -> Result<&'a mut Region> {
-        if !state.regions.contains_key(&number) {
-            let page = SpacePage { level: 0, index: number };
-            let entry = self.entry(state, page)?;
-            let live = match entry.is_untouched() {
-                true => Bitmap::new(),
-                false => Bitmap::from_bytes(&self.read_page(page, &entry)?),
-            };
-            let mut busy = live.clone();
-            busy.set(0..SpacePage::reserved_units(number));
-            let end = self.layout.pool_units.saturating_sub(number * REGION_UNITS);
-            busy.set(end.min(REGION_UNITS)..REGION_UNITS);
-            let free = REGION_UNITS - busy.count();
-            let region = Region { live, busy, free, backed: 0, dirty: false };
-            state.regions.insert(number, region);
-            state.withhold(number);
-        }
-        state.regions.get_mut(&number).ok_or(Error::Internal("region was just loaded"))
-    }
-
-    /// The entry of a page in the level above.
-    fn entry(&self, state: &mut State, page: SpacePage) -> Result<SpaceEntry> {
-        let (parent, slot) = page.parent();
-        if parent.level == SPACE_LEVELS {
-            let at = slot + parent.index as usize * ENTRIES_PER_PAGE;
-            return state.roots.get(at).copied().ok_or(Error::Internal("space map root"));
-        }
-        Ok(self.index_page(state, parent)?[slot])
-    }
-
-    fn index_page<'a>(&self, state: &'a mut State, page: SpacePage) -> Result<&'a mut Entries> {
-        if !state.index.contains_key(&page) {
-            let entry = self.entry(state, page)?;
-            let mut entries: Entries = FromZeros::new_zeroed();
-            if !entry.is_untouched() {
-                let body = self.read_page(page, &entry)?;
-                entries = Entries::read_from_bytes(&body[..size_of::<Entries>()])
-                    .map_err(|_| Error::Internal("space index length"))?;
-            }
-            state.index.insert(page, Box::new(entries));
-        }
-        let entries = state.index.get_mut(&page);
-        entries.map(|entries| &mut **entries).ok_or(Error::Internal("index page was just loaded"))
-    }
-
-    fn read_page(&self, page: SpacePage, entry: &SpaceEntry) -> Result<Vec<u8>> {
-        let unit = self.layout.pool_base + page.home(entry.home());
-        let mut block = [0u8; UNIT];
-        self.device
-            .read_at(unit * UNIT as u64, &mut block)
-            .map_err(|error| Error::io("read", Object::SpacePage { unit }, error))?;
-        Ok(self.sealer.open_space(page, entry, unit, &mut block)?.to_vec())
-    }
-}
-
-/// The regions below a limit, from one on and around.
-fn regions_from(limit: u64, first: u64) -> impl Iterator<Item = u64> {
-    let regions = limit.div_ceil(REGION_UNITS);
-    let first = if first < regions { first } else { 0 };
-    (first..regions).chain(0..first)
 }
 
 impl State {
-    /// Whether less than an eighth of what lies below the frontier is free.
-    fn is_crowded(&self) -> bool {
-        (self.frontier.saturating_sub(self.used)) * 8 < self.frontier
-    }
-
     /// Remembers a region that could not be read.
     fn note<T>(&mut self, number: u64, read: Result<T>) -> Result<Option<T>> {
         match read {

@@ -14,7 +14,7 @@ use efscrypt::fs::{
 use efscrypt::{ErrorKind, Result};
 
 use crate::bed::{DIR, FILE, assert_clean, create, mount_options, names, open, open_with, pattern};
-use crate::slow::Slow;
+use crate::flawed::Flawed;
 
 type Change = (&'static str, fn(&FileSystem) -> Result<()>, fn(&FileSystem) -> bool);
 
@@ -236,10 +236,10 @@ const EACH: usize = 10;
 
 #[test]
 fn callers_that_wait_share_flushes() {
-    let device = Slow::new(Duration::from_millis(2));
+    let device = Flawed::slow(MemoryDevice::new(), Duration::from_millis(2));
     let fs = create(device.clone(), 8);
     fs.sync().unwrap();
-    let before = device.flushes();
+    let before = device.flushes.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         for caller in 0..CALLERS {
             let fs = &fs;
@@ -254,7 +254,7 @@ fn callers_that_wait_share_flushes() {
             });
         }
     });
-    let flushes = device.flushes() - before;
+    let flushes = device.flushes.load(Ordering::Relaxed) - before;
     // Two turns for each round, where all run at once: whoever came during a flush is served by
     // the next. The rest is room for a busy machine.
     assert!(flushes <= 5 * EACH as u64, "{flushes} flushes for {} changes", CALLERS * EACH);
@@ -265,7 +265,7 @@ fn callers_that_wait_share_flushes() {
 
 #[test]
 fn no_caller_starves_beside_busy_ones() {
-    let device = Slow::new(Duration::from_millis(2));
+    let device = Flawed::slow(MemoryDevice::new(), Duration::from_millis(2));
     let fs = create(device, 9);
     let stop = AtomicBool::new(false);
     let slowest = std::thread::scope(|scope| {
@@ -298,18 +298,18 @@ fn no_caller_starves_beside_busy_ones() {
 
 #[test]
 fn reads_go_on_while_a_flush_takes_long() {
-    let device = Slow::new(Duration::from_millis(1));
+    let device = Flawed::slow(MemoryDevice::new(), Duration::from_millis(1));
     let fs = create(device.clone(), 10);
     let file = fs.create(ROOT_INO, b"file", &FILE, CreateMode::Guarded).unwrap().attr.ino;
     fs.write(file, 0, &pattern(1, 100_000)).unwrap();
-    let (before, done) = (device.flushes(), AtomicBool::new(false));
-    device.hold();
+    let (before, done) = (device.flushes.load(Ordering::Relaxed), AtomicBool::new(false));
+    device.held.store(true, Ordering::Release);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             fs.durably(|fs| fs.write(file, 0, b"new")).unwrap();
             done.store(true, Ordering::Relaxed);
         });
-        while device.flushes() == before {
+        while device.flushes.load(Ordering::Relaxed) == before {
             std::thread::yield_now();
         }
         // The flush is at work, and ends when all of this is done, or much later by itself.
@@ -322,7 +322,7 @@ fn reads_go_on_while_a_flush_takes_long() {
         fs.create(ROOT_INO, b"deferred", &FILE, CreateMode::Guarded).unwrap();
         fs.write(file, 4096, b"deferred").unwrap();
         let waited = done.load(Ordering::Relaxed);
-        device.let_go();
+        device.held.store(false, Ordering::Release);
         assert!(!waited, "something waited for the flush");
     });
 }

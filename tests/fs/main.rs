@@ -13,7 +13,6 @@ mod names;
 mod ranges;
 mod sectors;
 mod semantics;
-mod slow;
 mod threads;
 mod trimming;
 mod waits;

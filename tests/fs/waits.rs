@@ -9,7 +9,6 @@ use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO, SetAttr};
 
 use crate::bed::{DIR, FILE, create, pattern};
 use crate::flawed::Flawed;
-use crate::slow::Slow;
 
 fn fill(fs: &FileSystem, dir: u64, files: u32) {
     for n in 0..files {
@@ -32,17 +31,17 @@ fn longest(stop: &AtomicBool, mut look: impl FnMut()) -> Duration {
 #[test]
 fn a_lookup_does_not_wait_for_the_checkpoint_of_a_creation() {
     let takes = Duration::from_millis(300);
-    let device = Slow::new(takes);
+    let device = Flawed::slow(MemoryDevice::new(), takes);
     let fs = create(device.clone(), 1);
     let dir = fs.mkdir(ROOT_INO, b"d", &DIR).unwrap().attr.ino;
     fs.create(dir, b"f", &FILE, CreateMode::Guarded).unwrap();
-    let (stop, before) = (AtomicBool::new(false), device.flushes());
+    let (stop, before) = (AtomicBool::new(false), device.flushes.load(Ordering::Relaxed));
     std::thread::scope(|scope| {
         for thread in 0..2 {
             let (fs, stop, device) = (&fs, &stop, &device);
             scope.spawn(move || {
                 let own = fs.mkdir(dir, &[b'0' + thread], &DIR).unwrap().attr.ino;
-                while device.flushes() < before + 8 {
+                while device.flushes.load(Ordering::Relaxed) < before + 8 {
                     fill_once(fs, dir, own);
                 }
                 stop.store(true, Ordering::Relaxed);
@@ -65,18 +64,18 @@ fn fill_once(fs: &FileSystem, dir: u64, own: u64) {
 #[test]
 fn writers_that_wait_for_a_checkpoint_do_not_each_write_one() {
     let flushes = |threads: u32| {
-        let device = Slow::new(Duration::from_millis(20));
+        let device = Flawed::slow(MemoryDevice::new(), Duration::from_millis(20));
         let fs = create(device.clone(), 1);
         let dirs = (0..threads).map(|n| fs.mkdir(ROOT_INO, &[b'0' + n as u8], &DIR).unwrap());
         let dirs: Vec<u64> = dirs.map(|made| made.attr.ino).collect();
-        let before = device.flushes();
+        let before = device.flushes.load(Ordering::Relaxed);
         std::thread::scope(|scope| {
             for &dir in &dirs {
                 let fs = &fs;
                 scope.spawn(move || fill(fs, dir, 48_000 / threads));
             }
         });
-        device.flushes() - before
+        device.flushes.load(Ordering::Relaxed) - before
     };
     let (one, many) = (flushes(1), flushes(8));
     assert!(one >= 4, "{one} flushes: nothing was tested");

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use efscrypt::device::{Device, MemoryDevice};
 
@@ -16,13 +16,20 @@ pub struct Flawed {
     pub flushes: AtomicU64,
     /// What a flush takes.
     pub flush_takes: Mutex<Duration>,
+    /// Whether flushes wait until this is false again, or for ten seconds.
+    pub held: AtomicBool,
     /// What a read takes.
     pub read_takes: Mutex<Duration>,
 }
 
 impl Flawed {
     pub fn new(inner: MemoryDevice) -> Arc<Flawed> {
-        Arc::new(Flawed { inner, ..Flawed::default() })
+        Flawed::slow(inner, Duration::ZERO)
+    }
+
+    /// One whose flushes take so long.
+    pub fn slow(inner: MemoryDevice, takes: Duration) -> Arc<Flawed> {
+        Arc::new(Flawed { inner, flush_takes: Mutex::new(takes), ..Flawed::default() })
     }
 
     /// From now on exactly these bytes cannot be read.
@@ -64,6 +71,10 @@ impl Device for Flawed {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         let takes = *self.flush_takes.lock().unwrap();
         std::thread::sleep(takes);
+        let start = Instant::now();
+        while self.held.load(Ordering::Acquire) && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.inner.flush()
     }
 

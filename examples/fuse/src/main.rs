@@ -2,6 +2,8 @@
 
 mod attr;
 mod committer;
+mod contents;
+mod entries;
 mod failure;
 mod mountpoint;
 mod operations;

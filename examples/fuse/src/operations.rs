@@ -9,21 +9,21 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use efscrypt::fs::{
-    Attr, Beyond, CreateMode, DirEntry, FileSystem, FileType, NewAttr, RenameMode, SetAttr,
-};
+use efscrypt::fs::{Attr, CreateMode, FileType, NewAttr, RenameMode, SetAttr};
 use efscrypt::{Error, Result};
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::FallocateFlags;
 
 use crate::attr::{file_attr, file_type, no_attr, set_time};
+use crate::contents::{allocate, write};
+use crate::entries::{Seen, partly};
 use crate::server::{KEPT, Server, enter, entered, kept};
 use crate::xattr;
 
@@ -498,125 +498,5 @@ fn found<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Err(Error::NotFound) => Ok(None),
         answer => answer.map(Some),
-    }
-}
-
-/// Writes all, or says how much was written before something failed.
-fn write(
-    fs: &FileSystem,
-    ino: u64,
-    offset: u64,
-    data: &[u8],
-    clears: bool,
-    whole: bool,
-) -> Result<usize> {
-    let mut done = 0;
-    loop {
-        let (at, rest) = (offset + done as u64, &data[done..]);
-        let written = match clears {
-            true => fs.write(ino, at, rest),
-            false => fs.privileged().write(ino, at, rest),
-        };
-        match written {
-            Ok(written) => done += written.len,
-            Err(_) if done > 0 && !whole => return Ok(done),
-            Err(error) => return Err(error),
-        }
-        if done == data.len() {
-            return Ok(done);
-        }
-    }
-}
-
-/// The verbs of `fallocate`, for a caller that keeps set-ID bits and for one that does not.
-trait Ranges {
-    fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
-    fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
-    fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()>;
-}
-
-macro_rules! ranges {
-    ($type:ty) => {
-        impl Ranges for $type {
-            fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
-                self.allocate(ino, offset, len, beyond).map(drop)
-            }
-
-            fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
-                self.zero_range(ino, offset, len, beyond).map(drop)
-            }
-
-            fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()> {
-                self.punch_hole(ino, offset, len).map(drop)
-            }
-        }
-    };
-}
-
-ranges!(FileSystem);
-ranges!(efscrypt::fs::Privileged<'_>);
-
-fn allocate(
-    fs: &impl Ranges,
-    ino: u64,
-    (offset, len): (u64, u64),
-    flags: FallocateFlags,
-) -> Result<()> {
-    let keep = flags.contains(FallocateFlags::KEEP_SIZE);
-    let beyond = if keep { Beyond::Keep } else { Beyond::Grow };
-    match flags.difference(FallocateFlags::KEEP_SIZE) {
-        FallocateFlags::PUNCH_HOLE if keep => fs.punch(ino, offset, len),
-        FallocateFlags::ZERO_RANGE => fs.zero(ino, offset, len, beyond),
-        flags if flags.is_empty() => fs.allocate(ino, offset, len, beyond),
-        _ => Err(Error::NotSupported),
-    }
-}
-
-/// An entry of a directory as the kernel sees it.
-struct Seen {
-    file: FileAttr,
-    generation: Generation,
-    /// How long the kernel keeps the attributes.
-    kept: Duration,
-    /// Whether the kernel has a reference with it: it takes none of "." and "..".
-    referred: bool,
-}
-
-impl Seen {
-    /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without
-    /// a number, which some C libraries leave out; who looks at its name learns why.
-    fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
-        let referred = !matches!(entry.name, b"." | b"..");
-        let open = || if referred { fs.open(entry.ino) } else { Ok(()) };
-        let look = || {
-            open()?;
-            fs.getattr(entry.ino).inspect_err(|_| {
-                if referred {
-                    let _kernel_learns_nothing = fs.close(entry.ino);
-                }
-            })
-        };
-        match look() {
-            Ok(attr) => {
-                let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-                Some(Seen { file, generation, kept: kept(&attr), referred })
-            }
-            Err(Error::Stale) => None,
-            Err(_) => {
-                // With a number, the kernel would count a reference.
-                let file = FileAttr { kind: file_type(entry.kind), ..no_attr() };
-                let (generation, kept) = (Generation(0), Duration::ZERO);
-                Some(Seen { file, generation, kept, referred: false })
-            }
-        }
-    }
-}
-
-/// What a directory read came to: a failure behind entries that were read shows when the kernel
-/// asks for what follows them.
-fn partly(any: bool, read: Result<bool>) -> Result<()> {
-    match read {
-        Err(error) if !any => Err(error),
-        _ => Ok(()),
     }
 }

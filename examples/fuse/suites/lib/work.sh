@@ -73,16 +73,23 @@ prepare() {
     mkdir -p "$work"
     chmod 755 "$work"
     trap clean_up EXIT
-    (cd "$root" && cargo build --locked --release --quiet --bins -p efscrypt-fuse -p efscrypt \
-        --features efscrypt/cli)
-    local target=${CARGO_TARGET_DIR:-$root/target}
-    efscrypt=$target/release/efscrypt server=$target/release/efscrypt-fuse
+    build
     export EFSCRYPT_PASSPHRASE=suites EFSCRYPT_KMS=$work/kms.json
     [[ -f $EFSCRYPT_KMS ]] || {
         "$efscrypt" key init >/dev/null
         "$efscrypt" key create --alias alias/suites >/dev/null
     }
     need_reference
+}
+
+# The server and the command. The short form takes them as the project's tests do, which may be built
+# already: it measures nothing.
+build() {
+    local profile=release how=(--release -p efscrypt-fuse -p efscrypt --features efscrypt/cli)
+    [[ -z $short ]] || profile=debug how=(--workspace --all-features)
+    (cd "$root" && cargo build --locked --quiet --bins "${how[@]}")
+    local binaries=${CARGO_TARGET_DIR:-$root/target}/$profile
+    efscrypt=$binaries/efscrypt server=$binaries/efscrypt-fuse
 }
 
 clean_up() {

@@ -1,0 +1,77 @@
+//! Changes of contents that take more than one call of the engine, or one of several.
+
+use efscrypt::fs::{Beyond, FileSystem};
+use efscrypt::{Error, Result};
+use rustix::fs::FallocateFlags;
+
+/// Writes all, or says how much was written before something failed.
+pub fn write(
+    fs: &FileSystem,
+    ino: u64,
+    offset: u64,
+    data: &[u8],
+    clears: bool,
+    whole: bool,
+) -> Result<usize> {
+    let mut done = 0;
+    loop {
+        let (at, rest) = (offset + done as u64, &data[done..]);
+        let written = match clears {
+            true => fs.write(ino, at, rest),
+            false => fs.privileged().write(ino, at, rest),
+        };
+        match written {
+            Ok(written) => done += written.len,
+            Err(_) if done > 0 && !whole => return Ok(done),
+            Err(error) => return Err(error),
+        }
+        if done == data.len() {
+            return Ok(done);
+        }
+    }
+}
+
+/// The verbs of `fallocate`, for a caller that keeps set-ID bits and for one that does not.
+pub trait Ranges {
+    fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
+    fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()>;
+    fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()>;
+}
+
+macro_rules! ranges {
+    ($type:ty) => {
+        impl Ranges for $type {
+            fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
+                self.allocate(ino, offset, len, beyond).map(drop)
+            }
+
+            fn zero(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<()> {
+                self.zero_range(ino, offset, len, beyond).map(drop)
+            }
+
+            fn punch(&self, ino: u64, offset: u64, len: u64) -> Result<()> {
+                self.punch_hole(ino, offset, len).map(drop)
+            }
+        }
+    };
+}
+
+ranges!(FileSystem);
+ranges!(efscrypt::fs::Privileged<'_>);
+
+/// Does what `fallocate` asks for, as far as the engine knows it.
+pub fn allocate(
+    fs: &impl Ranges,
+    ino: u64,
+    (offset, len): (u64, u64),
+    flags: FallocateFlags,
+) -> Result<()> {
+    let keep = flags.contains(FallocateFlags::KEEP_SIZE);
+    let beyond = if keep { Beyond::Keep } else { Beyond::Grow };
+    match flags.difference(FallocateFlags::KEEP_SIZE) {
+        FallocateFlags::PUNCH_HOLE if keep => fs.punch(ino, offset, len),
+        FallocateFlags::ZERO_RANGE => fs.zero(ino, offset, len, beyond),
+        flags if flags.is_empty() => fs.allocate(ino, offset, len, beyond),
+        _ => Err(Error::NotSupported),
+    }
+}
