@@ -9,7 +9,7 @@ run_fio() {
     local size=256m passed=0 job
     [[ $short ]] && size=24m
     local options=(--directory="$1" --size="$size" --numjobs=4 --group_reporting --verify=crc32c
-        --do_verify=1 --verify_fatal=1 --output="$1.out")
+        --do_verify=1 --verify_fatal=1 --verify_state_save=0 --output="$1.out")
     local jobs=("randwrite 4k-4k 16" "randwrite 4k-256k 64" "randrw 1k-64k 0" "write 1m-1m 4")
     for job in "${jobs[@]}"; do
         # shellcheck disable=SC2086

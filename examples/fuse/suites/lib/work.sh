@@ -82,13 +82,15 @@ prepare() {
     need_reference
 }
 
-# The server and the command. The short form takes them as the project's tests do, which may be built
-# already: it measures nothing.
+# The server and the command: a release build, unless SUITES_BINARIES says where others are.
 build() {
-    local profile=release how=(--release -p efscrypt-fuse -p efscrypt --features efscrypt/cli)
-    [[ -z $short ]] || profile=debug how=(--workspace --all-features)
-    (cd "$root" && cargo build --locked --quiet --bins "${how[@]}")
-    local binaries=${CARGO_TARGET_DIR:-$root/target}/$profile
+    local binaries=${SUITES_BINARIES:-}
+    if [[ -z $binaries ]]; then
+        (cd "$root" && cargo build --locked --release --quiet --bins -p efscrypt-fuse -p efscrypt \
+            --features efscrypt/cli)
+        binaries=${CARGO_TARGET_DIR:-$root/target}/release
+    fi
+    binaries=$(cd "$binaries" && pwd)
     efscrypt=$binaries/efscrypt server=$binaries/efscrypt-fuse
 }
 
