@@ -147,17 +147,23 @@ impl Bitmap {
         (word as u64 * 64 + u64::from(set.trailing_zeros())).min(end)
     }
 
-    /// The first run of `want` clear bits at or after `from`, else the longest shorter one there.
-    pub fn find_run(&self, from: u64, want: u64) -> Option<Range<u64>> {
+    /// The run of clear bits that starts at one, of `want` at most and below `end`.
+    pub fn run_at(&self, start: u64, want: u64, end: u64) -> Range<u64> {
+        start..self.next_set(start, (start + want).min(end))
+    }
+
+    /// The first run of `want` clear bits in a range, else the longest shorter one there.
+    pub fn find_run(&self, range: Range<u64>, want: u64) -> Option<Range<u64>> {
         let mut best: Option<Range<u64>> = None;
-        let mut at = from;
-        while let Some(start) = self.next_clear(at) {
-            let end = self.next_set(start, (start + want).min(REGION_UNITS));
+        let mut at = range.start;
+        while let Some(start) = self.next_clear(at).filter(|start| *start < range.end) {
+            let run = self.run_at(start, want, range.end);
+            let end = run.end;
             let longest = best.as_ref().map_or(0, |run| run.end - run.start);
             if end - start > longest {
-                best = Some(start..end);
+                best = Some(run);
             }
-            if end - start >= want || end >= REGION_UNITS {
+            if end - start >= want || end >= range.end {
                 break;
             }
             at = end;
@@ -207,7 +213,7 @@ mod tests {
         #[test]
         fn agrees_with_a_list_of_flags(
             ops in proptest::collection::vec((0..REGION_UNITS, 1u64..300, any::<bool>()), 1..60),
-            from in 0..REGION_UNITS, want in 1u64..200
+            from in 0..REGION_UNITS, len in 0..=REGION_UNITS, want in 1u64..200
         ) {
             let mut map = Bitmap::new();
             let mut flags = vec![false; REGION_UNITS as usize];
@@ -226,16 +232,18 @@ mod tests {
             let bytes = map.to_bytes();
             prop_assert!(Bitmap::from_bytes(&bytes) == map);
             let clear = |range: Range<u64>| range.into_iter().all(|bit| !flags[bit as usize]);
-            match map.find_run(from, want) {
+            let end = (from + len).min(REGION_UNITS);
+            match map.find_run(from..end, want) {
                 Some(run) => {
-                    prop_assert!(run.start >= from && run.end - run.start <= want);
-                    prop_assert!(clear(run.clone()));
-                    if run.end - run.start < want {
-                        let longer = (from..REGION_UNITS - want).any(|at| clear(at..at + want));
-                        prop_assert!(!longer);
+                    prop_assert!(run.start >= from && run.end <= end);
+                    prop_assert!(run.end - run.start <= want && clear(run.clone()));
+                    let longer = run.end - run.start + 1;
+                    if longer <= want {
+                        let more = (from..=end.saturating_sub(longer)).any(|at| clear(at..at + longer));
+                        prop_assert!(!more);
                     }
                 }
-                None => prop_assert!((from..REGION_UNITS).all(|bit| flags[bit as usize])),
+                None => prop_assert!((from..end).all(|bit| flags[bit as usize])),
             }
             let mut places = (from.div_ceil(4)..REGION_UNITS / 4).map(|n| n * 4);
             let node = places.find(|&at| clear(at..at + 4));

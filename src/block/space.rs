@@ -18,6 +18,8 @@
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 //! 8. A region whose bitmap cannot be read is full, and stays as its bitmap says: nothing is handed
 //!    out there, and what is given back there is lost, until the store is opened again.
+//! 9. What is given back and waits for a checkpoint is `hoarded`: much of it makes one due, as the
+//!    store grows meanwhile.
 
 mod pages;
 mod rebuild;
@@ -29,6 +31,7 @@ pub use rebuild::{Recount, UnitSet};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -39,6 +42,11 @@ use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
 use crate::limits::{REGION_UNITS, UNIT};
 
+/// Units given back that make a checkpoint due at once, where they are a part of what is in use, too.
+const HOARD: u64 = REGION_UNITS;
+/// Which part: one in so many.
+const HOARD_PART: u64 = 8;
+
 type Entries = [SpaceEntry; ENTRIES_PER_PAGE];
 type Units = Vec<(u64, u32)>;
 
@@ -48,9 +56,11 @@ pub struct Space {
     sealer: Arc<Sealer>,
     layout: Layout,
     state: Mutex<State>,
+    /// Whether so much was given back since the last freeze that the store should not grow for it.
+    hoarded: AtomicBool,
     /// A mistake on purpose, for tests that must notice it: what is given back is free at once.
     #[cfg(any(test, feature = "sim"))]
-    hasty: std::sync::atomic::AtomicBool,
+    hasty: AtomicBool,
 }
 
 struct State {
@@ -61,6 +71,8 @@ struct State {
     used: u64,
     /// Given back since the last freeze.
     given: Units,
+    /// How many units those are.
+    given_units: u64,
     /// Given back by a durable checkpoint, with its generation; waiting for older pins.
     waiting: VecDeque<(u64, Units)>,
     /// The end of what was handed out so far.
@@ -80,6 +92,8 @@ struct Region {
     live: Bitmap,
     busy: Bitmap,
     free: u64,
+    /// Below the frontier no run of units that are not busy is longer: a bound, found by searches.
+    longest: u64,
     /// Chunks that the device allocated since the store was opened.
     backed: u64,
     dirty: bool,
@@ -103,6 +117,7 @@ impl Space {
             regions: BTreeMap::new(),
             used,
             given: Vec::new(),
+            given_units: 0,
             waiting: VecDeque::new(),
             limit: layout.pool_units,
             withheld: Vec::new(),
@@ -115,6 +130,7 @@ impl Space {
             sealer,
             layout,
             state: Mutex::new(state),
+            hoarded: AtomicBool::new(false),
             #[cfg(any(test, feature = "sim"))]
             hasty: Default::default(),
         }
@@ -123,7 +139,7 @@ impl Space {
     /// Breaks invariant 2 from now on.
     #[cfg(any(test, feature = "sim"))]
     pub fn reuse_at_once(&self) {
-        self.hasty.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.hasty.store(true, Ordering::Relaxed);
     }
 
     /// Units in use, and units of the pool.
@@ -134,6 +150,11 @@ impl Space {
     /// Whether space was given back that a checkpoint would make free.
     pub fn has_given(&self) -> bool {
         !self.state.lock().given.is_empty()
+    }
+
+    /// Whether a checkpoint would make free so much that it is due for that alone.
+    pub fn is_hoarded(&self) -> bool {
+        self.hoarded.load(Ordering::Relaxed)
     }
 
     /// Gives up a reservation that no transaction took.
@@ -211,8 +232,12 @@ impl Space {
         region.dirty = true;
         state.used = state.used.saturating_sub(u64::from(units));
         state.given.push((unit, units));
+        state.given_units += u64::from(units);
+        if state.given_units >= HOARD.max(state.used / HOARD_PART) {
+            self.hoarded.store(true, Ordering::Relaxed);
+        }
         #[cfg(any(test, feature = "sim"))]
-        if self.hasty.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.hasty.load(Ordering::Relaxed) {
             state.release(&self.layout, unit, units);
         }
         Ok(())
@@ -336,6 +361,7 @@ impl State {
         let start = at % REGION_UNITS;
         if let Some(region) = self.regions.get_mut(&(at / REGION_UNITS)) {
             let range = start..start + u64::from(units);
+            region.forget_longest();
             region.free += region.busy.clear(range.clone());
             // What a transaction took stays taken, whoever still thinks to hold it.
             region.free -= region.busy.set_all_in(&region.live, range);

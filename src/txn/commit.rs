@@ -74,7 +74,7 @@ impl Engine {
             // The lock is not fair by itself, and a busy writer takes it again at once.
             MutexGuard::unlock_fair(writer);
         }
-        if self.forest.dirty_bytes() > self.dirty_cap() {
+        if self.forest.dirty_bytes() > self.dirty_cap() || self.space.is_hoarded() {
             self.crowded.store(true, Ordering::Relaxed);
         }
         Ok(lsn)
@@ -175,7 +175,7 @@ impl Engine {
         self.space.has_given() || self.forest.dirty_bytes() > 0
     }
 
-    /// Writes a checkpoint where much is dirty; waits for the one at work where that is far too
+    /// Writes a checkpoint where much is dirty, or was given back; waits for the one at work where that is far too
     /// much. Callers of [`Engine::try_commit`] call this after they let their own locks go, so that
     /// nobody waits for them meanwhile. A failure shows at the next change.
     #[inline]
@@ -190,7 +190,7 @@ impl Engine {
         let (dirty, cap) = (self.forest.dirty_bytes(), self.dirty_cap());
         let _poisoned = if dirty > cap * 3 / 2 {
             self.checkpoint_with(Reason::Memory)
-        } else if dirty > cap {
+        } else if dirty > cap || self.space.is_hoarded() {
             self.try_checkpoint()
         } else {
             self.crowded.store(false, Ordering::Relaxed);

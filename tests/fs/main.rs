@@ -3,6 +3,7 @@
 mod bed;
 mod bitmaps;
 mod collisions;
+mod compact;
 mod damage;
 mod durable;
 #[path = "../kit/flawed.rs"]

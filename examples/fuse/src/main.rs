@@ -10,8 +10,10 @@ mod operations;
 mod server;
 mod signals;
 mod unlock;
+mod workers;
 mod xattr;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +25,10 @@ use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
 use fuser::Session;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, set_dumpable_behavior,
+    setrlimit,
+};
 
 use committer::Committer;
 use failure::{Failure, Try, say};
@@ -31,8 +36,9 @@ use mountpoint::{Mountpoint, Options};
 use server::Server;
 use unlock::KmsArgs;
 
-/// Fewest threads that serve requests: some of them wait for the device.
-const FEWEST_THREADS: usize = 16;
+/// Fewest and most threads that take requests from the kernel, unless told otherwise. What waits
+/// for the device is handed on, and one of two may write a checkpoint.
+const THREADS: RangeInclusive<usize> = 2..=8;
 
 /// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
@@ -72,13 +78,14 @@ struct Args {
         value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     cache_size: u32,
 
-    /// Threads that serve requests (default: one for each processor, at least 16)
+    /// Threads that take requests from the kernel (default: one for two processors, 2 to 8)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
 }
 
 fn main() -> ExitCode {
     keep_to_itself();
+    serve_reclaim();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -96,11 +103,17 @@ fn keep_to_itself() {
     let _best_effort = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
+/// Keeps memory that the kernel reclaims for this process from waiting for this process: the kernel
+/// writes back what the mount holds by asking it. Best effort: only root may say so.
+fn serve_reclaim() {
+    let _best_effort = configure_io_flusher_behavior(true);
+}
+
 fn run(args: &Args) -> Result<(), Failure> {
     // Before anybody is asked for a passphrase.
     Mountpoint::look(&args.mountpoint)?;
     let store = Arc::new(open(args)?);
-    let server = Server::new(Arc::clone(&store));
+    let server = Server::new(Arc::clone(&store)).or_fail(|| "cannot start a thread".to_owned())?;
     let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;
     let (place, session) =
         Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;
@@ -170,12 +183,13 @@ fn open(args: &Args) -> Result<Store, Failure> {
 impl Args {
     fn options(&self) -> Options {
         let processors = available_parallelism().map_or(1, usize::from);
+        let threads = (processors / 2).clamp(*THREADS.start(), *THREADS.end());
         Options {
             read_only: self.read_only,
             allow_other: self.allow_other,
             suid: self.suid,
             dev: self.dev,
-            threads: self.threads.map_or(processors.max(FEWEST_THREADS), usize::from),
+            threads: self.threads.map_or(threads, usize::from),
         }
     }
 }

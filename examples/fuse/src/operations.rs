@@ -24,7 +24,7 @@ use rustix::fs::FallocateFlags;
 use crate::attr::{file_attr, file_type, no_attr, set_time};
 use crate::contents::{allocate, write};
 use crate::entries::{Seen, partly};
-use crate::server::{KEPT, Server, enter, entered, kept};
+use crate::server::{KEPT, Server, Service, enter, entered, kept};
 use crate::xattr;
 
 /// Bytes of the largest request: the kernel takes no more without being told.
@@ -59,6 +59,19 @@ macro_rules! answer {
             Err(errno) => $reply.error(errno),
         }
     };
+}
+
+fn read(service: &Service, ino: u64, offset: u64, size: u32, reply: ReplyData) {
+    PLAIN.with_borrow_mut(|plain| {
+        let size = size.min(REQUEST) as usize;
+        if plain.len() < size {
+            plain.resize(size, 0);
+        }
+        let done = service.work(|fs| fs.read(ino, offset, &mut plain[..size]));
+        answer!(reply, done, |reply: ReplyData, read: efscrypt::fs::Read| {
+            reply.data(&plain[..read.len]);
+        });
+    });
 }
 
 fn entry(reply: ReplyEntry, attr: Attr) {
@@ -283,16 +296,7 @@ impl Filesystem for Server {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        PLAIN.with_borrow_mut(|plain| {
-            let size = size.min(REQUEST) as usize;
-            if plain.len() < size {
-                plain.resize(size, 0);
-            }
-            let done = self.work(|fs| fs.read(ino.0, offset, &mut plain[..size]));
-            answer!(reply, done, |reply: ReplyData, read: efscrypt::fs::Read| {
-                reply.data(&plain[..read.len]);
-            });
-        });
+        self.hand_on(move |service| read(service, ino.0, offset, size, reply));
     }
 
     fn write(
@@ -327,7 +331,9 @@ impl Filesystem for Server {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.work(|fs| fs.fsync(ino.0)), empty);
+        self.hand_on(move |service| {
+            answer!(reply, service.work(|fs| fs.fsync(ino.0)), empty);
+        });
     }
 
     fn readdir(
@@ -386,7 +392,9 @@ impl Filesystem for Server {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        answer!(reply, self.work(|fs| fs.fsync(ino.0)), empty);
+        self.hand_on(move |service| {
+            answer!(reply, service.work(|fs| fs.fsync(ino.0)), empty);
+        });
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {

@@ -1,5 +1,6 @@
 //! The server: what every request has in common.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use fuser::Errno;
 
 use crate::attr::BLOCK;
 use crate::failure::say;
+use crate::workers::Workers;
 
 /// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
 /// behind this mount changes them.
@@ -19,6 +21,8 @@ pub const KEPT: Duration = Duration::from_secs(3600);
 /// Set-ID bits: they go when somebody writes.
 const SET_IDS: u32 = 0o6000;
 
+/// Threads for requests that wait.
+const WORKERS: usize = 16;
 /// Most complaints about damage and failed devices; the system's log holds no more of them.
 const MOST_COMPLAINTS: u32 = 100;
 /// Attempts at a name that leads to another inode each time it is looked at.
@@ -26,16 +30,42 @@ const ATTEMPTS: usize = 16;
 
 /// A mounted store. It translates, and remembers nothing that the engine does not.
 pub struct Server {
+    service: Arc<Service>,
+    workers: Workers,
+}
+
+/// What does the work of requests, on any thread.
+pub struct Service {
     store: Arc<Store>,
     complaints: AtomicU32,
 }
 
 impl Server {
     /// Serves a store.
-    pub fn new(store: Arc<Store>) -> Server {
-        Server { store, complaints: AtomicU32::new(0) }
+    ///
+    /// # Errors
+    /// Those of starting threads.
+    pub fn new(store: Arc<Store>) -> io::Result<Server> {
+        let service = Arc::new(Service { store, complaints: AtomicU32::new(0) });
+        Ok(Server { service, workers: Workers::start(WORKERS)? })
     }
 
+    /// Does one request's work at once: what hardly ever waits.
+    pub fn work<T>(
+        &self,
+        work: impl FnOnce(&FileSystem) -> efscrypt::Result<T>,
+    ) -> Result<T, Errno> {
+        self.service.work(work)
+    }
+
+    /// Has a request done elsewhere that may wait for the device.
+    pub fn hand_on(&self, request: impl FnOnce(&Service) + Send + 'static) {
+        let service = Arc::clone(&self.service);
+        self.workers.give(move || request(&service));
+    }
+}
+
+impl Service {
     /// Does one request's work. A failure becomes the number that programs see; damage, failed
     /// devices and bugs are said aloud too.
     pub fn work<T>(

@@ -1,6 +1,7 @@
 //! The pages of the map: how they are read, and written by a checkpoint.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -30,6 +31,8 @@ impl Space {
                 regions.push((number, region.live.clone()));
             }
         }
+        state.given_units = 0;
+        self.hoarded.store(false, Ordering::Relaxed);
         FrozenSpace { regions, given: std::mem::take(&mut state.given), used: state.used }
     }
 
@@ -88,6 +91,7 @@ impl Space {
         state.limit = self.layout.pool_units;
         for (number, bits) in std::mem::take(&mut state.withheld) {
             if let Some(region) = state.regions.get_mut(&number) {
+                region.forget_longest();
                 region.free += region.busy.clear_all(&bits);
             }
         }
@@ -106,7 +110,7 @@ impl Space {
             let end = self.layout.pool_units.saturating_sub(number * REGION_UNITS);
             busy.set(end.min(REGION_UNITS)..REGION_UNITS);
             let free = REGION_UNITS - busy.count();
-            let region = Region { live, busy, free, backed: 0, dirty: false };
+            let region = Region { live, busy, free, longest: free, backed: 0, dirty: false };
             state.regions.insert(number, region);
             state.withhold(number);
         }

@@ -31,6 +31,7 @@ impl Space {
         let mut state = self.state.lock();
         let state = &mut *state;
         state.given.clear();
+        state.given_units = 0;
         state.unreadable.clear();
         let mut recount = Recount::default();
         let touched = self.touched(state, &mut recount);
@@ -62,7 +63,9 @@ impl Space {
                 busy.set_all(kept);
             }
             let free = REGION_UNITS - busy.count();
-            state.regions.insert(number, Region { live, busy, free, backed: 0, dirty });
+            state
+                .regions
+                .insert(number, Region { live, busy, free, longest: free, backed: 0, dirty });
         }
         recount
     }

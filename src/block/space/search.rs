@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 use std::ops::Range;
 
-use super::{Space, State};
-use crate::block::bitmap::Bitmap;
+use super::{Region, Space, State};
 use crate::error::{Error, Object, Result};
 use crate::format::{SPACE_LEVELS, SpacePage};
 use crate::limits::{NODE_UNITS, REGION_UNITS, SMALL_UNITS, UNIT};
@@ -33,51 +32,60 @@ impl Space {
         }
     }
 
-    /// A clear run of `want` units. Below the frontier a shorter one will do, unless little is
-    /// free there; beyond it all is.
+    /// A clear run of `want` units. Below the frontier a shorter one will do where much is free
+    /// there; beyond it all is.
     fn find_run(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
-        let start = state.data_cursor;
-        let below = self.find_run_below(state, want, start, state.frontier)?;
-        let whole = |run: &Range<u64>| run.end - run.start == u64::from(want);
-        if below.as_ref().is_some_and(|(_, run)| whole(run) || !state.is_crowded()) {
+        let below = self.find_run_below(state, want)?;
+        let len = |found: &Option<(u64, Range<u64>)>| {
+            found.as_ref().map_or(0, |(_, run)| run.end - run.start)
+        };
+        if len(&below) == u64::from(want) || (len(&below) > 0 && state.is_hollow()) {
             return Ok(below);
         }
-        let (frontier, limit) = (state.frontier, state.limit);
-        let beyond = self.find_run_below(state, want, frontier, limit)?;
-        Ok(if beyond.is_some() { beyond } else { below })
+        let beyond = self.find_run_beyond(state, want)?;
+        Ok(if len(&beyond) > len(&below) { beyond } else { below })
     }
 
-    /// A clear run of `want` units, or the longest of those that a bounded search saw.
-    fn find_run_below(
-        &self,
-        state: &mut State,
-        want: u32,
-        start: u64,
-        end: u64,
-    ) -> Result<Option<(u64, Range<u64>)>> {
+    /// A clear run of `want` units below the frontier, or the longest of those that a bounded
+    /// search saw.
+    fn find_run_below(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
         let mut best: Option<(u64, Range<u64>)> = None;
-        let mut looked = 0;
-        for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            let Some(bitmap) = self.searched(state, region, 1)? else { continue };
-            let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
-            let fits = |run: &Range<u64>| region * REGION_UNITS + run.end <= end;
-            let run = bitmap.find_run(from, u64::from(want)).filter(fits);
-            let run = run.or_else(|| bitmap.find_run(0, u64::from(want)).filter(fits));
-            if let Some(run) = run {
-                let len = run.end - run.start;
-                if best.as_ref().is_none_or(|(_, best)| len > best.end - best.start) {
-                    best = Some((region, run));
+        let (mut len, mut looked) = (0, 0);
+        let (start, limit) = (state.data_cursor, state.limit);
+        let end = state.frontier.min(limit);
+        for number in regions_from(end, start / REGION_UNITS) {
+            let Some(region) = self.searched(state, number, 1)? else { continue };
+            let from = if number == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
+            let end = (end - number * REGION_UNITS).min(REGION_UNITS);
+            if let Some(mut run) = region.find_run(from.min(end)..end, u64::from(want), len) {
+                if run.end == end {
+                    // The frontier ends no run, only what is handed out first.
+                    let beyond = (limit - number * REGION_UNITS).min(REGION_UNITS);
+                    run = region.busy.run_at(run.start, u64::from(want), beyond);
                 }
-                if len == u64::from(want) {
-                    break;
-                }
+                len = run.end - run.start;
+                best = Some((number, run));
             }
             looked += 1;
-            if looked >= SEARCH && best.is_some() {
+            if len == u64::from(want) || (looked >= SEARCH && best.is_some()) {
                 break;
             }
         }
         Ok(best)
+    }
+
+    /// The first clear run beyond the frontier, of `want` units at most.
+    fn find_run_beyond(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
+        let (start, end) = (state.frontier, state.limit);
+        for number in start / REGION_UNITS..end.div_ceil(REGION_UNITS) {
+            let Some(region) = self.searched(state, number, 1)? else { continue };
+            let from = start.saturating_sub(number * REGION_UNITS);
+            let end = (end - number * REGION_UNITS).min(REGION_UNITS);
+            if let Some(run) = region.busy.find_run(from..end, want.into()) {
+                return Ok(Some((number, run)));
+            }
+        }
+        Ok(None)
     }
 
     /// Reserves room for `count` nodes and appends their first units to `out`, in whole free
@@ -131,7 +139,8 @@ impl Space {
         end: u64,
     ) -> Result<Option<(u64, u64)>> {
         for region in regions_from(end.min(state.limit), start / REGION_UNITS) {
-            let Some(busy) = self.searched(state, region, units)? else { continue };
+            let Some(found) = self.searched(state, region, units)? else { continue };
+            let busy = &found.busy;
             let from = if region == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
             let search = |from| {
                 match units {
@@ -179,7 +188,14 @@ impl Space {
         let region = self.load(state, number)?;
         region.backed = backed;
         region.free -= region.busy.set(range.clone());
-        state.frontier = state.frontier.max(number * REGION_UNITS + range.end);
+        let (start, end) = (number * REGION_UNITS + range.start, number * REGION_UNITS + range.end);
+        if start > state.frontier {
+            // What lies between is below the frontier now.
+            for region in state.frontier / REGION_UNITS..=number {
+                state.regions.get_mut(&region).into_iter().for_each(Region::forget_longest);
+            }
+        }
+        state.frontier = state.frontier.max(end);
         Ok(true)
     }
 
@@ -207,18 +223,18 @@ impl Space {
         }
     }
 
-    /// What is busy in a region, for a search, where at least so many of its units are free.
+    /// A region, for a search, where at least so many of its units are free.
     fn searched<'a>(
         &self,
         state: &'a mut State,
         number: u64,
         least: u64,
-    ) -> Result<Option<&'a Bitmap>> {
+    ) -> Result<Option<&'a mut Region>> {
         let free = self.free_of(state, number);
         if state.note(number, free)?.is_none_or(|free| free < least) {
             return Ok(None);
         }
-        Ok(self.readable(state, number)?.map(|region| &region.busy))
+        self.readable(state, number)
     }
 
     /// Units of a region that may be handed out, without loading it.
@@ -237,7 +253,42 @@ impl Space {
     }
 }
 
+impl Region {
+    /// Says that there may be longer runs than before.
+    pub(super) fn forget_longest(&mut self) {
+        self.longest = REGION_UNITS;
+    }
+
+    /// A clear run below the frontier, longer than `least` and of `want` units at most: as long as
+    /// there is one. Searches a range, which ends at the frontier, and then what is before it.
+    fn find_run(&mut self, range: Range<u64>, want: u64, least: u64) -> Option<Range<u64>> {
+        // Where there are known to be none so long, the first that is as long as any will do.
+        let want = want.min(self.longest);
+        if want <= least {
+            return None;
+        }
+        let len = |run: &Range<u64>| run.end - run.start;
+        let behind = self.busy.find_run(range.clone(), want);
+        if behind.as_ref().is_some_and(|run| len(run) == want) {
+            return behind;
+        }
+        let any = if range.start == 0 { behind } else { self.busy.find_run(0..range.end, want) };
+        let found = any.as_ref().map_or(0, len);
+        if found < want {
+            self.longest = found;
+        }
+        any.filter(|run| len(run) > least)
+    }
+}
+
 impl State {
+    /// Whether more than a fifth of what lies below the frontier is free, and a region's worth: so
+    /// much that pieces of it are used, too.
+    fn is_hollow(&self) -> bool {
+        let free = self.frontier.saturating_sub(self.used);
+        free > REGION_UNITS + self.frontier / 5
+    }
+
     /// Whether less than an eighth of what lies below the frontier is free.
     fn is_crowded(&self) -> bool {
         (self.frontier.saturating_sub(self.used)) * 8 < self.frontier
