@@ -67,15 +67,14 @@ impl FileSystem {
         beyond: Beyond,
     ) -> Result<Wcc> {
         let end = range_end(offset, len)?;
-        let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
-            let zeroed = self.data.punch_hole(ino, row, offset, len, finish)?;
-            match beyond == Beyond::Grow && end > row.size.get() {
-                true => self.grow(ino, row, end, beyond, finish),
-                false => Ok(zeroed),
-            }
-        };
-        let most = |_: &InodeRow| if beyond == Beyond::Grow { end } else { 0 };
-        Ok(self.change_contents(ids, ino, len, most, work)?.1)
+        let mut wcc = self.punch_hole_as(ids, ino, offset, len)?;
+        if beyond == Beyond::Grow && end > wcc.after.size {
+            let grow = |row: &mut InodeRow, finish: &mut Finish<'_>| {
+                self.grow(ino, row, end, beyond, finish)
+            };
+            wcc.after = self.change_contents(ids, ino, 0, |_| end, grow)?.1.after;
+        }
+        Ok(wcc)
     }
 
     /// Sets the size to `end` where that is more and wanted.

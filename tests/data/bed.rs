@@ -139,8 +139,14 @@ impl Bed {
     }
 
     pub fn punch(&self, ino: u64, mark: u64, offset: u64, len: u64) -> Result<Lsn> {
+        let mut bytes = offset..offset.saturating_add(len);
         self.change(ino, mark, |contents, row, finish| {
-            contents.punch_hole(ino, row, offset, len, finish)
+            loop {
+                match contents.punch_part(ino, row, bytes.clone(), finish)? {
+                    (_, Some(next)) => bytes.start = next,
+                    (lsn, None) => return Ok(lsn),
+                }
+            }
         })
     }
 

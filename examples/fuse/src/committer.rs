@@ -11,7 +11,7 @@ use efscrypt::Store;
 
 use crate::failure::say;
 
-/// How long a change waits at most until it is durable.
+/// How long a change waits until it is made durable, beside what that takes.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How many intervals pass between two rounds of upkeep.
 const UPKEEP: u32 = 12;

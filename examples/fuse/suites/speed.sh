@@ -72,8 +72,10 @@ speed_create() {
 		os.mkdir(directory)
 		start = time.monotonic()
 		for number in range(files):
-		    with open(f"{directory}/{number}", "wb") as file:
-		        file.write(data)
+		    # Without what Python's own files ask of the terminal.
+		    file = os.open(f"{directory}/{number}", os.O_CREAT | os.O_WRONLY, 0o644)
+		    os.write(file, data)
+		    os.close(file)
 		print(int(files / (time.monotonic() - start)))
 		shutil.rmtree(directory)
 	PYTHON

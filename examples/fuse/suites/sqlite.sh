@@ -20,7 +20,7 @@ run_sqlite() {
     local out=$1.out
     install -d -o tests "$1/sqlite"
     # The tests are read from the tools' directory, which the user may pass through.
-    (cd "$1/sqlite" && timeout 3600 setpriv --reuid tests --clear-groups \
+    (cd "$1/sqlite" && timeout 3600 setpriv --reuid tests --regid tests --clear-groups \
         "$sqlite_source/testfixture" "$sqlite_source/test/veryquick.test") >"$out" 2>&1 || true
     local errors tests
     read -r errors tests < <(sed -n 's/^\([0-9]*\) errors out of \([0-9]*\) tests.*/\1 \2/p' "$out")

@@ -186,33 +186,13 @@ impl Contents {
         Ok(covered)
     }
 
-    /// Makes a hole of the bytes from `offset` on: they read as zeros and take no space where
-    /// whole units are covered. The size stays. The caller holds the inode's lock, exclusive.
+    /// Makes a hole of bytes: they read as zeros and take no space where whole units are covered.
+    /// The size stays. Does it in so few transactions that others need not wait long for the
+    /// inode's lock, and returns where to go on, unless all is done. The caller holds that lock,
+    /// exclusive.
     ///
     /// # Errors
     /// As [`Contents::write`]; bytes before those that failed may be zeros by then.
-    pub fn punch_hole(
-        &self,
-        ino: u64,
-        row: &mut InodeRow,
-        offset: u64,
-        len: u64,
-        finish: &mut Finish<'_>,
-    ) -> Result<Lsn> {
-        let mut bytes = offset..offset.saturating_add(len);
-        loop {
-            match self.punch_part(ino, row, bytes.clone(), finish)? {
-                (_, Some(next)) => bytes.start = next,
-                (lsn, None) => return Ok(lsn),
-            }
-        }
-    }
-
-    /// As [`Contents::punch_hole`], in so few transactions that others need not wait long for the
-    /// inode's lock. Returns where to go on, unless all is done.
-    ///
-    /// # Errors
-    /// As there.
     pub fn punch_part(
         &self,
         ino: u64,

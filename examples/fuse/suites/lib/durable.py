@@ -100,11 +100,41 @@ def noted(log, word):
     return max((int(line.split()[1]) for line in lines if line.startswith(word)), default=0)
 
 
-def same(directory, model, doubtful):
+def read(directory, name):
+    """The contents of a file, None where there is none."""
+    try:
+        return open(f"{directory}/{name}", "rb").read()
+    except FileNotFoundError:
+        return None
+
+
+def half_done(directory, model, seed, step, what, name, other, size, block):
+    """Whether the names of a step are as they may be while it is at work."""
+    is_new, is_other = read(directory, name), read(directory, other)
+    was, was_other = model.get(name), model.get(other)
+    if what == "move" and name != other and was is not None:
+        return (is_new, is_other) in [(was, was_other), (None, was)]
+    if what == "drop":
+        return is_new in [was, None]
+    if what == "put":
+        return is_new == was or (
+            is_new is not None and contents(seed, step, size).startswith(is_new))
+    if what == "append" and was is not None:
+        whole = was + contents(seed, step, size)
+        return is_new is not None and is_new.startswith(was) and whole.startswith(is_new)
+    if what == "block":
+        is_new, was = read(directory, "blocks"), model.get("blocks")
+        after = dict(model)
+        apply(after, seed, step, what, name, other, size, block)
+        begun = [None, b"", bytes(BLOCK * BLOCKS)] if was is None else []
+        return is_new in [was, after["blocks"], *begun]
+    return is_new == was
+
+
+def same(directory, model, doubtful=()):
     have = set(os.listdir(directory)) if os.path.isdir(directory) else set()
-    return all(name in model and name in have
-               and open(f"{directory}/{name}", "rb").read() == model[name]
-               for name in (have | set(model)) - doubtful)
+    return all(read(directory, name) == model.get(name)
+               for name in (have | set(model)) - set(doubtful))
 
 
 def check(directory, log, seed):
@@ -116,16 +146,17 @@ def check(directory, log, seed):
     for step in steps(seed):
         number, what, name, other, _, _ = step
         if number > done:
-            doubtful = {"blocks"} if what == "block" else {name, other}
-            good = same(directory, model, doubtful if number <= started else set())
+            if number <= started:
+                doubtful = {"blocks"} if what == "block" else {name, other}
+                good = (same(directory, model, doubtful)
+                        and half_done(directory, model, seed, *step))
+            else:
+                good = same(directory, model)
             if good or number > started:
                 break
         apply(model, seed, *step)
     if not good:
         sys.exit(f"after step {done}, before step {started}: something is wrong")
-    # Reading what may be half done must not fail either.
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        open(f"{directory}/{name}", "rb").read()
     print(done)
 
 
