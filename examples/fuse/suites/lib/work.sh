@@ -4,6 +4,9 @@
 short=${short:-}
 # Tools are pinned, so that a run next year checks what a run today did.
 readonly PJDFSTEST=0.2.2 FSX=0.3.2
+# Networks fail now and then.
+export CARGO_NET_RETRY=5
+readonly RETRIES=(-o Acquire::Retries=5)
 
 say() {
     printf 'suites: %s\n' "$*" >&2
@@ -12,6 +15,12 @@ say() {
 die() {
     say "$*"
     exit 1
+}
+
+# Ends all, where something cannot be had: that says nothing of the store.
+unavailable() {
+    say "$* cannot be fetched or built"
+    exit 75
 }
 
 # Installs the Debian packages among those named that are missing.
@@ -23,9 +32,10 @@ need_packages() {
     done
     ((${#missing[@]})) || return 0
     say "installing ${missing[*]}"
-    DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" \
-        >/dev/null
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get "${RETRIES[@]}" update -qq &&
+        apt-get "${RETRIES[@]}" install -qq -y --no-install-recommends "${missing[@]}"; } \
+        >/dev/null || unavailable "${missing[@]}"
 }
 
 # Installs a cargo tool at a version.
@@ -35,7 +45,7 @@ need_tool() {
     say "building $tool $version"
     # Unoptimised, these tools are fast enough, and built in half the time.
     CARGO_PROFILE_DEV_DEBUG=0 cargo install "$tool" --version "$version" --locked --debug --quiet \
-        --root "$tools"
+        --root "$tools" || unavailable "$tool $version"
     printf '%s\n' "$version" >"$tools/$tool.version"
 }
 
@@ -47,10 +57,11 @@ need_source() {
         local list=$sources/list codename
         codename=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
         printf 'deb-src http://deb.debian.org/debian %s main\n' "$codename" >"$list"
-        local apt=(apt-get -qq -o "Dir::Etc::sourcelist=$list" -o Dir::Etc::sourceparts=/dev/null
-            -o "Dir::State::lists=$sources/lists" -o APT::Sandbox::User=root)
-        "${apt[@]}" update >&2
-        (cd "$sources" && "${apt[@]}" source --download-only "$package" >&2)
+        local apt=(apt-get -qq "${RETRIES[@]}" -o "Dir::Etc::sourcelist=$list"
+            -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$sources/lists"
+            -o APT::Sandbox::User=root)
+        { "${apt[@]}" update && (cd "$sources" && "${apt[@]}" source --download-only "$package"); } \
+            >&2 || unavailable "the source of $package"
         tar -xf "$(compgen -G "$sources/${package}_*.orig.tar.*z")" -C "$sources/$package.dir" >&2
     fi
     printf '%s' "$sources/$package.dir"/*
