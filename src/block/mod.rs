@@ -17,7 +17,7 @@ mod superblock;
 pub use bitmap::Bitmap;
 pub use cache::NodeCache;
 pub use layout::Layout;
-pub use log::{LogRing, LogTail};
+pub use log::{LogRecord, LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};

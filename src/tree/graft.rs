@@ -60,6 +60,9 @@ pub struct Losses {
     pub leaves: Vec<(TreeId, KeyRange)>,
     /// First units of the nodes that were read.
     pub nodes: Vec<u64>,
+    /// How many nodes were found by their headers: each is of this store and tree, but nothing
+    /// proves that it is the newest of its keys.
+    pub found: u64,
 }
 
 /// A child on its way into a node.
@@ -82,7 +85,8 @@ impl Forest {
         finder: &mut dyn Finder,
         losses: &mut Losses,
     ) -> Result<()> {
-        let mut graft = Graft { forest: self, tree, finder, losses, seen: HashSet::new() };
+        let (seen, found) = (HashSet::new(), HashSet::new());
+        let mut graft = Graft { forest: self, tree, finder, losses, seen, found };
         let all = KeyRange { low: Vec::new(), high: None };
         let mut kids = Vec::new();
         let mut level = match &root {
@@ -115,6 +119,11 @@ impl Forest {
         let changed = matches!(root, Some(Edge::Dirty(_)));
         state.trees.insert(tree, super::Tree { root, changed });
         Ok(())
+    }
+
+    /// Has changes belong to a generation from now on, before there are any.
+    pub fn begin(&self, generation: u64) {
+        self.state.write().generation = generation;
     }
 
     /// Forgets which places its dirty nodes have, and what they replaced, and says how many places
@@ -178,6 +187,8 @@ struct Graft<'a> {
     losses: &'a mut Losses,
     /// Nodes that have a parent by now: a second one is a lie.
     seen: HashSet<u64>,
+    /// Nodes that were found. One that did not verify is not found again in its own place.
+    found: HashSet<u64>,
 }
 
 impl Graft<'_> {
@@ -198,10 +209,13 @@ impl Graft<'_> {
         let (mut kids, mut same) = (Vec::new(), whole);
         for slot in 0..page.len() {
             let low = if slot == 0 { &range.low[..] } else { page.key(slot) };
-            let high = match slot + 1 < page.len() {
-                true => Some(page.key(slot + 1)),
-                false => range.high.as_deref(),
+            let next = (slot + 1 < page.len()).then(|| page.key(slot + 1));
+            // What an authentic node says may still lie behind what its parent stands for.
+            let high = match (next, range.high.as_deref()) {
+                (Some(next), Some(end)) => Some(next.min(end)),
+                (next, end) => next.or(end),
             };
+            same &= next.is_none() || high == next;
             if low < &range.low[..] || high.is_some_and(|high| high <= low) {
                 same = false;
                 continue;
@@ -260,12 +274,14 @@ impl Graft<'_> {
         let (mut page, mut whole) = (None, true);
         for unit in pointer.copies() {
             let object = Object::Node { unit };
-            let read = match self.finder.holds(unit) && self.seen.insert(unit) {
+            // What does not verify has no parent: a node that was found may stand there.
+            let read = match self.finder.holds(unit) && !self.seen.contains(&unit) {
                 true => self.forest.read_node(pointer, unit),
                 false => Err(Error::corrupt(object, "no node can stand there")),
             };
             match read {
                 Ok(read) => {
+                    self.seen.insert(unit);
                     self.losses.nodes.push(unit);
                     page = Some(read);
                 }
@@ -282,7 +298,7 @@ impl Graft<'_> {
 
     /// Stands in for a lost node of a level: with a newer one, or with what stood below it.
     fn fill(&mut self, level: u8, range: &KeyRange, out: &mut Vec<Kid>) -> Result<()> {
-        let found = self.finder.find(self.tree, level, range, true);
+        let found = self.find(level, range, true);
         self.place(found, range, out, |graft, gap, out| graft.fill_from_below(level, gap, out))
     }
 
@@ -292,12 +308,20 @@ impl Graft<'_> {
             return Ok(());
         };
         let mut kids = Vec::new();
-        let found = self.finder.find(self.tree, below, range, false);
+        let found = self.find(below, range, false);
         self.place(found, range, &mut kids, |graft, gap, out| {
             graft.fill_from_below(below, gap, out)
         })?;
         out.extend(self.forest.pack(level, kids));
         Ok(())
+    }
+
+    /// Nodes of a level for a range of keys that were not found before.
+    fn find(&mut self, level: u8, range: &KeyRange, newer: bool) -> Vec<Stray> {
+        let mut found = self.finder.find(self.tree, level, range, newer);
+        found.retain(|stray| self.found.insert(stray.pointer.unit()));
+        self.losses.found += found.len() as u64;
+        found
     }
 
     /// Places nodes that were found in a range, and has `fill` see to what is between them.

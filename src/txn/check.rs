@@ -98,6 +98,15 @@ impl Owners {
         fresh == units
     }
 
+    /// Forgets the owners of units.
+    pub fn disown(&mut self, unit: u64, units: u64) {
+        let Some(first) = unit.checked_sub(self.pool_base) else { return };
+        let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if let Some(bitmap) = self.regions.get_mut(&region) {
+            bitmap.clear(start..start.saturating_add(units).min(REGION_UNITS));
+        }
+    }
+
     /// As [`Owners::own`], for all copies of a node.
     pub fn own_node(&mut self, pointer: &NodePointer) -> bool {
         let copies = pointer.copies().map(|unit| self.own(unit, NODE_UNITS));

@@ -188,8 +188,16 @@ impl Engine {
                     skip -= 1;
                     continue;
                 }
-                if tail.seq > durable && !self.has_contents(&edits)? {
-                    return Ok(logged);
+                if tail.seq > durable {
+                    let mut unread = None;
+                    let there = self.has_contents(&edits, &mut unread)?;
+                    // To look at the store it does not matter, as its reader will be told.
+                    if let Some(error) = unread.filter(|_| !self.options.read_only) {
+                        return Err(error);
+                    }
+                    if !there {
+                        return Ok(logged);
+                    }
                 }
                 for edit in edits.iter() {
                     if let Edit::Take { unit, units, .. } = edit? {
@@ -217,15 +225,16 @@ impl Engine {
     /// The highest sequence number that some record knows to be durable.
     fn last_durable(&self, mut tail: LogTail) -> Result<u64> {
         let mut durable = tail.seq.saturating_sub(1);
-        while let Some((known, next)) = self.ring.next_header(&tail)? {
-            durable = durable.max(known);
-            tail = next;
+        while let Some(record) = self.ring.next_header(&tail)? {
+            durable = durable.max(record.durable);
+            tail = record.next;
         }
         Ok(durable)
     }
 
-    /// Whether what a transaction took holds what it says.
-    pub(super) fn has_contents(&self, edits: &Edits) -> Result<bool> {
+    /// Whether what a transaction took holds what it says. What cannot be read is taken to be
+    /// there, as nothing that was acknowledged is given up for it, and `unread` says why.
+    pub(super) fn has_contents(&self, edits: &Edits, unread: &mut Option<Error>) -> Result<bool> {
         for edit in edits.iter() {
             let Edit::Take { unit, units, check } = edit? else { continue };
             if units > RUN_UNITS {
@@ -237,9 +246,10 @@ impl Engine {
                 Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
                     return Ok(false);
                 }
-                // What is there is not known. Nothing that was acknowledged is given up for it; to
-                // look at the store it does not matter, as its reader will be told.
-                Err(Error::Io { .. }) if self.options.read_only => continue,
+                Err(error @ Error::Io { .. }) => {
+                    unread.get_or_insert(error);
+                    continue;
+                }
                 read => read?,
             }
             if units_check(bytes.chunks_exact(UNIT).map(crc32fast::hash)) != check {

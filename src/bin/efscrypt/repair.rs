@@ -116,8 +116,13 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         output::json(&view)?;
     }
     if !args.quiet {
-        let lost = if lossy { "; what is lost stands above" } else { "; nothing is lost" };
+        let lost =
+            if lossy { "; what is lost, or may be, stands above" } else { "; nothing is lost" };
         output::say(&format!("store {} is repaired{lost}", store.path().display()));
+    }
+    if let Some(error) = &report.unfinished {
+        output::say(&format!("the superblocks could not all be written anew: {error}"));
+        output::say("run `efscrypt check --repair` again if the store does not open");
     }
     crate::check::verify(args, Some(provider), !args.json)
 }

@@ -27,10 +27,10 @@ pub(super) struct Strays {
     /// Whether there may have been a newer state.
     outdated: bool,
     found: Option<Vec<Known>>,
-    /// Whether a node was used of which it is not certain that it is the newest of its rows.
+    /// Whether a node was used although it is not known to be in use.
     pub uncertain: bool,
     /// The highest generation of a node that authenticates.
-    pub newest: u64,
+    newest: u64,
 }
 
 struct Known {
@@ -67,11 +67,23 @@ impl Strays {
         Strays { device, sealer, space, pool, generation, outdated, found, uncertain, newest }
     }
 
+    /// The highest generation of a node that authenticates, or that of the state.
+    ///
+    /// # Errors
+    /// Those of reading the device.
+    pub fn newest(&mut self) -> Result<u64> {
+        self.all()?;
+        Ok(self.newest)
+    }
+
     /// The highest level of a node in use of a tree; `None` where there is no node at all.
     pub fn height(&mut self, tree: TreeId) -> Result<Option<u8>> {
-        let generation = self.generation;
+        let (generation, outdated) = (self.generation, self.outdated);
         let nodes = self.all()?.iter().filter(|known| known.tree == tree);
-        let used = nodes.filter(|known| known.live != Some(false) || known.is_newer(generation));
+        let used = nodes.filter(|known| match known.is_newer(generation) {
+            true => outdated,
+            false => known.live != Some(false),
+        });
         Ok(used.map(|known| known.stray.pointer.level).max())
     }
 
@@ -99,7 +111,9 @@ impl Strays {
                     && range.high.as_ref().is_none_or(|high| first < high)
             };
             let ranges: Vec<_> = ranges.iter().filter(meets).collect();
-            if pointer.level > 0 || ranges.is_empty() {
+            // A checkpoint that never became durable is no state.
+            let unborn = !self.outdated && known.is_newer(self.generation);
+            if pointer.level > 0 || ranges.is_empty() || unborn {
                 continue;
             }
             let Ok(page) = self.read(pointer, pointer.unit()) else { continue };
@@ -200,9 +214,10 @@ impl Finder for Strays {
         let Ok(all) = self.all() else { return Vec::new() };
         let inside = |known: &&Known| {
             let Stray { pointer, first, last } = &known.stray;
-            let used = match newer {
-                true => outdated && known.is_newer(generation),
-                false => known.live != Some(false),
+            let used = match (newer, known.is_newer(generation)) {
+                (true, is_newer) => outdated && is_newer,
+                (false, true) => outdated && known.live != Some(false),
+                (false, false) => known.live != Some(false),
             };
             known.tree == tree
                 && pointer.level == level
@@ -219,7 +234,7 @@ impl Finder for Strays {
         for known in candidates {
             let Stray { first, last, .. } = &known.stray;
             if taken.iter().all(|other| other.last < *first || *last < other.first) {
-                certain &= known.live == Some(true) && !newer;
+                certain &= known.live == Some(true) && !known.is_newer(generation);
                 taken.push(known.stray.clone());
             }
         }
