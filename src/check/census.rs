@@ -49,6 +49,8 @@ pub(super) struct Wanted {
     /// Units of the file that its contents reach to, and bytes of inline contents.
     pub end: u64,
     pub inline: u64,
+    /// Whether it waited to be freed, or trimmed.
+    pub orphan: bool,
 }
 
 /// The attribute whose pieces come next.
@@ -277,7 +279,14 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 seen.orphan = true;
                 self.orphans += u64::from(seen.row.nlink.get() == 0);
             }
-            _ => self.findings.push(Finding::Orphan { ino }),
+            seen => {
+                if seen.is_none()
+                    && let Some(wanted) = self.wanted.get_mut(&ino)
+                {
+                    wanted.orphan = true;
+                }
+                self.findings.push(Finding::Orphan { ino });
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod gaps;
 mod kills;
 mod leaves;
 mod log;
+mod moved;
 mod overlaps;
 mod picture;
 mod states;

@@ -43,6 +43,8 @@ pub(super) struct Mender<'a> {
     numbers: u64,
     /// Inodes that were made because something was left of them.
     made: BTreeSet<u64>,
+    /// Those of this round, which its census does not know.
+    fresh: BTreeSet<u64>,
     /// The directory where inodes go that have no name, and its name.
     lost_found: Option<(u64, Vec<u8>)>,
 }
@@ -67,6 +69,7 @@ impl<'a> Mender<'a> {
             changes: 0,
             numbers: 0,
             made: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             lost_found: None,
         }
     }
@@ -147,6 +150,12 @@ impl<'a> Mender<'a> {
 
     fn del_fs(&mut self, key: FsKey) -> Result<()> {
         self.del(FIRST_FS_TREE, &key.encode())
+    }
+
+    /// Enters an inode that was made.
+    fn remember(&mut self, ino: u64) {
+        self.made.insert(ino);
+        self.fresh.insert(ino);
     }
 
     fn note(&mut self, ino: u64, what: Mending) {

@@ -54,7 +54,7 @@ impl Mender<'_> {
                 let ino = self.salvage.engine().new_ino()?;
                 let row = self.new_row(FileType::Directory.mode_bits() | 0o700, ROOT_INO)?;
                 self.put_row(ino, &row)?;
-                self.made.insert(ino);
+                self.remember(ino);
                 (ino, self.enter(ROOT_INO, LOST_FOUND, ino, FileType::Directory)?)
             }
         };
@@ -71,8 +71,15 @@ impl Mender<'_> {
 
     /// Enters an inode in a directory under a name, or one like it that is free.
     fn enter(&mut self, dir: u64, name: &[u8], ino: u64, kind: FileType) -> Result<Vec<u8>> {
-        for n in 1..=TRIES {
-            let name = numbered(name, n);
+        for n in 1..=2 * TRIES {
+            let name = match n {
+                ..=TRIES => numbered(name, n),
+                // Who makes directories here cannot have taken these.
+                _ => {
+                    let chosen = self.salvage.engine().rng().u64()?;
+                    [name, format!("-{chosen:016x}").as_bytes()].concat()
+                }
+            };
             self.flush()?;
             if let Err(Some(cookie)) = self.find_name(dir, &name)? {
                 let entry = EntryRow { ino, kind: kind as u8, name: &name }.encode();
