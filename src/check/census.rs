@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub units: u64,
     /// Units of the file that contents were found for reach to here.
     pub end: u64,
+    /// Whether there is a row for its first unit.
+    pub has_first: bool,
     /// Bytes of inline contents.
     pub inline: u64,
     pub orphan: bool,
@@ -80,6 +82,8 @@ pub(super) struct Census<B> {
     pub wanted: BTreeMap<u64, Wanted>,
     /// Contents without their data key: inode and unit.
     pub unkeyed: Vec<(u64, u64)>,
+    /// Files that have, or had, stretches of contents that a repair found lost.
+    pub lossy: BTreeSet<u64>,
 }
 
 impl<B: Fn(&[u8]) -> u64> Census<B> {
@@ -96,6 +100,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             bad_rows: Vec::new(),
             wanted: BTreeMap::new(),
             unkeyed: Vec::new(),
+            lossy: BTreeSet::new(),
         }
     }
 
@@ -112,10 +117,12 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
     }
 
     fn store_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if let StoreKey::DataKey(id) = StoreKey::parse(key)? {
+        let key = StoreKey::parse(key)?;
+        if let StoreKey::DataKey(id) = key {
             let row = WrappedKeyRow::parse(value, id)?;
             self.keys.insert(id, (row.ino.get(), row.previous.get()));
         }
+        self.lossy.extend(key.file_of_lost());
         Ok(())
     }
 
@@ -150,6 +157,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             xattrs: 0,
             units: 0,
             end: 0,
+            has_first: false,
             inline: 0,
             orphan: false,
         };
@@ -237,7 +245,10 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 (extent.key_id, extent.units)
             }
             DataRow::Inline(inline, _) => (inline.key_id, 0),
-            DataRow::Lost(_) => (0, 0),
+            DataRow::Lost(_) => {
+                self.lossy.insert(ino);
+                (0, 0)
+            }
         };
         if key != 0 && self.keys.get(&key).is_none_or(|(owner, _)| *owner != ino) {
             self.findings.push(Finding::KeyMissing { ino, key });
@@ -269,6 +280,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             self.findings.push(Finding::ContentsTwice { ino, unit });
         }
         seen.end = seen.end.max(end);
+        seen.has_first |= unit == 0;
         seen.inline = seen.inline.max(inline);
         seen.units += u64::from(units);
     }

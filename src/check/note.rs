@@ -31,6 +31,9 @@ pub enum Mending {
     AttributesOlder { kind: FileType, mode: u32, uid: u32, gid: u32, size: [u64; 2] },
     /// A name is from an older state.
     NameOlder,
+    /// The store's name, or a tag, or what says that a file has lost stretches, is from an older
+    /// state.
+    PropertyOlder,
     /// A name is left out: nothing is known of what it led to.
     NameDropped { dir: u64, name: Vec<u8>, target: u64 },
     /// A name is left out: it stood where no lookup finds it, or twice; its inode stays.
@@ -103,6 +106,7 @@ impl fmt::Display for Mending {
                     false => Ok(()),
                 }
             }
+            M::PropertyOlder => write!(f, "a property of the store is as it was in an older state"),
             M::NameOlder => write!(f, "its name is the one that it had in an older state"),
             M::NameDropped { name, .. } => {
                 write!(f, "'{}' in it is lost: nothing else is left of it", text(name))

@@ -66,6 +66,12 @@ pub enum Damage {
         /// How many.
         count: u64,
     },
+    /// Leaves may be gone together with the nodes that named them: the space map says that there
+    /// was more.
+    Missing {
+        /// How many at most.
+        count: u64,
+    },
     /// Rows may be of an older state, and some that were deleted may be there again.
     Uncertain,
     /// Records of the log are gone, although later ones are there.
@@ -115,6 +121,8 @@ impl RepairReport {
                 D::Unread { .. }
                     | D::ByHeader { .. }
                     | D::Leaves { .. }
+                    | D::Missing { .. }
+                    | D::Properties
                     | D::Unopened(_)
                     | D::Outdated(_)
                     | D::Uncertain
@@ -161,6 +169,10 @@ impl fmt::Display for Damage {
             D::Leaves { count } => {
                 write!(f, "{count} leaves of the trees are lost with their rows")
             }
+            D::Missing { count } => write!(
+                f,
+                "up to {count} more leaves of the trees may be lost, with the nodes that named them"
+            ),
             D::Uncertain => write!(
                 f,
                 "some rows may be of an older state, and some that were deleted may be back: the \
@@ -297,7 +309,7 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
     damage.extend(std::mem::take(&mut wreck.refused).into_iter().map(Damage::Superblock));
     let nodes = std::mem::take(&mut wreck.losses.damaged);
     damage.extend(nodes.into_iter().map(Damage::Node));
-    let lost = wreck.losses.ranges.iter().any(|(tree, range)| {
+    let lost = wreck.losses.leaves.iter().any(|(tree, range)| {
         *tree == crate::format::STORE_TREE
             && range.high.as_ref().is_none_or(|high| *high > properties)
     });
@@ -308,6 +320,7 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
         (wreck.no_root, Damage::NoRoot),
         (found > 0, Damage::ByHeader { nodes: found }),
         (leaves > 0, Damage::Leaves { count: leaves }),
+        (wreck.missing > 0, Damage::Missing { count: wreck.missing }),
         (wreck.uncertain, Damage::Uncertain),
         (wreck.log.records > 0, Damage::Log { records: wreck.log.records }),
         (wreck.log.transactions > 0, Damage::Transactions { count: wreck.log.transactions }),

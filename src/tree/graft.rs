@@ -58,6 +58,10 @@ pub struct Losses {
     pub ranges: Vec<(TreeId, KeyRange)>,
     /// Keys of leaves that their parents name and that do not verify: there were rows.
     pub leaves: Vec<(TreeId, KeyRange)>,
+    /// Keys between leaves whose parent is lost: there may have been another leaf.
+    pub gaps: Vec<(TreeId, KeyRange)>,
+    /// First units of the nodes that do not verify.
+    pub failed: Vec<u64>,
     /// First units of the nodes that were read.
     pub nodes: Vec<u64>,
     /// How many nodes were found by their headers: each is of this store and tree, but nothing
@@ -287,6 +291,7 @@ impl Graft<'_> {
                 }
                 Err(error) => {
                     self.losses.damaged.push(error);
+                    self.losses.failed.push(unit);
                     whole = false;
                 }
             }
@@ -310,6 +315,9 @@ impl Graft<'_> {
         let mut kids = Vec::new();
         let found = self.find(below, range, false);
         self.place(found, range, &mut kids, |graft, gap, out| {
+            if below == 0 {
+                graft.losses.gaps.push((graft.tree, gap.clone()));
+            }
             graft.fill_from_below(below, gap, out)
         })?;
         out.extend(self.forest.pack(level, kids));

@@ -43,7 +43,7 @@ impl StructureReport {
 }
 
 /// Units and their owners so far.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Owners {
     pool_base: u64,
     pool_units: u64,

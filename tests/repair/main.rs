@@ -9,6 +9,7 @@ mod blocks;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod gaps;
+mod holes;
 mod kills;
 mod leaves;
 mod log;

@@ -43,6 +43,8 @@ pub(super) struct Mender<'a> {
     numbers: u64,
     /// Inodes that were made because something was left of them.
     made: BTreeSet<u64>,
+    /// Files that had no lost stretches before.
+    marked: BTreeSet<u64>,
     /// Those of this round, which its census does not know.
     fresh: BTreeSet<u64>,
     /// The directory where inodes go that have no name, and its name.
@@ -69,6 +71,7 @@ impl<'a> Mender<'a> {
             changes: 0,
             numbers: 0,
             made: BTreeSet::new(),
+            marked: BTreeSet::new(),
             fresh: BTreeSet::new(),
             lost_found: None,
         }
@@ -165,6 +168,11 @@ impl<'a> Mender<'a> {
     /// The value of a row of the file-system tree, edits of this round left out.
     fn get(&self, key: FsKey) -> Result<Option<Vec<u8>>> {
         self.salvage.engine().get(FIRST_FS_TREE, &key.encode(), <[u8]>::to_vec)
+    }
+
+    /// Whether there is a row, edits of this round left out.
+    fn has(&self, tree: TreeId, key: &[u8]) -> Result<bool> {
+        Ok(self.salvage.engine().get(tree, key, |_| ())?.is_some())
     }
 
     /// Rows of the file-system tree from a key on and below another.

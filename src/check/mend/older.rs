@@ -28,6 +28,7 @@ impl Mender<'_> {
     pub(super) fn take_older(&mut self, census: &Census<Bucket>) -> Result<()> {
         if self.salvage.has_older() {
             self.take_keys(census)?;
+            self.take_properties()?;
             for (ino, wanted) in &census.wanted {
                 self.take_inode(*ino, wanted, census)?;
             }
@@ -61,6 +62,21 @@ impl Mender<'_> {
                     }
                     _ => break,
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes properties of the store: they are never deleted.
+    fn take_properties(&mut self) -> Result<()> {
+        let mut rows = Vec::new();
+        for (key, value) in self.salvage.older_rows(STORE_TREE, &[3], &[4]) {
+            rows.push((key.to_vec(), value.to_vec()));
+        }
+        for (key, value) in rows {
+            if !self.has(STORE_TREE, &key)? {
+                self.put(STORE_TREE, &key, &value)?;
+                self.note(0, Mending::PropertyOlder);
             }
         }
         Ok(())

@@ -218,6 +218,12 @@ impl Mender<'_> {
         let mut value = Vec::new();
         Lost { units }.encode(&mut value);
         self.put_fs(FsKey::Data(ino, unit), &value)?;
+        // Should that row be lost too, nothing else would tell it from a hole.
+        let marker = StoreKey::lost(ino);
+        if !self.marked.contains(&ino) && !self.has(STORE_TREE, &marker)? {
+            self.marked.insert(ino);
+            self.put(STORE_TREE, &marker, &[])?;
+        }
         let (from, to) = (unit * UNIT as u64, (unit + units) * UNIT as u64);
         self.note(ino, Mending::ContentsLost { from, to });
         Ok(())

@@ -107,8 +107,9 @@ impl Salvage {
                 match edit? {
                     Edit::Put { tree, key, value } if is_row(tree, key) => {
                         self.older.remove(&(tree, key.to_vec()));
-                        if matches!(FsKey::parse(key), Ok(FsKey::Data(..))) && tree == FIRST_FS_TREE
-                        {
+                        let told =
+                            matches!(FsKey::parse(key), Ok(FsKey::Data(..) | FsKey::Inode(_)));
+                        if told && tree == FIRST_FS_TREE {
                             self.replayed.insert(key.to_vec(), self.transactions);
                         }
                         rows.put(tree, key, value);

@@ -19,6 +19,7 @@
 
 mod commit;
 mod log;
+mod missing;
 mod records;
 mod strays;
 mod superblock;
@@ -62,6 +63,8 @@ pub struct Wreck {
     pub no_root: bool,
     /// Nodes that do not verify, and keys whose rows are gone, if there were any.
     pub losses: Losses,
+    /// How many leaves may be lost that no node names: more is in use than is known of.
+    pub missing: u64,
     /// Whether rows may be of an older state, or some that were deleted may be there again.
     pub uncertain: bool,
     /// What is missing of the log.
@@ -95,7 +98,7 @@ pub struct Salvage {
     tail: LogTail,
     /// Rows of keys that are lost, as leaves say that are not in use any more.
     older: Older,
-    /// Keys of contents that the log put, and the number of the transaction that did.
+    /// Keys of contents and inodes that the log put, and the number of the transaction that did.
     replayed: BTreeMap<Vec<u8>, u64>,
     /// Transactions of the log that were applied.
     transactions: u64,
@@ -205,6 +208,7 @@ impl Salvage {
         let (older, leaves) = strays.older(&losses.ranges)?;
         self.older = older;
         let mut kept = self.owners()?;
+        self.find_missing(&kept)?;
         // A repair that is interrupted must not cost the next one the older rows.
         for &unit in self.wreck.losses.nodes.iter().chain(&leaves) {
             kept.own(unit, NODE_UNITS);
@@ -283,7 +287,7 @@ impl Salvage {
         rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
     }
 
-    /// Which of the log's transactions put the contents at a key, from 1; 0 where none did.
+    /// Which of the log's transactions put the contents or the inode at a key, from 1; 0 where none did.
     pub fn replayed(&self, key: &[u8]) -> u64 {
         self.replayed.get(key).copied().unwrap_or(0)
     }
