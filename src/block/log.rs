@@ -142,6 +142,15 @@ impl LogRing {
         })
     }
 
+    /// Whether a byte of the device may be of the log from one tail to another, or of a record that
+    /// follows it. `true` outside of the ring.
+    pub fn may_reach(&self, head: &LogTail, end: &LogTail, byte: u64) -> bool {
+        let Some(at) = byte.checked_sub(self.base).filter(|at| *at < self.len) else { return true };
+        let next = self.distance(head.offset, end.offset) + MAX_RECORD as u64;
+        let wraps = end.offset + MAX_RECORD as u64 > self.len;
+        self.distance(head.offset, at) < next || (wraps && at < MAX_RECORD as u64)
+    }
+
     /// The records that follow the tail by their numbers alone, those of `epochs` more epochs among
     /// them, in that order: for salvage, which goes on behind what is lost. Each is of this store,
     /// and opens with the tag of the record before it that its own header says.

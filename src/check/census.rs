@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::fs::{FileType, ROOT_INO};
 use crate::limits::UNIT;
-use crate::txn::StructureReport;
+use crate::txn::{MAX_DAMAGED, StructureReport};
 
 /// What an inode says, and what was found of it.
 pub(super) struct Seen {
@@ -76,6 +76,8 @@ pub(super) struct Census<B> {
     entries: u64,
     orphans: u64,
     findings: Vec<Finding>,
+    /// Stretches of lost contents, the first of them.
+    lost: Vec<Finding>,
     /// Rows that do not parse.
     pub bad_rows: Vec<(TreeId, Vec<u8>)>,
     /// Inodes that are missing.
@@ -97,6 +99,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: 0,
             orphans: 0,
             findings: Vec::new(),
+            lost: Vec::new(),
             bad_rows: Vec::new(),
             wanted: BTreeMap::new(),
             unkeyed: Vec::new(),
@@ -245,8 +248,11 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 (extent.key_id, extent.units)
             }
             DataRow::Inline(inline, _) => (inline.key_id, 0),
-            DataRow::Lost(_) => {
+            DataRow::Lost(lost) => {
                 self.lossy.insert(ino);
+                if self.lost.len() < MAX_DAMAGED {
+                    self.lost.push(Finding::ContentsLost { ino, unit, units: lost.units });
+                }
                 (0, 0)
             }
         };
@@ -313,6 +319,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: self.entries,
             orphans: self.orphans,
             findings,
+            lost: self.lost,
         }
     }
 

@@ -213,8 +213,14 @@ impl Salvage {
         for &unit in self.wreck.losses.nodes.iter().chain(&leaves) {
             kept.own(unit, NODE_UNITS);
         }
+        // All of the pool was searched: what contents own was no node.
+        self.watched.forget(|offset| !kept.has(offset / UNIT as u64));
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
         self.tail = self.replay_log(tail, applied, &mut kept)?;
+        if !self.wreck.outdated {
+            let (ring, end) = (&self.engine.ring, self.tail);
+            self.watched.forget(|offset| ring.may_reach(&tail, &end, offset));
+        }
         self.kept = kept;
         Ok(())
     }
