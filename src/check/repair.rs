@@ -54,6 +54,11 @@ pub enum Damage {
     NoRoot,
     /// A node, or one of its copies, does not verify.
     Node(Error),
+    /// More nodes, or copies, that do not verify than are listed.
+    MoreNodes {
+        /// How many more.
+        count: u64,
+    },
     /// Nodes whose parents are lost were found by their headers. They are authentic, and where the
     /// store was only damaged they are the newest; who can write to it may have put older ones
     /// in their places.
@@ -160,6 +165,7 @@ impl fmt::Display for Damage {
                  {generation} is the newest that is left"
             ),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
+            D::MoreNodes { count } => write!(f, "{count} more copies of nodes do not verify"),
             D::ByHeader { nodes } => write!(
                 f,
                 "{nodes} nodes of the trees were found by their headers, as what is above them is \
@@ -314,10 +320,12 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
             && range.high.as_ref().is_none_or(|high| *high > properties)
     });
     let (leaves, found) = (wreck.losses.leaves.len() as u64, wreck.losses.found);
+    let unlisted = wreck.losses.unlisted;
     for (found, what) in [
         (wreck.alone, Damage::OneSuperblock),
         (wreck.outdated, Damage::Outdated(wreck.generation)),
         (wreck.no_root, Damage::NoRoot),
+        (unlisted > 0, Damage::MoreNodes { count: unlisted }),
         (found > 0, Damage::ByHeader { nodes: found }),
         (leaves > 0, Damage::Leaves { count: leaves }),
         (wreck.missing > 0, Damage::Missing { count: wreck.missing }),

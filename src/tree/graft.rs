@@ -52,8 +52,10 @@ pub trait Finder {
 /// What a graft did without.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// Copies of nodes that do not verify.
+    /// Copies of nodes that do not verify, the first [`MAX_LISTED`].
     pub damaged: Vec<Error>,
+    /// How many more there are.
+    pub unlisted: u64,
     /// Keys whose rows are gone, if there were any, ascending.
     pub ranges: Vec<(TreeId, KeyRange)>,
     /// Keys of leaves that their parents name and that do not verify: there were rows.
@@ -67,6 +69,25 @@ pub struct Losses {
     /// How many nodes were found by their headers: each is of this store and tree, but nothing
     /// proves that it is the newest of its keys.
     pub found: u64,
+}
+
+/// Most errors of nodes that are remembered.
+pub const MAX_LISTED: usize = 1000;
+
+impl Losses {
+    fn damage(&mut self, error: Error) {
+        match self.damaged.len() < MAX_LISTED {
+            true => self.damaged.push(error),
+            false => self.unlisted += 1,
+        }
+    }
+
+    /// Puts ranges in the order of their keys.
+    pub fn sort(&mut self) {
+        for ranges in [&mut self.ranges, &mut self.leaves, &mut self.gaps] {
+            ranges.sort_by(|(a, one), (b, two)| (a, &one.low).cmp(&(b, &two.low)));
+        }
+    }
 }
 
 /// A child on its way into a node.
@@ -234,7 +255,7 @@ impl Graft<'_> {
                     same &= kept;
                 }
                 Err(error) => {
-                    self.losses.damaged.push(error);
+                    self.losses.damage(error);
                     self.fill(pointer.level - 1, &below, &mut kids)?;
                     same = false;
                 }
@@ -262,7 +283,7 @@ impl Graft<'_> {
             return Ok(());
         }
         let object = Object::Node { unit: pointer.unit() };
-        self.losses.damaged.push(Error::corrupt(object, "a key outside of the node's range"));
+        self.losses.damage(Error::corrupt(object, "a key outside of the node's range"));
         let mut kept = Page::new(0);
         for slot in rows {
             if kept.put(page.key(slot), page.value(slot)) == PutOutcome::Full {
@@ -290,7 +311,7 @@ impl Graft<'_> {
                     page = Some(read);
                 }
                 Err(error) => {
-                    self.losses.damaged.push(error);
+                    self.losses.damage(error);
                     self.losses.failed.push(unit);
                     whole = false;
                 }
@@ -363,6 +384,22 @@ impl Graft<'_> {
 }
 
 impl KeyRange {
+    /// Those of ranges, which ascend, that have keys of a tree from one to another.
+    pub fn meeting<'a>(
+        ranges: &'a [(TreeId, KeyRange)],
+        tree: TreeId,
+        first: &[u8],
+        last: &[u8],
+    ) -> &'a [(TreeId, KeyRange)] {
+        let from = ranges.partition_point(|(of, range)| {
+            let before = range.high.as_deref().is_some_and(|high| high <= first);
+            *of < tree || (*of == tree && before)
+        });
+        let (_, behind) = ranges.split_at(from);
+        let meets = |(of, range): &(TreeId, KeyRange)| *of == tree && range.low[..] <= *last;
+        behind.split_at(behind.partition_point(meets)).0
+    }
+
     /// Whether a key lies in it.
     pub fn contains(&self, key: &[u8]) -> bool {
         *key >= self.low[..] && self.high.as_ref().is_none_or(|high| *key < high[..])

@@ -159,15 +159,9 @@ impl Mender<'_> {
 
 /// The units of a file whose rows stand in ranges of keys, which ascend.
 fn units_among(ranges: &[(TreeId, KeyRange)], ino: u64) -> Vec<Range<u64>> {
-    let first = FsKey::Data(ino, 0).encode();
-    let before = ranges.partition_point(|(tree, range)| {
-        *tree < FIRST_FS_TREE
-            || (*tree == FIRST_FS_TREE
-                && range.high.as_deref().is_some_and(|high| high <= &first[..]))
-    });
-    let end = FsKey::Data(ino, MAX_FILE_UNITS).encode();
-    let meets = ranges[before..].iter().take_while(|(_, range)| range.low[..] < end[..]);
-    meets.filter_map(|(_, range)| units_in(range, ino)).collect()
+    let (first, end) = (FsKey::Data(ino, 0).encode(), FsKey::Data(ino, MAX_FILE_UNITS).encode());
+    let meets = KeyRange::meeting(ranges, FIRST_FS_TREE, &first, &end);
+    meets.iter().filter_map(|(_, range)| units_in(range, ino)).collect()
 }
 
 /// The units of a file whose rows stand in a range of keys. The row before the range may have been

@@ -1,6 +1,6 @@
 //! Names: `/lost+found` for what has none, circles of directories, and the paths of notes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Bucket, Mender};
 use crate::check::census::{Census, Seen};
@@ -116,9 +116,8 @@ impl Mender<'_> {
         let inodes = census.inodes();
         let mut reached = HashMap::from([(ROOT_INO, true)]);
         for (&ino, seen) in inodes.iter().filter(|(_, seen)| seen.is_dir() && seen.names > 0) {
-            let (mut way, mut at) = (vec![ino], seen.above);
-            while !reached.contains_key(&at) && !way.contains(&at) {
-                way.push(at);
+            let (mut way, mut at) = (HashSet::from([ino]), seen.above);
+            while !reached.contains_key(&at) && way.insert(at) {
                 match inodes.get(&at).filter(|seen| seen.names > 0) {
                     Some(seen) => at = seen.above,
                     None => break,

@@ -11,10 +11,7 @@ impl Salvage {
     /// nodes that are known to be lost left out. Where there is none, nothing stood between the
     /// leaves that were found.
     pub(super) fn find_missing(&mut self, known: &Owners) -> Result<()> {
-        let losses = &mut self.wreck.losses;
-        for ranges in [&mut losses.ranges, &mut losses.leaves, &mut losses.gaps] {
-            ranges.sort_by(|(a, one), (b, two)| (a, &one.low).cmp(&(b, &two.low)));
-        }
+        let losses = &self.wreck.losses;
         if losses.gaps.is_empty() {
             return Ok(());
         }

@@ -204,6 +204,7 @@ impl Salvage {
                 }
             }
         }
+        losses.sort();
         self.wreck.uncertain = strays.uncertain;
         let (older, leaves) = strays.older(&losses.ranges)?;
         self.older = older;

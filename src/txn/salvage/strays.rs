@@ -1,6 +1,7 @@
 //! Strays: verified nodes that were found by their headers, for grafts.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use zerocopy::little_endian::U64;
@@ -105,12 +106,7 @@ impl Strays {
         self.all()?;
         for known in self.found.iter().flatten() {
             let Stray { pointer, first, last } = &known.stray;
-            let meets = |(tree, range): &&(TreeId, KeyRange)| {
-                *tree == known.tree
-                    && *last >= range.low
-                    && range.high.as_ref().is_none_or(|high| first < high)
-            };
-            let ranges: Vec<_> = ranges.iter().filter(meets).collect();
+            let ranges = KeyRange::meeting(ranges, known.tree, first, last);
             // A checkpoint that never became durable is no state.
             let unborn = !self.outdated && known.is_newer(self.generation);
             if pointer.level > 0 || ranges.is_empty() || unborn {
@@ -230,16 +226,18 @@ impl Finder for Strays {
         candidates.sort_by_key(|known| {
             (known.live != Some(true), std::cmp::Reverse(known.stray.pointer.birth_gen.get()))
         });
-        let (mut taken, mut certain) = (Vec::<Stray>::new(), true);
+        let (mut taken, mut certain) = (BTreeMap::<&[u8], &Stray>::new(), true);
         for known in candidates {
             let Stray { first, last, .. } = &known.stray;
-            if taken.iter().all(|other| other.last < *first || *last < other.first) {
+            // They lie apart, so one that meets this one is the last that begins before its end.
+            let before = taken.range::<[u8], _>((Unbounded, Included(&last[..]))).next_back();
+            if before.is_none_or(|(_, other)| other.last < *first) {
                 certain &= known.live == Some(true) && !known.is_newer(generation);
-                taken.push(known.stray.clone());
+                taken.insert(first, &known.stray);
             }
         }
+        let taken = taken.into_values().cloned().collect();
         self.uncertain |= !certain;
-        taken.sort_by(|a, b| a.first.cmp(&b.first));
         taken
     }
 
