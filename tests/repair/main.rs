@@ -6,6 +6,7 @@
 
 mod bed;
 mod blocks;
+mod crashes;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod gaps;
