@@ -24,5 +24,6 @@ pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Recount, Space, UnitSet};
 pub use store_keys::StoreKeys;
 pub use superblock::{
-    RingSlot, SlotState, holds_other_keys, inspect_ring, read_ring, write_place, write_superblock,
+    RingSlot, SlotState, holds_other_keys, inspect_ring, is_outdated, may_be_outdated, read_ring,
+    write_place, write_superblock,
 };

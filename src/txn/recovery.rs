@@ -12,13 +12,15 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
+use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::{Class, Edits, Engine, EngineOptions};
-use crate::block::{LogTail, Sealer, holds_other_keys, write_place};
+use crate::block::{LogTail, Sealer, holds_other_keys, may_be_outdated, write_place};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
-    Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId, units_check,
+    Edit, EditReader, FIRST_FS_TREE, RING_SLOTS, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
+    units_check,
 };
 use crate::limits::{RUN_UNITS, UNIT};
 
@@ -79,16 +81,27 @@ impl Engine {
             seq: superblock.body.log_seq.get(),
             tag: superblock.body.log_tag,
         };
+        let (generation, promised) =
+            (superblock.header.generation.get(), superblock.body.next_ino.get());
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        let mut lost = 0;
         if !options.read_only {
             engine.see_medium(&tail)?;
+            // A state that is gone may have given out numbers, and left records that would follow
+            // here. So may several.
+            if may_be_outdated(&*engine.device, generation)? {
+                lost = RING_SLOTS;
+                if promised > 0 {
+                    engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
+                }
+            }
         }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
         let (tail, mut recovery) = engine.replay(tail, applied)?;
         if !options.read_only {
-            let next = next_epoch(epoch)?;
+            let next = next_epoch(epoch + lost)?;
             let first = LogTail { seq: next << COUNT_BITS, ..tail };
             engine.checkpoint_with(Reason::Epoch(next, first))?;
             engine.queue.restart(first);

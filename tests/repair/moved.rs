@@ -106,8 +106,12 @@ fn what_was_removed_is_freed_and_no_file_again() {
     let mut freed = 0;
     without_each_leaf(&base, |fs, said, what| {
         freed += said.iter().filter(|what| matches!(what, Mending::Freed)).count();
-        for (_, name) in &inos {
+        let names_lost = said.iter().any(|what| matches!(what, Mending::NamesLost { .. }));
+        for (ino, name) in &inos {
             assert!(fs.lookup(ROOT_INO, name.as_bytes()).is_err(), "{what}: {name} is back");
+            // Where names are lost too, nobody knows whether it had one.
+            let is_file = fs.getattr(*ino).is_ok_and(|attr| attr.nlink > 0);
+            assert!(names_lost || !is_file, "{what}: {name} is a file again: {said:?}");
         }
     });
     assert!(freed > 0, "none of them lost its inode");

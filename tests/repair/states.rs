@@ -98,3 +98,26 @@ fn numbers_of_a_state_that_is_gone_do_not_come_again() {
     assert!(fs.engine().generation() > lost.2, "{} {}", fs.engine().generation(), lost.2);
     assert!(fs.engine().epoch() > lost.3);
 }
+
+#[test]
+fn an_open_that_goes_back_mixes_no_states() {
+    let base = churned();
+    let named = |fs: &efscrypt::fs::FileSystem, name: &[u8]| fs.lookup(ROOT_INO, name).is_ok();
+    for len in [UNIT, SLOT] {
+        let device = Arc::new(base.snapshot());
+        let fs = open(Arc::clone(&device), false).unwrap();
+        let gone = fs.mkdir(ROOT_INO, b"gone", &crate::bed::DIR).unwrap().attr;
+        fs.sync().unwrap();
+        drop(fs);
+        assert!(named(&open(Arc::clone(&device), true).unwrap(), b"gone"));
+        zero(&device, slots(&device.to_vec())[0].0, len);
+        // It goes back, and nothing is written behind what its log holds.
+        let fs = open(Arc::clone(&device), false).unwrap();
+        assert!(!named(&fs, b"gone") && named(&fs, b"round 5"));
+        drop(fs);
+        let fs = open(Arc::clone(&device), false).unwrap();
+        assert!(!named(&fs, b"gone"), "a record of the state that is gone was taken");
+        let attr = fs.mkdir(ROOT_INO, b"new", &crate::bed::DIR).unwrap().attr;
+        assert!(attr.ino > gone.ino && attr.change > gone.change, "{attr:?} {gone:?}");
+    }
+}

@@ -43,6 +43,8 @@ pub(super) struct Mender<'a> {
     numbers: u64,
     /// Inodes that were made because something was left of them.
     made: BTreeSet<u64>,
+    /// Whether names may be lost.
+    names_lost: bool,
     /// Files that had no lost stretches before.
     marked: BTreeSet<u64>,
     /// Those of this round, which its census does not know.
@@ -71,6 +73,7 @@ impl<'a> Mender<'a> {
             changes: 0,
             numbers: 0,
             made: BTreeSet::new(),
+            names_lost: false,
             marked: BTreeSet::new(),
             fresh: BTreeSet::new(),
             lost_found: None,

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::{Bucket, Mender};
-use crate::check::census::{Census, Wanted, waits};
+use crate::check::census::{Census, Seen, Wanted, waits};
 use crate::check::finding::Finding;
 use crate::check::note::Mending;
 use crate::error::{Error, Object, Result};
 use crate::format::{
     DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, Lost, MAX_FILE_UNITS, STORE_TREE, StoreKey,
+    TreeId,
 };
 use crate::fs::{FileType, ROOT_INO};
 use crate::limits::{DATA_KEY_UNITS, MAX_FILE_SIZE, UNIT};
@@ -20,6 +21,7 @@ impl Mender<'_> {
         let findings = census.settle();
         let before = self.changes;
         self.fresh.clear();
+        self.names_lost = self.may_lack_names(&census);
         for (tree, key) in std::mem::take(&mut census.bad_rows) {
             let parsed = FsKey::parse(&key).ok().filter(|_| tree == FIRST_FS_TREE);
             let ino = match parsed {
@@ -118,16 +120,28 @@ impl Mender<'_> {
         Ok(())
     }
 
-    /// Whether an inode that is missing was being freed: it waited for that, and no name of it can be
-    /// lost.
+    /// Whether an inode that is missing was being freed: it waited for that, and no name of it can
+    /// be lost.
     pub(super) fn was_removed(&self, wanted: &Wanted) -> bool {
+        wanted.orphan && wanted.above == 0 && !wanted.entries && !self.names_lost
+    }
+
+    /// Whether names may be lost: some of their keys are, and directories do not count as many as
+    /// there are.
+    fn may_lack_names(&self, census: &Census<Bucket>) -> bool {
         let (first, end) = ([2], [3]);
-        let names = |range: &KeyRange| {
-            range.low[..] < end[..] && range.high.as_ref().is_none_or(|high| high[..] > first[..])
+        let names = |(tree, range): &(TreeId, KeyRange)| {
+            *tree == FIRST_FS_TREE
+                && range.low[..] < end[..]
+                && range.high.as_ref().is_none_or(|high| high[..] > first[..])
         };
-        let mut lost = self.salvage.wreck().losses.ranges.iter();
-        let certain = !lost.any(|(tree, range)| *tree == FIRST_FS_TREE && names(range));
-        wanted.orphan && wanted.above == 0 && !wanted.entries && certain
+        let whole = |(ino, seen): (&u64, &Seen)| {
+            !seen.is_dir() || (seen.entries == seen.row.entries.get() && !self.made.contains(ino))
+        };
+        let known = census.inodes().contains_key(&ROOT_INO)
+            && census.inodes().iter().all(whole)
+            && !census.wanted.values().any(|wanted| wanted.entries);
+        self.salvage.wreck().losses.ranges.iter().any(names) && !known
     }
 
     fn mend_finding(&mut self, finding: &Finding, census: &Census<Bucket>) -> Result<()> {

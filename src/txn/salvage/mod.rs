@@ -294,7 +294,8 @@ impl Salvage {
         rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
     }
 
-    /// Which of the log's transactions put the contents or the inode at a key, from 1; 0 where none did.
+    /// Which of the log's transactions put the contents or the inode at a key, from 1; 0 where none
+    /// did.
     pub fn replayed(&self, key: &[u8]) -> u64 {
         self.replayed.get(key).copied().unwrap_or(0)
     }

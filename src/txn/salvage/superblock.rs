@@ -1,6 +1,6 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring, is_outdated};
 use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -128,15 +128,6 @@ fn unread_next(ring: &[RingSlot], generation: u64) -> Vec<(u8, u8)> {
         unread.extend(missing.map(|slot| (slot.place, slot.slot)));
     }
     unread
-}
-
-/// Whether the slot of the next generation is sound in neither place, and holds something or did:
-/// perhaps the newest state.
-fn is_outdated(ring: &[RingSlot], generation: u64) -> bool {
-    let slots = slots_of(ring, generation.wrapping_add(1));
-    let was_written = generation >= RING_SLOTS;
-    slots.iter().all(|slot| !matches!(slot.state, SlotState::Sound(_)))
-        && (was_written || slots.iter().any(|slot| !matches!(slot.state, SlotState::Empty)))
 }
 
 /// The slots of a generation in both places.
