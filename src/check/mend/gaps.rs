@@ -32,7 +32,8 @@ impl Mender<'_> {
             let made = self.made.contains(&ino);
             match lost.is_empty() {
                 true if fewer > 0 => {
-                    self.mark(ino, seen, vec![0..MAX_FILE_UNITS], u64::MAX)?;
+                    let all = std::iter::once(0..MAX_FILE_UNITS).collect();
+                    self.mark(ino, seen, all, u64::MAX)?;
                 }
                 true if self.lacks_inline(ino, seen) => self.mark_first(ino)?,
                 true => {}
