@@ -14,6 +14,8 @@ use crate::format::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
 
 /// Bytes behind the end of the log that are searched for a record that should not be there.
 const WINDOW: usize = 256 << 10;
+/// The bits of a sequence number above this one are its epoch.
+const EPOCH_SHIFT: u32 = 40;
 
 /// Where the next record stands, and what it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,24 @@ pub struct LogTail {
     pub seq: u64,
     /// Tag of the record before it; zero in a new store.
     pub tag: [u8; 16],
+}
+
+impl LogTail {
+    /// The epoch of the next record.
+    pub fn epoch(&self) -> u64 {
+        self.seq >> EPOCH_SHIFT
+    }
+}
+
+/// A record that verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Where it starts, and what it continues.
+    pub at: LogTail,
+    /// Sequence number of the last record that it knows to be durable.
+    pub durable: u64,
+    /// The tail behind it.
+    pub next: LogTail,
 }
 
 /// The ring of one store.
@@ -88,9 +108,14 @@ impl LogRing {
         Ok(self.record(tail)?.map(|(_, payload, next)| (payload, next)))
     }
 
-    /// What the record at the tail knows to be durable, and the tail behind it.
-    pub fn next_header(&self, tail: &LogTail) -> Result<Option<(u64, LogTail)>> {
-        Ok(self.record(tail)?.map(|(header, _, next)| (header.durable.get(), next)))
+    /// The record at the tail without its payload.
+    pub fn next_header(&self, tail: &LogTail) -> Result<Option<LogRecord>> {
+        let record = |(header, _, next): (LogHeader, _, _)| LogRecord {
+            at: *tail,
+            durable: header.durable.get(),
+            next,
+        };
+        Ok(self.record(tail)?.map(record))
     }
 
     /// Whether the log was cut at the tail: a record not far behind it says that the record there,
@@ -111,30 +136,41 @@ impl LogRing {
             let header = LogHeader::parse_any(block);
             header.is_some_and(|header| {
                 header.seq.get() > tail.seq
-                    && header.seq.get() >> 40 == tail.seq >> 40
+                    && header.seq.get() >> EPOCH_SHIFT == tail.epoch()
                     && (tail.seq..header.seq.get()).contains(&header.durable.get())
             })
         })
     }
 
-    /// The first record behind the tail that opens although those before it are lost: for salvage.
-    /// It is of this store and of the tail's epoch, and follows the tail by its number alone.
-    pub fn behind_gap(&self, tail: &LogTail) -> Result<Option<LogTail>> {
+    /// Whether a byte of the device may be of the log from one tail to another, or of a record that
+    /// follows it. `true` outside of the ring.
+    pub fn may_reach(&self, head: &LogTail, end: &LogTail, byte: u64) -> bool {
+        let Some(at) = byte.checked_sub(self.base).filter(|at| *at < self.len) else { return true };
+        let next = self.distance(head.offset, end.offset) + MAX_RECORD as u64;
+        let wraps = end.offset + MAX_RECORD as u64 > self.len;
+        self.distance(head.offset, at) < next || (wraps && at < MAX_RECORD as u64)
+    }
+
+    /// The records that follow the tail by their numbers alone, those of `epochs` more epochs among
+    /// them, in that order: for salvage, which goes on behind what is lost. Each is of this store,
+    /// and opens with the tag of the record before it that its own header says.
+    pub fn survivors(&self, tail: &LogTail, epochs: u64) -> Vec<LogRecord> {
         let mut block = vec![0; LOG_ALIGN];
-        for step in (0..self.len).step_by(LOG_ALIGN) {
-            let offset = (tail.offset + step) % self.len;
+        let mut found = Vec::new();
+        for offset in (0..self.len).step_by(LOG_ALIGN) {
             if self.device.read_at(self.base + offset, &mut block).is_err() {
                 continue;
             }
             let Some(header) = LogHeader::parse_any(&block) else { continue };
             let seq = header.seq.get();
-            let next = LogTail { offset, seq, tag: header.previous };
-            let follows = seq > tail.seq && seq >> 40 == tail.seq >> 40;
-            if follows && matches!(self.read(&next, offset), Ok(Some(_))) {
-                return Ok(Some(next));
+            let at = LogTail { offset, seq, tag: header.previous };
+            let follows = seq > tail.seq && at.epoch() - tail.epoch() <= epochs;
+            if follows && let Ok(Some((header, _, next))) = self.read(&at, offset) {
+                found.push(LogRecord { at, durable: header.durable.get(), next });
             }
         }
-        Ok(None)
+        found.sort_by_key(|record| record.at.seq);
+        found
     }
 
     fn record(&self, tail: &LogTail) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {

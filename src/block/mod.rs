@@ -17,12 +17,13 @@ mod superblock;
 pub use bitmap::Bitmap;
 pub use cache::NodeCache;
 pub use layout::Layout;
-pub use log::{LogRing, LogTail};
+pub use log::{LogRecord, LogRing, LogTail};
 pub use pins::{Pin, Pins};
 pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};
 pub use space::{FrozenSpace, Recount, Space, UnitSet};
 pub use store_keys::StoreKeys;
 pub use superblock::{
-    RingSlot, SlotState, holds_other_keys, inspect_ring, read_ring, write_place, write_superblock,
+    RingSlot, SlotState, holds_other_keys, inspect_ring, is_outdated, may_be_outdated, read_ring,
+    write_place, write_superblock,
 };

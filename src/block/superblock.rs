@@ -116,24 +116,48 @@ pub enum SlotState {
 /// [`Error::Io`] where the device does not say how long it is.
 pub fn inspect_ring(device: &dyn Device) -> Result<Vec<RingSlot>> {
     let len = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-    let mut slots = Vec::new();
-    for (place, slot) in (0..2u8).flat_map(|place| (0..RING_SLOTS as u8).map(move |s| (place, s))) {
-        let at = Layout::slot(place, u64::from(slot));
-        let mut bytes = vec![0; SLOT_SIZE];
-        let there = len.saturating_sub(at).min(SLOT_SIZE as u64) as usize;
-        let state = match device.read_at(at, &mut bytes[..there]) {
-            Err(_) => SlotState::Unread,
-            Ok(()) => match UnverifiedSuperblock::parse(&bytes, place, slot) {
-                Ok(Some(found)) => SlotState::Sound(Box::new(found)),
-                Ok(None) if bytes.iter().all(|byte| *byte == 0) => SlotState::Empty,
-                Ok(None) if UnverifiedSuperblock::has_magic(&bytes) => SlotState::Torn,
-                Ok(None) => SlotState::Other,
-                Err(_) => SlotState::Newer,
-            },
-        };
-        slots.push(RingSlot { place, slot, state });
-    }
-    Ok(slots)
+    let all = (0..2u8).flat_map(|place| (0..RING_SLOTS as u8).map(move |slot| (place, slot)));
+    Ok(all.map(|(place, slot)| inspect_slot(device, len, place, slot)).collect())
+}
+
+fn inspect_slot(device: &dyn Device, len: u64, place: u8, slot: u8) -> RingSlot {
+    let at = Layout::slot(place, u64::from(slot));
+    let mut bytes = vec![0; SLOT_SIZE];
+    let there = len.saturating_sub(at).min(SLOT_SIZE as u64) as usize;
+    let state = match device.read_at(at, &mut bytes[..there]) {
+        Err(_) => SlotState::Unread,
+        Ok(()) => match UnverifiedSuperblock::parse(&bytes, place, slot) {
+            Ok(Some(found)) => SlotState::Sound(Box::new(found)),
+            Ok(None) if bytes.iter().all(|byte| *byte == 0) => SlotState::Empty,
+            Ok(None) if UnverifiedSuperblock::has_magic(&bytes) => SlotState::Torn,
+            Ok(None) => SlotState::Other,
+            Err(_) => SlotState::Newer,
+        },
+    };
+    RingSlot { place, slot, state }
+}
+
+/// Whether a superblock of the generation behind this one may have been lost: its slot, among those
+/// given, is sound in neither place, and holds something or did.
+pub fn is_outdated(slots: &[RingSlot], generation: u64) -> bool {
+    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
+    let mut slots = slots.iter().filter(|slot| slot.slot == next).map(|slot| &slot.state);
+    // Each slot was written by then.
+    let mut lost = generation >= RING_SLOTS;
+    slots.all(|state| {
+        lost |= !matches!(state, SlotState::Empty);
+        !matches!(state, SlotState::Sound(_))
+    }) && lost
+}
+
+/// As [`is_outdated`], with the two slots that it needs from the device: two reads.
+///
+/// # Errors
+/// [`Error::Io`] where the device does not say how long it is.
+pub fn may_be_outdated(device: &dyn Device, generation: u64) -> Result<bool> {
+    let len = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
+    Ok(is_outdated(&[0, 1].map(|place| inspect_slot(device, len, place, next)), generation))
 }
 
 /// Writes a superblock to its slot in both places. Durable only after the caller's flush.

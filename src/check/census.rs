@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::fs::{FileType, ROOT_INO};
 use crate::limits::UNIT;
-use crate::txn::StructureReport;
+use crate::txn::{MAX_DAMAGED, StructureReport};
 
 /// What an inode says, and what was found of it.
 pub(super) struct Seen {
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub units: u64,
     /// Units of the file that contents were found for reach to here.
     pub end: u64,
+    /// Whether there is a row for its first unit.
+    pub has_first: bool,
     /// Bytes of inline contents.
     pub inline: u64,
     pub orphan: bool,
@@ -49,6 +51,8 @@ pub(super) struct Wanted {
     /// Units of the file that its contents reach to, and bytes of inline contents.
     pub end: u64,
     pub inline: u64,
+    /// Whether it waited to be freed, or trimmed.
+    pub orphan: bool,
 }
 
 /// The attribute whose pieces come next.
@@ -72,12 +76,16 @@ pub(super) struct Census<B> {
     entries: u64,
     orphans: u64,
     findings: Vec<Finding>,
+    /// Stretches of lost contents, the first of them.
+    lost: Vec<Finding>,
     /// Rows that do not parse.
     pub bad_rows: Vec<(TreeId, Vec<u8>)>,
     /// Inodes that are missing.
     pub wanted: BTreeMap<u64, Wanted>,
     /// Contents without their data key: inode and unit.
     pub unkeyed: Vec<(u64, u64)>,
+    /// Files that have, or had, stretches of contents that a repair found lost.
+    pub lossy: BTreeSet<u64>,
 }
 
 impl<B: Fn(&[u8]) -> u64> Census<B> {
@@ -91,9 +99,11 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: 0,
             orphans: 0,
             findings: Vec::new(),
+            lost: Vec::new(),
             bad_rows: Vec::new(),
             wanted: BTreeMap::new(),
             unkeyed: Vec::new(),
+            lossy: BTreeSet::new(),
         }
     }
 
@@ -110,10 +120,12 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
     }
 
     fn store_row(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if let StoreKey::DataKey(id) = StoreKey::parse(key)? {
+        let key = StoreKey::parse(key)?;
+        if let StoreKey::DataKey(id) = key {
             let row = WrappedKeyRow::parse(value, id)?;
             self.keys.insert(id, (row.ino.get(), row.previous.get()));
         }
+        self.lossy.extend(key.file_of_lost());
         Ok(())
     }
 
@@ -148,6 +160,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             xattrs: 0,
             units: 0,
             end: 0,
+            has_first: false,
             inline: 0,
             orphan: false,
         };
@@ -235,7 +248,13 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 (extent.key_id, extent.units)
             }
             DataRow::Inline(inline, _) => (inline.key_id, 0),
-            DataRow::Lost(_) => (0, 0),
+            DataRow::Lost(lost) => {
+                self.lossy.insert(ino);
+                if self.lost.len() < MAX_DAMAGED {
+                    self.lost.push(Finding::ContentsLost { ino, unit, units: lost.units });
+                }
+                (0, 0)
+            }
         };
         if key != 0 && self.keys.get(&key).is_none_or(|(owner, _)| *owner != ino) {
             self.findings.push(Finding::KeyMissing { ino, key });
@@ -267,6 +286,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             self.findings.push(Finding::ContentsTwice { ino, unit });
         }
         seen.end = seen.end.max(end);
+        seen.has_first |= unit == 0;
         seen.inline = seen.inline.max(inline);
         seen.units += u64::from(units);
     }
@@ -277,7 +297,14 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 seen.orphan = true;
                 self.orphans += u64::from(seen.row.nlink.get() == 0);
             }
-            _ => self.findings.push(Finding::Orphan { ino }),
+            seen => {
+                if seen.is_none()
+                    && let Some(wanted) = self.wanted.get_mut(&ino)
+                {
+                    wanted.orphan = true;
+                }
+                self.findings.push(Finding::Orphan { ino });
+            }
         }
     }
 
@@ -292,6 +319,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: self.entries,
             orphans: self.orphans,
             findings,
+            lost: self.lost,
         }
     }
 

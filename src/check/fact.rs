@@ -66,6 +66,9 @@ impl From<&Finding> for Fact {
             F::KeyOfNothing { key, ino } => {
                 Fact::new("key-of-nothing", [("key", key), ("ino", ino)])
             }
+            F::ContentsLost { ino, unit, units } => {
+                Fact::new("contents-lost", [("ino", ino), ("unit", unit), ("units", units)])
+            }
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Finding {
     KeyMissing { ino: u64, key: u64 },
     /// A data key of a file that does not exist.
     KeyOfNothing { key: u64, ino: u64 },
+    /// Contents that a repair found lost: no reader gets them for zeros.
+    ContentsLost { ino: u64, unit: u64, units: u64 },
 }
 
 impl fmt::Display for Finding {
@@ -122,6 +124,9 @@ impl fmt::Display for Finding {
             F::KeyOfNothing { key, ino } => {
                 write!(f, "data key {key:#x} is for inode {ino}, which does not exist")
             }
+            F::ContentsLost { ino, unit, units } => {
+                write!(f, "inode {ino}: the contents of {units} units from {unit} on are lost")
+            }
         }
     }
 }
@@ -141,10 +146,13 @@ pub struct CheckReport {
     pub orphans: u64,
     /// What does not fit together, besides nodes and units.
     pub findings: Vec<Finding>,
+    /// Stretches of contents that a repair found lost: the first 1000. They fit together with the
+    /// rest, so they are none of the findings.
+    pub lost: Vec<Finding>,
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong; contents may be [lost](CheckReport::lost) all the same.
     pub fn is_clean(&self) -> bool {
         self.structure.is_clean() && self.findings.is_empty()
     }

@@ -12,6 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{KeySlot, RING_SLOTS, UnverifiedSuperblock};
 use crate::keys::{Domain, WrappedKey};
+use crate::txn::MAX_DAMAGED;
 
 /// First unit behind both places of the superblock ring.
 const BEHIND_RING: u64 = 128;
@@ -35,6 +36,8 @@ pub struct KeylessReport {
     pub records: u64,
     /// First units of nodes and pages whose crc does not fit.
     pub suspects: Vec<u64>,
+    /// How many more of those, and of units that cannot be read, are not listed: 1000 are.
+    pub unlisted: u64,
     /// What is wrong.
     pub findings: Vec<KeylessFinding>,
 }
@@ -209,14 +212,25 @@ impl KeylessReport {
         match found {
             Found::Node(_, _, true) => self.nodes += 1,
             Found::Page(true) => self.pages += 1,
-            Found::Node(_, _, false) | Found::Page(false) => self.suspects.push(unit),
-            Found::Record => self.records += 1,
-            Found::Unread => match self.findings.last_mut() {
-                Some(KeylessFinding::Unread { unit: first, units }) if *first + *units == unit => {
-                    *units += 1;
+            Found::Node(_, _, false) | Found::Page(false) => {
+                match self.suspects.len() < MAX_DAMAGED {
+                    true => self.suspects.push(unit),
+                    false => self.unlisted += 1,
                 }
-                _ => self.findings.push(KeylessFinding::Unread { unit, units: 1 }),
-            },
+            }
+            Found::Record => self.records += 1,
+            Found::Unread => self.unread(unit),
+        }
+    }
+
+    fn unread(&mut self, unit: u64) {
+        let full = self.findings.len() >= MAX_DAMAGED;
+        match self.findings.last_mut() {
+            Some(KeylessFinding::Unread { unit: first, units }) if *first + *units == unit => {
+                *units += 1;
+            }
+            _ if full => self.unlisted += 1,
+            _ => self.findings.push(KeylessFinding::Unread { unit, units: 1 }),
         }
     }
 }

@@ -23,13 +23,17 @@ pub struct Note {
 pub enum Mending {
     /// A row that does not parse is left out.
     RowDropped(Error),
-    /// The attributes of an inode are gone; what its names and contents tell of it is kept.
-    AttributesLost { kind: FileType },
+    /// The attributes of an inode are gone; what its names and contents tell of it is kept. The
+    /// size is the least that holds its contents.
+    AttributesLost { kind: FileType, size: u64 },
     /// The times of an inode are from an older state, and so were its permissions and owner: these
-    /// are told alone, and it is root's.
-    AttributesOlder { kind: FileType, mode: u32, uid: u32, gid: u32 },
+    /// are told alone, and it is root's. The size was, and is, the least that holds its contents.
+    AttributesOlder { kind: FileType, mode: u32, uid: u32, gid: u32, size: [u64; 2] },
     /// A name is from an older state.
     NameOlder,
+    /// The store's name, or a tag, or what says that a file has lost stretches, is from an older
+    /// state.
+    PropertyOlder,
     /// A name is left out: nothing is known of what it led to.
     NameDropped { dir: u64, name: Vec<u8>, target: u64 },
     /// A name is left out: it stood where no lookup finds it, or twice; its inode stays.
@@ -76,18 +80,33 @@ impl fmt::Display for Mending {
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         match self {
             M::RowDropped(error) => write!(f, "a row is left out: {error}"),
-            M::AttributesLost { kind } => {
-                let kind = kind_name(*kind);
-                write!(f, "owner, permissions and times of the {kind} are lost; root owns it now")
+            M::AttributesLost { kind, size } => {
+                let name = kind_name(*kind);
+                write!(f, "owner, permissions and times of the {name} are lost; root owns it now")?;
+                match kind {
+                    FileType::Regular => {
+                        write!(f, "; its size is set to {size} bytes, which may be wrong")
+                    }
+                    _ => Ok(()),
+                }
             }
-            M::AttributesOlder { kind, mode, uid, gid } => {
+            M::AttributesOlder { kind, mode, uid, gid, size: [older, size] } => {
+                let regular = *kind == FileType::Regular;
                 let kind = kind_name(*kind);
                 write!(
                     f,
                     "times of the {kind} may be older than they were; owner and permissions are \
                      lost, an older state had {uid}:{gid} and {mode:04o}; root owns it now"
-                )
+                )?;
+                match regular && size != older {
+                    true => write!(
+                        f,
+                        "; its size is set to {size} bytes, which may be wrong: it was {older} then"
+                    ),
+                    false => Ok(()),
+                }
             }
+            M::PropertyOlder => write!(f, "a property of the store is as it was in an older state"),
             M::NameOlder => write!(f, "its name is the one that it had in an older state"),
             M::NameDropped { name, .. } => {
                 write!(f, "'{}' in it is lost: nothing else is left of it", text(name))

@@ -54,9 +54,27 @@ pub enum Damage {
     NoRoot,
     /// A node, or one of its copies, does not verify.
     Node(Error),
+    /// More nodes, or copies, that do not verify than are listed.
+    MoreNodes {
+        /// How many more.
+        count: u64,
+    },
+    /// Nodes whose parents are lost were found by their headers. They are authentic, and where the
+    /// store was only damaged they are the newest; who can write to it may have put older ones
+    /// in their places.
+    ByHeader {
+        /// How many.
+        nodes: u64,
+    },
     /// Leaves are gone with rows that nothing else need know of.
     Leaves {
         /// How many.
+        count: u64,
+    },
+    /// Leaves may be gone together with the nodes that named them: the space map says that there
+    /// was more.
+    Missing {
+        /// How many at most.
         count: u64,
     },
     /// Rows may be of an older state, and some that were deleted may be there again.
@@ -69,6 +87,11 @@ pub enum Damage {
     /// Transactions of the log make no sense.
     Transactions {
         /// How many.
+        count: u64,
+    },
+    /// Contents that the log took last cannot be read: the store does not open for writing.
+    Unsettled {
+        /// How many transactions took them.
         count: u64,
     },
     /// The store's name and tags may be gone.
@@ -88,6 +111,9 @@ pub struct RepairReport {
     pub notes: Vec<Note>,
     /// Whether the repair changes anything.
     pub needed: bool,
+    /// What kept the commit from writing all superblocks anew. The repair is durable all the same;
+    /// where one that is forged or damaged stays, the store may need another.
+    pub unfinished: Option<Error>,
 }
 
 impl RepairReport {
@@ -98,12 +124,16 @@ impl RepairReport {
             matches!(
                 damage,
                 D::Unread { .. }
+                    | D::ByHeader { .. }
                     | D::Leaves { .. }
+                    | D::Missing { .. }
+                    | D::Properties
                     | D::Unopened(_)
                     | D::Outdated(_)
                     | D::Uncertain
                     | D::Log { .. }
                     | D::Transactions { .. }
+                    | D::Unsettled { .. }
             )
         };
         self.notes.iter().any(|note| note.what.is_loss()) || self.damage.iter().any(vague)
@@ -135,10 +165,20 @@ impl fmt::Display for Damage {
                  {generation} is the newest that is left"
             ),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
+            D::MoreNodes { count } => write!(f, "{count} more copies of nodes do not verify"),
+            D::ByHeader { nodes } => write!(
+                f,
+                "{nodes} nodes of the trees were found by their headers, as what is above them is \
+                 lost: nothing proves that they are the newest"
+            ),
             D::Leaves { count: 1 } => write!(f, "1 leaf of the trees is lost with its rows"),
             D::Leaves { count } => {
                 write!(f, "{count} leaves of the trees are lost with their rows")
             }
+            D::Missing { count } => write!(
+                f,
+                "up to {count} more leaves of the trees may be lost, with the nodes that named them"
+            ),
             D::Uncertain => write!(
                 f,
                 "some rows may be of an older state, and some that were deleted may be back: the \
@@ -158,6 +198,11 @@ impl fmt::Display for Damage {
             D::Transactions { count } => {
                 write!(f, "{count} records of the log make no sense from some point on")
             }
+            D::Unsettled { count } => write!(
+                f,
+                "contents that {count} of the last transactions of the log took cannot be read: \
+                 the store does not open for writing"
+            ),
             D::Properties => write!(f, "the store's name and tags may be gone"),
             D::Space(recount) => write!(
                 f,
@@ -238,7 +283,8 @@ impl Repair {
             }
             damage.insert(0, Damage::Unread { units: salvage.unread() });
         }
-        Ok(Repair { salvage, report: RepairReport { damage, notes: mended.notes, needed } })
+        let report = RepairReport { damage, notes: mended.notes, needed, unfinished: None };
+        Ok(Repair { salvage, report })
     }
 
     /// What the repair does.
@@ -253,10 +299,11 @@ impl Repair {
     /// [`Error::NoSpace`] where there is no room for what changes, [`Error::ReadOnly`] from
     /// a device that was opened so: nothing was written. Those of the device.
     pub fn commit(self) -> Result<RepairReport> {
-        if self.report.needed {
-            self.salvage.commit()?;
+        let mut report = self.report;
+        if report.needed {
+            report.unfinished = self.salvage.commit()?;
         }
-        Ok(self.report)
+        Ok(report)
     }
 }
 
@@ -268,19 +315,24 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
     damage.extend(std::mem::take(&mut wreck.refused).into_iter().map(Damage::Superblock));
     let nodes = std::mem::take(&mut wreck.losses.damaged);
     damage.extend(nodes.into_iter().map(Damage::Node));
-    let lost = wreck.losses.ranges.iter().any(|(tree, range)| {
+    let lost = wreck.losses.leaves.iter().any(|(tree, range)| {
         *tree == crate::format::STORE_TREE
             && range.high.as_ref().is_none_or(|high| *high > properties)
     });
-    let leaves = wreck.losses.leaves.len() as u64;
+    let (leaves, found) = (wreck.losses.leaves.len() as u64, wreck.losses.found);
+    let unlisted = wreck.losses.unlisted;
     for (found, what) in [
         (wreck.alone, Damage::OneSuperblock),
         (wreck.outdated, Damage::Outdated(wreck.generation)),
         (wreck.no_root, Damage::NoRoot),
+        (unlisted > 0, Damage::MoreNodes { count: unlisted }),
+        (found > 0, Damage::ByHeader { nodes: found }),
         (leaves > 0, Damage::Leaves { count: leaves }),
+        (wreck.missing > 0, Damage::Missing { count: wreck.missing }),
         (wreck.uncertain, Damage::Uncertain),
         (wreck.log.records > 0, Damage::Log { records: wreck.log.records }),
         (wreck.log.transactions > 0, Damage::Transactions { count: wreck.log.transactions }),
+        (wreck.log.unread > 0, Damage::Unsettled { count: wreck.log.unread }),
         (lost, Damage::Properties),
     ] {
         if found {

@@ -17,6 +17,9 @@ pub enum StoreKey<'a> {
     Property(&'a [u8]),
 }
 
+/// Begins the names of properties that say of a file that it has lost stretches.
+const LOST: &[u8] = b"l:";
+
 impl StoreKey<'_> {
     /// The encoded key: integers big-endian, so that rows stand in order.
     pub fn encode(&self) -> Vec<u8> {
@@ -25,6 +28,17 @@ impl StoreKey<'_> {
             StoreKey::DataKey(id) => [&[2][..], &id.to_be_bytes()].concat(),
             StoreKey::Property(name) => [&[3][..], name].concat(),
         }
+    }
+
+    /// The key of the property that says that a file has, or had, lost stretches.
+    pub fn lost(ino: u64) -> Vec<u8> {
+        StoreKey::Property(&[LOST, &ino.to_be_bytes()].concat()).encode()
+    }
+
+    /// The file that such a property is about; `None` of another one.
+    pub fn file_of_lost(&self) -> Option<u64> {
+        let StoreKey::Property(name) = self else { return None };
+        name.strip_prefix(LOST)?.try_into().ok().map(u64::from_be_bytes)
     }
 
     /// Reads a key.

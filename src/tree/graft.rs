@@ -52,14 +52,42 @@ pub trait Finder {
 /// What a graft did without.
 #[derive(Debug, Default)]
 pub struct Losses {
-    /// Copies of nodes that do not verify.
+    /// Copies of nodes that do not verify, the first [`MAX_LISTED`].
     pub damaged: Vec<Error>,
+    /// How many more there are.
+    pub unlisted: u64,
     /// Keys whose rows are gone, if there were any, ascending.
     pub ranges: Vec<(TreeId, KeyRange)>,
     /// Keys of leaves that their parents name and that do not verify: there were rows.
     pub leaves: Vec<(TreeId, KeyRange)>,
+    /// Keys between leaves whose parent is lost: there may have been another leaf.
+    pub gaps: Vec<(TreeId, KeyRange)>,
+    /// First units of the nodes that do not verify.
+    pub failed: Vec<u64>,
     /// First units of the nodes that were read.
     pub nodes: Vec<u64>,
+    /// How many nodes were found by their headers: each is of this store and tree, but nothing
+    /// proves that it is the newest of its keys.
+    pub found: u64,
+}
+
+/// Most errors of nodes that are remembered.
+pub const MAX_LISTED: usize = 1000;
+
+impl Losses {
+    fn damage(&mut self, error: Error) {
+        match self.damaged.len() < MAX_LISTED {
+            true => self.damaged.push(error),
+            false => self.unlisted += 1,
+        }
+    }
+
+    /// Puts ranges in the order of their keys.
+    pub fn sort(&mut self) {
+        for ranges in [&mut self.ranges, &mut self.leaves, &mut self.gaps] {
+            ranges.sort_by(|(a, one), (b, two)| (a, &one.low).cmp(&(b, &two.low)));
+        }
+    }
 }
 
 /// A child on its way into a node.
@@ -82,7 +110,8 @@ impl Forest {
         finder: &mut dyn Finder,
         losses: &mut Losses,
     ) -> Result<()> {
-        let mut graft = Graft { forest: self, tree, finder, losses, seen: HashSet::new() };
+        let (seen, found) = (HashSet::new(), HashSet::new());
+        let mut graft = Graft { forest: self, tree, finder, losses, seen, found };
         let all = KeyRange { low: Vec::new(), high: None };
         let mut kids = Vec::new();
         let mut level = match &root {
@@ -115,6 +144,11 @@ impl Forest {
         let changed = matches!(root, Some(Edge::Dirty(_)));
         state.trees.insert(tree, super::Tree { root, changed });
         Ok(())
+    }
+
+    /// Has changes belong to a generation from now on, before there are any.
+    pub fn begin(&self, generation: u64) {
+        self.state.write().generation = generation;
     }
 
     /// Forgets which places its dirty nodes have, and what they replaced, and says how many places
@@ -178,6 +212,8 @@ struct Graft<'a> {
     losses: &'a mut Losses,
     /// Nodes that have a parent by now: a second one is a lie.
     seen: HashSet<u64>,
+    /// Nodes that were found. One that did not verify is not found again in its own place.
+    found: HashSet<u64>,
 }
 
 impl Graft<'_> {
@@ -198,10 +234,13 @@ impl Graft<'_> {
         let (mut kids, mut same) = (Vec::new(), whole);
         for slot in 0..page.len() {
             let low = if slot == 0 { &range.low[..] } else { page.key(slot) };
-            let high = match slot + 1 < page.len() {
-                true => Some(page.key(slot + 1)),
-                false => range.high.as_deref(),
+            let next = (slot + 1 < page.len()).then(|| page.key(slot + 1));
+            // What an authentic node says may still lie behind what its parent stands for.
+            let high = match (next, range.high.as_deref()) {
+                (Some(next), Some(end)) => Some(next.min(end)),
+                (next, end) => next.or(end),
             };
+            same &= next.is_none() || high == next;
             if low < &range.low[..] || high.is_some_and(|high| high <= low) {
                 same = false;
                 continue;
@@ -216,7 +255,7 @@ impl Graft<'_> {
                     same &= kept;
                 }
                 Err(error) => {
-                    self.losses.damaged.push(error);
+                    self.losses.damage(error);
                     self.fill(pointer.level - 1, &below, &mut kids)?;
                     same = false;
                 }
@@ -244,7 +283,7 @@ impl Graft<'_> {
             return Ok(());
         }
         let object = Object::Node { unit: pointer.unit() };
-        self.losses.damaged.push(Error::corrupt(object, "a key outside of the node's range"));
+        self.losses.damage(Error::corrupt(object, "a key outside of the node's range"));
         let mut kept = Page::new(0);
         for slot in rows {
             if kept.put(page.key(slot), page.value(slot)) == PutOutcome::Full {
@@ -260,17 +299,20 @@ impl Graft<'_> {
         let (mut page, mut whole) = (None, true);
         for unit in pointer.copies() {
             let object = Object::Node { unit };
-            let read = match self.finder.holds(unit) && self.seen.insert(unit) {
+            // What does not verify has no parent: a node that was found may stand there.
+            let read = match self.finder.holds(unit) && !self.seen.contains(&unit) {
                 true => self.forest.read_node(pointer, unit),
                 false => Err(Error::corrupt(object, "no node can stand there")),
             };
             match read {
                 Ok(read) => {
+                    self.seen.insert(unit);
                     self.losses.nodes.push(unit);
                     page = Some(read);
                 }
                 Err(error) => {
-                    self.losses.damaged.push(error);
+                    self.losses.damage(error);
+                    self.losses.failed.push(unit);
                     whole = false;
                 }
             }
@@ -282,7 +324,7 @@ impl Graft<'_> {
 
     /// Stands in for a lost node of a level: with a newer one, or with what stood below it.
     fn fill(&mut self, level: u8, range: &KeyRange, out: &mut Vec<Kid>) -> Result<()> {
-        let found = self.finder.find(self.tree, level, range, true);
+        let found = self.find(level, range, true);
         self.place(found, range, out, |graft, gap, out| graft.fill_from_below(level, gap, out))
     }
 
@@ -292,12 +334,23 @@ impl Graft<'_> {
             return Ok(());
         };
         let mut kids = Vec::new();
-        let found = self.finder.find(self.tree, below, range, false);
+        let found = self.find(below, range, false);
         self.place(found, range, &mut kids, |graft, gap, out| {
+            if below == 0 {
+                graft.losses.gaps.push((graft.tree, gap.clone()));
+            }
             graft.fill_from_below(below, gap, out)
         })?;
         out.extend(self.forest.pack(level, kids));
         Ok(())
+    }
+
+    /// Nodes of a level for a range of keys that were not found before.
+    fn find(&mut self, level: u8, range: &KeyRange, newer: bool) -> Vec<Stray> {
+        let mut found = self.finder.find(self.tree, level, range, newer);
+        found.retain(|stray| self.found.insert(stray.pointer.unit()));
+        self.losses.found += found.len() as u64;
+        found
     }
 
     /// Places nodes that were found in a range, and has `fill` see to what is between them.
@@ -331,6 +384,22 @@ impl Graft<'_> {
 }
 
 impl KeyRange {
+    /// Those of ranges, which ascend, that have keys of a tree from one to another.
+    pub fn meeting<'a>(
+        ranges: &'a [(TreeId, KeyRange)],
+        tree: TreeId,
+        first: &[u8],
+        last: &[u8],
+    ) -> &'a [(TreeId, KeyRange)] {
+        let from = ranges.partition_point(|(of, range)| {
+            let before = range.high.as_deref().is_some_and(|high| high <= first);
+            *of < tree || (*of == tree && before)
+        });
+        let (_, behind) = ranges.split_at(from);
+        let meets = |(of, range): &(TreeId, KeyRange)| *of == tree && range.low[..] <= *last;
+        behind.split_at(behind.partition_point(meets)).0
+    }
+
     /// Whether a key lies in it.
     pub fn contains(&self, key: &[u8]) -> bool {
         *key >= self.low[..] && self.high.as_ref().is_none_or(|high| *key < high[..])

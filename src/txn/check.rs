@@ -43,7 +43,7 @@ impl StructureReport {
 }
 
 /// Units and their owners so far.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Owners {
     pool_base: u64,
     pool_units: u64,
@@ -96,6 +96,15 @@ impl Owners {
         let fresh = bitmap.set(start..start + units);
         self.shared += units - fresh;
         fresh == units
+    }
+
+    /// Forgets the owners of units.
+    pub fn disown(&mut self, unit: u64, units: u64) {
+        let Some(first) = unit.checked_sub(self.pool_base) else { return };
+        let (region, start) = (first / REGION_UNITS, first % REGION_UNITS);
+        if let Some(bitmap) = self.regions.get_mut(&region) {
+            bitmap.clear(start..start.saturating_add(units).min(REGION_UNITS));
+        }
     }
 
     /// As [`Owners::own`], for all copies of a node.

@@ -12,13 +12,15 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::checkpoint::Reason;
+use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::{Class, Edits, Engine, EngineOptions};
-use crate::block::{LogTail, Sealer, holds_other_keys, write_place};
+use crate::block::{LogTail, Sealer, holds_other_keys, may_be_outdated, write_place};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
-    Edit, EditReader, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, TreeId, units_check,
+    Edit, EditReader, FIRST_FS_TREE, RING_SLOTS, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
+    units_check,
 };
 use crate::limits::{RUN_UNITS, UNIT};
 
@@ -79,16 +81,27 @@ impl Engine {
             seq: superblock.body.log_seq.get(),
             tag: superblock.body.log_tag,
         };
+        let (generation, promised) =
+            (superblock.header.generation.get(), superblock.body.next_ino.get());
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        let mut lost = 0;
         if !options.read_only {
             engine.see_medium(&tail)?;
+            // A state that is gone may have given out numbers, and left records that would follow
+            // here. So may several.
+            if may_be_outdated(&*engine.device, generation)? {
+                lost = RING_SLOTS;
+                if promised > 0 {
+                    engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
+                }
+            }
         }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
         let (tail, mut recovery) = engine.replay(tail, applied)?;
         if !options.read_only {
-            let next = next_epoch(epoch)?;
+            let next = next_epoch(epoch + lost)?;
             let first = LogTail { seq: next << COUNT_BITS, ..tail };
             engine.checkpoint_with(Reason::Epoch(next, first))?;
             engine.queue.restart(first);
@@ -188,8 +201,16 @@ impl Engine {
                     skip -= 1;
                     continue;
                 }
-                if tail.seq > durable && !self.has_contents(&edits)? {
-                    return Ok(logged);
+                if tail.seq > durable {
+                    let mut unread = None;
+                    let there = self.has_contents(&edits, &mut unread)?;
+                    // To look at the store it does not matter, as its reader will be told.
+                    if let Some(error) = unread.filter(|_| !self.options.read_only) {
+                        return Err(error);
+                    }
+                    if !there {
+                        return Ok(logged);
+                    }
                 }
                 for edit in edits.iter() {
                     if let Edit::Take { unit, units, .. } = edit? {
@@ -217,15 +238,16 @@ impl Engine {
     /// The highest sequence number that some record knows to be durable.
     fn last_durable(&self, mut tail: LogTail) -> Result<u64> {
         let mut durable = tail.seq.saturating_sub(1);
-        while let Some((known, next)) = self.ring.next_header(&tail)? {
-            durable = durable.max(known);
-            tail = next;
+        while let Some(record) = self.ring.next_header(&tail)? {
+            durable = durable.max(record.durable);
+            tail = record.next;
         }
         Ok(durable)
     }
 
-    /// Whether what a transaction took holds what it says.
-    pub(super) fn has_contents(&self, edits: &Edits) -> Result<bool> {
+    /// Whether what a transaction took holds what it says. What cannot be read is taken to be
+    /// there, as nothing that was acknowledged is given up for it, and `unread` says why.
+    pub(super) fn has_contents(&self, edits: &Edits, unread: &mut Option<Error>) -> Result<bool> {
         for edit in edits.iter() {
             let Edit::Take { unit, units, check } = edit? else { continue };
             if units > RUN_UNITS {
@@ -237,9 +259,10 @@ impl Engine {
                 Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
                     return Ok(false);
                 }
-                // What is there is not known. Nothing that was acknowledged is given up for it; to
-                // look at the store it does not matter, as its reader will be told.
-                Err(Error::Io { .. }) if self.options.read_only => continue,
+                Err(error @ Error::Io { .. }) => {
+                    unread.get_or_insert(error);
+                    continue;
+                }
                 read => read?,
             }
             if units_check(bytes.chunks_exact(UNIT).map(crc32fast::hash)) != check {

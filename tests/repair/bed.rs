@@ -34,8 +34,12 @@ fn mount(engine: Engine) -> Result<FileSystem> {
 }
 
 pub fn create(device: impl Device + 'static) -> FileSystem {
-    mount(Engine::create(Arc::new(device), fixed_keys(1).unwrap(), &options(false)).unwrap())
-        .unwrap()
+    create_with_log(device, 512 << 10)
+}
+
+pub fn create_with_log(device: impl Device + 'static, log_bytes: u64) -> FileSystem {
+    let options = EngineOptions { log_bytes, ..options(false) };
+    mount(Engine::create(Arc::new(device), fixed_keys(1).unwrap(), &options).unwrap()).unwrap()
 }
 
 pub fn open(device: impl Device + 'static, read_only: bool) -> Result<FileSystem> {

@@ -6,12 +6,17 @@
 
 mod bed;
 mod blocks;
+mod crashes;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod gaps;
+mod holes;
 mod kills;
 mod leaves;
+mod log;
+mod moved;
 mod overlaps;
 mod picture;
+mod states;
 mod unread;
 mod wrecks;

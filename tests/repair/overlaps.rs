@@ -7,28 +7,20 @@ use efscrypt::fs::data::FsKey;
 use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO};
 use efscrypt::txn::{Class, Edits, FIRST_FS_TREE};
 
-use crate::bed::{DIR, LOG, POOL, UNIT, assert_sound, create, open, pattern, repair};
+use crate::bed::{DIR, UNIT, assert_sound, create, open, pattern, repair};
+use crate::log::records;
 
-fn file(fs: &FileSystem, name: &str) -> u64 {
+pub fn file(fs: &FileSystem, name: &str) -> u64 {
     fs.create(ROOT_INO, name.as_bytes(), &DIR, CreateMode::Guarded).unwrap().attr.ino
 }
 
-fn write(fs: &FileSystem, ino: u64, first: usize, bytes: &[u8]) {
+pub fn write(fs: &FileSystem, ino: u64, first: usize, bytes: &[u8]) {
     let (mut at, mut rest) = ((first * UNIT) as u64, bytes);
     while !rest.is_empty() {
         let len = fs.write(ino, at, rest).unwrap().len;
         (at, rest) = (at + len as u64, &rest[len..]);
     }
     fs.sync().unwrap();
-}
-
-/// Where the records of the log stand, oldest first.
-fn records(device: &MemoryDevice) -> Vec<usize> {
-    let bytes = device.to_vec();
-    let starts = (LOG..POOL).step_by(UNIT).filter(|at| bytes[*at..].starts_with(b"EFSL"));
-    let mut records: Vec<usize> = starts.collect();
-    records.sort_by_key(|at| u64::from_le_bytes(bytes[at + 8..at + 16].try_into().unwrap()));
-    records
 }
 
 #[test]

@@ -6,9 +6,13 @@ use efscrypt::ErrorKind;
 use efscrypt::check::Damage;
 use efscrypt::device::sim::{Failure, FaultPlan, Op, Repeat, SimDevice};
 use efscrypt::device::{Device, MemoryDevice};
+use efscrypt::fs::ROOT_INO;
 
-use crate::bed::{LOG, POOL, UNIT, assert_sound, open, plan, plan_as, populated};
+use crate::bed::{
+    DIR, LOG, POOL, UNIT, assert_sound, create_with_log, open, plan, plan_as, populated,
+};
 use crate::flawed::Flawed;
+use crate::log::records;
 use crate::wrecks::{blocks_of_level, newest_slots};
 
 fn spoiled(base: &MemoryDevice, at: &[usize]) -> Arc<Flawed> {
@@ -65,4 +69,46 @@ fn a_copy_that_cannot_be_read_is_no_loss_and_one_failure_none_at_all() {
     let device = Arc::new(base);
     assert_sound(&device, "nothing was written");
     assert!(device.len().is_ok());
+}
+
+#[test]
+fn what_nothing_is_given_up_for_refuses_no_repair() {
+    // A node above the leaves is gone, so that all of the store is read.
+    let base = populated(false);
+    let bytes = base.to_vec();
+    blocks_of_level(&bytes, 1).into_iter().for_each(|at| {
+        base.write_at(at as u64, &[0; UNIT]).unwrap();
+    });
+    let node = |at: &usize| (0..4).any(|n| bytes[at - n * UNIT..].starts_with(b"EFSNODE\x01"));
+    let used = |at: &usize| !node(at) && bytes[*at..*at + UNIT].iter().any(|byte| *byte != 0);
+    let damages = |at: &usize| {
+        let device = spoiled(&populated(false), &[*at]);
+        let repair = plan(device).unwrap();
+        repair.report().has_damaged_contents()
+    };
+    let space = |at: &usize| bytes[*at..].starts_with(b"EFSSPAC\x01");
+    let mut contents = (POOL..bytes.len()).step_by(UNIT).filter(|at| used(at) && !space(at));
+    let contents = contents.find(damages).unwrap();
+    let report = plan(spoiled(&base, &[contents])).unwrap().commit().unwrap();
+    let unread = |damage: &Damage| matches!(damage, Damage::Unread { .. });
+    assert!(report.needed && !report.damage.iter().any(unread), "{report:?}");
+    assert!(report.has_damaged_contents());
+}
+
+#[test]
+fn a_log_that_ended_long_before_is_no_loss() {
+    let device = Arc::new(MemoryDevice::limited(64 << 20));
+    let fs = create_with_log(Arc::clone(&device), 8 << 20);
+    fs.mkdir(ROOT_INO, b"dir", &DIR).unwrap();
+    fs.sync().unwrap();
+    drop(fs);
+    let base = device.snapshot();
+    let slot = newest_slots(&base.to_vec())[0];
+    base.write_at(slot as u64, &[0; UNIT]).unwrap();
+    let report = plan(spoiled(&base, &[LOG + (6 << 20)])).unwrap().commit().unwrap();
+    assert!(report.needed && !report.is_lossy(), "{report:?}");
+    // Where the next record would stand.
+    let next = records(&base).last().unwrap() + UNIT;
+    let error = plan(spoiled(&base, &[next])).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
 }

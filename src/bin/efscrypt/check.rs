@@ -77,6 +77,8 @@ struct CheckView {
     findings: Vec<String>,
     /// The same in words and numbers that do not change.
     facts: Vec<FactView>,
+    /// Contents that a repair found lost.
+    lost: Vec<String>,
     /// Files and links whose contents were read; absent where they were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     contents: Option<ContentsView>,
@@ -176,10 +178,10 @@ impl CheckView {
         let nodes = structure.damaged.iter().map(ToString::to_string);
         let others = report.findings.iter().map(ToString::to_string);
         let facts = structure.damaged.iter().map(Fact::from);
-        let facts = facts.chain(report.findings.iter().map(Fact::from));
+        let facts = facts.chain(report.findings.iter().chain(&report.lost).map(Fact::from));
         let sound = contents.is_none_or(|contents| contents.is_sound());
         CheckView {
-            clean: report.is_clean() && sound,
+            clean: report.is_clean() && sound && report.lost.is_empty(),
             nodes: structure.nodes,
             rows: structure.rows,
             inodes: report.inodes,
@@ -192,12 +194,13 @@ impl CheckView {
             units_shared: structure.shared,
             findings: nodes.chain(others).collect(),
             facts: facts.map(FactView::from).collect(),
+            lost: report.lost.iter().map(ToString::to_string).collect(),
             contents,
         }
     }
 
     fn lines(&self) -> Vec<String> {
-        let mut lines = self.findings.clone();
+        let mut lines = [&self.findings[..], &self.lost[..]].concat();
         for (units, what) in [
             (self.units_lost, "in use by nothing"),
             (self.units_unrecorded, "in use and recorded as free"),
@@ -239,9 +242,9 @@ impl CheckView {
                 METADATA_DAMAGED,
                 "`efscrypt check --repair` rebuilds what can be; put the rest back from a backup",
             )
-        } else if damaged > 0 {
+        } else if damaged > 0 || !self.lost.is_empty() {
             (
-                "contents are damaged",
+                "contents are damaged or lost",
                 CONTENTS_DAMAGED,
                 "put back from a backup what the messages above name",
             )

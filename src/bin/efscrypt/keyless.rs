@@ -23,6 +23,8 @@ struct KeylessView {
     records: u64,
     /// First units of nodes and pages whose checksum does not fit.
     suspects: Vec<u64>,
+    /// How many more of those, and of units that cannot be read, are not listed.
+    unlisted: u64,
     findings: Vec<String>,
 }
 
@@ -61,6 +63,7 @@ impl KeylessView {
             records: report.records,
             findings: report.findings.iter().map(ToString::to_string).collect(),
             suspects: report.suspects,
+            unlisted: report.unlisted,
             keys: report.keys.into_iter().map(KeyView::new).collect(),
         }
     }
@@ -69,6 +72,9 @@ impl KeylessView {
         let mut lines = self.findings.clone();
         let suspect = |unit| format!("the block at unit {unit} is damaged, or a leftover");
         lines.extend(self.suspects.iter().map(suspect));
+        if self.unlisted > 0 {
+            lines.push(format!("{} more, not listed", output::count(self.unlisted, "such block")));
+        }
         lines.push(format!("store {}, generation {}", self.id, self.generation));
         lines.extend(self.keys.iter().map(|key| {
             let KeyView { domain, version, provider, key_id } = key;

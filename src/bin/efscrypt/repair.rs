@@ -95,7 +95,11 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     if !view.needed {
         let damaged = repair.report().has_damaged_contents();
-        return finish(args, &view, "nothing to repair", damaged.then_some(CONTENTS_DAMAGED));
+        // Its device is locked.
+        drop(repair);
+        finish(args, &view, "nothing to repair", None)?;
+        crate::check::verify(args, Some(provider), false)?;
+        return if damaged { Err(contents_damaged(args)) } else { Ok(()) };
     }
     if args.dry_run {
         return finish(args, &view, "nothing was written", Some(METADATA_DAMAGED));
@@ -116,8 +120,13 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         output::json(&view)?;
     }
     if !args.quiet {
-        let lost = if lossy { "; what is lost stands above" } else { "; nothing is lost" };
+        let lost =
+            if lossy { "; what is lost, or may be, stands above" } else { "; nothing is lost" };
         output::say(&format!("store {} is repaired{lost}", store.path().display()));
+    }
+    if let Some(error) = &report.unfinished {
+        output::say(&format!("the superblocks could not all be written anew: {error}"));
+        output::say("run `efscrypt check --repair` again if the store does not open");
     }
     crate::check::verify(args, Some(provider), !args.json)
 }
@@ -172,19 +181,16 @@ fn finish(
         true => output::json(view)?,
         false => output::lines(&[said])?,
     }
-    let doing = || format!("store {} is not clean", args.store.path().display());
-    match code {
-        None => Ok(()),
-        Some(CONTENTS_DAMAGED) => {
-            let hint = "put back from a backup what the messages above name";
-            let failure = Failure::of_code(doing(), "contents are damaged", CONTENTS_DAMAGED);
-            Err(failure.with_hint(hint))
-        }
-        Some(code) => {
-            let failure = Failure::of_code(doing(), "it can be repaired as stands above", code);
-            Err(failure.with_hint("run it without --dry-run to repair it"))
-        }
-    }
+    let Some(code) = code else { return Ok(()) };
+    let doing = format!("store {} is not clean", args.store.path().display());
+    let failure = Failure::of_code(doing, "it can be repaired as stands above", code);
+    Err(failure.with_hint("run it without --dry-run to repair it"))
+}
+
+fn contents_damaged(args: &CheckArgs) -> Failure {
+    let doing = format!("store {} is not clean", args.store.path().display());
+    let failure = Failure::of_code(doing, "contents are damaged", CONTENTS_DAMAGED);
+    failure.with_hint("put back from a backup what the messages above name")
 }
 
 /// Asks on the terminal.

@@ -51,8 +51,13 @@ impl Space {
             }
             if known {
                 let expected = self.expected(number, &old, logged);
+                let homes = SpacePage::reserved_units(number);
                 recount.lost += expected.count_without(&live);
                 recount.unrecorded += live.count_without(&expected);
+                // They are in use with whatever is, also where all of it is only in memory yet.
+                if expected.count() > 0 && live.count() == 0 {
+                    recount.lost -= homes;
+                }
             } else {
                 recount.unread += 1;
             }

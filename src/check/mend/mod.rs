@@ -43,6 +43,12 @@ pub(super) struct Mender<'a> {
     numbers: u64,
     /// Inodes that were made because something was left of them.
     made: BTreeSet<u64>,
+    /// Whether names may be lost.
+    names_lost: bool,
+    /// Files that had no lost stretches before.
+    marked: BTreeSet<u64>,
+    /// Those of this round, which its census does not know.
+    fresh: BTreeSet<u64>,
     /// The directory where inodes go that have no name, and its name.
     lost_found: Option<(u64, Vec<u8>)>,
 }
@@ -67,6 +73,9 @@ impl<'a> Mender<'a> {
             changes: 0,
             numbers: 0,
             made: BTreeSet::new(),
+            names_lost: false,
+            marked: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             lost_found: None,
         }
     }
@@ -149,6 +158,12 @@ impl<'a> Mender<'a> {
         self.del(FIRST_FS_TREE, &key.encode())
     }
 
+    /// Enters an inode that was made.
+    fn remember(&mut self, ino: u64) {
+        self.made.insert(ino);
+        self.fresh.insert(ino);
+    }
+
     fn note(&mut self, ino: u64, what: Mending) {
         self.notes.push(Note { ino, path: None, what });
     }
@@ -156,6 +171,11 @@ impl<'a> Mender<'a> {
     /// The value of a row of the file-system tree, edits of this round left out.
     fn get(&self, key: FsKey) -> Result<Option<Vec<u8>>> {
         self.salvage.engine().get(FIRST_FS_TREE, &key.encode(), <[u8]>::to_vec)
+    }
+
+    /// Whether there is a row, edits of this round left out.
+    fn has(&self, tree: TreeId, key: &[u8]) -> Result<bool> {
+        Ok(self.salvage.engine().get(tree, key, |_| ())?.is_some())
     }
 
     /// Rows of the file-system tree from a key on and below another.

@@ -1,6 +1,6 @@
 //! Names: `/lost+found` for what has none, circles of directories, and the paths of notes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Bucket, Mender};
 use crate::check::census::{Census, Seen};
@@ -54,7 +54,7 @@ impl Mender<'_> {
                 let ino = self.salvage.engine().new_ino()?;
                 let row = self.new_row(FileType::Directory.mode_bits() | 0o700, ROOT_INO)?;
                 self.put_row(ino, &row)?;
-                self.made.insert(ino);
+                self.remember(ino);
                 (ino, self.enter(ROOT_INO, LOST_FOUND, ino, FileType::Directory)?)
             }
         };
@@ -71,8 +71,15 @@ impl Mender<'_> {
 
     /// Enters an inode in a directory under a name, or one like it that is free.
     fn enter(&mut self, dir: u64, name: &[u8], ino: u64, kind: FileType) -> Result<Vec<u8>> {
-        for n in 1..=TRIES {
-            let name = numbered(name, n);
+        for n in 1..=2 * TRIES {
+            let name = match n {
+                ..=TRIES => numbered(name, n),
+                // Who makes directories here cannot have taken these.
+                _ => {
+                    let chosen = self.salvage.engine().rng().u64()?;
+                    [name, format!("-{chosen:016x}").as_bytes()].concat()
+                }
+            };
             self.flush()?;
             if let Err(Some(cookie)) = self.find_name(dir, &name)? {
                 let entry = EntryRow { ino, kind: kind as u8, name: &name }.encode();
@@ -109,9 +116,8 @@ impl Mender<'_> {
         let inodes = census.inodes();
         let mut reached = HashMap::from([(ROOT_INO, true)]);
         for (&ino, seen) in inodes.iter().filter(|(_, seen)| seen.is_dir() && seen.names > 0) {
-            let (mut way, mut at) = (vec![ino], seen.above);
-            while !reached.contains_key(&at) && !way.contains(&at) {
-                way.push(at);
+            let (mut way, mut at) = (HashSet::from([ino]), seen.above);
+            while !reached.contains_key(&at) && way.insert(at) {
                 match inodes.get(&at).filter(|seen| seen.names > 0) {
                     Some(seen) => at = seen.above,
                     None => break,

@@ -8,7 +8,7 @@ use crate::check::note::Mending;
 use crate::error::Result;
 use crate::format::{InodeRow, STORE_TREE, StoreKey, WrappedKeyRow};
 use crate::fs::ROOT_INO;
-use crate::limits::{DATA_KEY_UNITS, UNIT};
+use crate::limits::{DATA_KEY_UNITS, MAX_FILE_SIZE, UNIT};
 use zerocopy::IntoBytes;
 
 impl Mender<'_> {
@@ -72,7 +72,7 @@ impl Mender<'_> {
         let trimming = row.flags.get() & InodeRow::TRIMMING != 0;
         let size = row.size.get();
         if holds_contents(seen) && links > 0 && !trimming && seen.end > size.div_ceil(UNIT as u64) {
-            let whole = seen.end * UNIT as u64;
+            let whole = (seen.end * UNIT as u64).min(MAX_FILE_SIZE);
             let to = if seen.end == 1 && seen.inline > 0 { seen.inline } else { whole };
             row.size = to.into();
             self.note(ino, Mending::SizeRaised { from: size, to });

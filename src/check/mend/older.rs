@@ -21,13 +21,14 @@ use crate::format::{
     WrappedKeyRow,
 };
 use crate::fs::{FileType, ROOT_INO};
-use crate::limits::{DATA_KEY_UNITS, UNIT};
+use crate::limits::{DATA_KEY_UNITS, MAX_FILE_SIZE, UNIT};
 
 impl Mender<'_> {
     /// Takes the older rows that a census asks for.
     pub(super) fn take_older(&mut self, census: &Census<Bucket>) -> Result<()> {
         if self.salvage.has_older() {
             self.take_keys(census)?;
+            self.take_properties()?;
             for (ino, wanted) in &census.wanted {
                 self.take_inode(*ino, wanted, census)?;
             }
@@ -66,6 +67,21 @@ impl Mender<'_> {
         Ok(())
     }
 
+    /// Takes properties of the store: they are never deleted.
+    fn take_properties(&mut self) -> Result<()> {
+        let mut rows = Vec::new();
+        for (key, value) in self.salvage.older_rows(STORE_TREE, &[3], &[4]) {
+            rows.push((key.to_vec(), value.to_vec()));
+        }
+        for (key, value) in rows {
+            if !self.has(STORE_TREE, &key)? {
+                self.put(STORE_TREE, &key, &value)?;
+                self.note(0, Mending::PropertyOlder);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the row of an inode that is missing.
     fn take_inode(&mut self, ino: u64, wanted: &Wanted, census: &Census<Bucket>) -> Result<()> {
         let Some(value) = self.salvage.older(FIRST_FS_TREE, &FsKey::Inode(ino).encode()) else {
@@ -87,21 +103,23 @@ impl Mender<'_> {
         }
         // What was forbidden since stays forbidden: the owner decides anew.
         let (mode, uid, gid) = (row.mode.get(), row.uid.get(), row.gid.get());
+        let older_size = row.size.get();
         row.mode = (kind.mode_bits()
             | if kind == FileType::Symlink { 0o777 } else { mode & 0o700 })
         .into();
         (row.uid, row.gid) = (0.into(), 0.into());
-        row.nlink = row.nlink.get().max(1).into();
+        let removed = (row.nlink.get() == 0 && wanted.above == 0) || self.was_removed(wanted);
+        row.nlink = if removed { 0 } else { row.nlink.get().max(1) }.into();
         row.flags = 0.into();
         row.change = number.into();
         if holds {
             let units = row.size.get().div_ceil(UNIT as u64);
-            // The size that its contents have now: exact where they end in the same unit, or
-            // where some of them may be lost.
+            // The least that nothing is cut off by: it may have changed since, within its last
+            // unit too, unless it is that of a link. What is missing at the end may be lost.
             if wanted.inline > 0 {
                 row.size = wanted.inline.into();
-            } else if units < wanted.end || (units > wanted.end && !lost) {
-                row.size = (wanted.end * UNIT as u64).into();
+            } else if kind == FileType::Regular && (units <= wanted.end || !lost) {
+                row.size = (wanted.end * UNIT as u64).min(MAX_FILE_SIZE).into();
             }
             row.units = wanted.units.into();
             let keys = census.keys().iter().filter(|(_, (owner, _))| *owner == ino);
@@ -110,9 +128,13 @@ impl Mender<'_> {
             // How much it sealed since is not known: it seals no more.
             row.sealed_units = if key == 0 { 0 } else { DATA_KEY_UNITS }.into();
         }
+        let (size, mode) = ([older_size, row.size.get()], mode & 0o7777);
         self.put_fs(FsKey::Inode(ino), &value)?;
-        self.made.insert(ino);
-        self.note(ino, Mending::AttributesOlder { kind, mode: mode & 0o7777, uid, gid });
+        self.remember(ino);
+        match removed {
+            true => self.note(ino, Mending::Freed),
+            false => self.note(ino, Mending::AttributesOlder { kind, mode, uid, gid, size }),
+        }
         Ok(())
     }
 
@@ -133,7 +155,12 @@ impl Mender<'_> {
                 let Ok(entry) = EntryRow::parse(&value) else { continue };
                 let above = census.inodes().get(&dir).is_some_and(Seen::is_dir);
                 let kind = seen.kind == FileType::from_code(entry.kind);
-                if missing == 0 || !above || !kind || dir == ino {
+                // Where it was moved away from it does not come back to: who may look in there may
+                // not be who may look in where it was.
+                let left = has_one_name(ino, seen)
+                    && dir != seen.row.parent.get()
+                    && !self.made.contains(&ino);
+                if missing == 0 || !above || !kind || dir == ino || left {
                     continue;
                 }
                 self.flush()?;
@@ -206,6 +233,11 @@ fn missing_names(ino: u64, seen: &Seen) -> u32 {
         true => u32::from(seen.names == 0),
         false => seen.row.nlink.get().saturating_sub(seen.names),
     }
+}
+
+/// Whether an inode says where its only name stands.
+fn has_one_name(ino: u64, seen: &Seen) -> bool {
+    ino != ROOT_INO && (seen.is_dir() || seen.row.nlink.get() == 1)
 }
 
 #[cfg(test)]

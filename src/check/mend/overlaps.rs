@@ -12,13 +12,12 @@ use super::Mender;
 use super::units::add;
 use crate::check::note::Mending;
 use crate::error::Result;
-use crate::format::{DataRow, FsKey, Lost, MAX_FILE_UNITS, UNIT_TAG_LEN};
+use crate::format::{DataRow, FIRST_FS_TREE, FsKey, Lost, MAX_FILE_UNITS, UNIT_TAG_LEN};
 use crate::limits::UNIT;
 
-/// A row and its place in its file.
-struct Piece<'a> {
+/// The place of a row in its file.
+struct Piece {
     range: Range<u64>,
-    row: DataRow<'a>,
     /// What is newer is greater.
     age: (u64, u64, u64),
     /// What is left to it.
@@ -28,19 +27,7 @@ struct Piece<'a> {
 impl Mender<'_> {
     /// Parts the rows of a file from each other.
     pub(super) fn part_contents(&mut self, ino: u64) -> Result<()> {
-        let rows = self.scan(FsKey::Data(ino, 0), FsKey::Data(ino, MAX_FILE_UNITS))?;
-        let mut pieces = Vec::new();
-        for (key, value) in &rows {
-            let FsKey::Data(_, first) = *key else { continue };
-            let Ok(row) = DataRow::parse(ino, first, value) else { continue };
-            let logged = match row {
-                // It never stands for what is newer than contents.
-                DataRow::Lost(_) => 0,
-                _ => self.salvage.replayed(&key.encode()),
-            };
-            let (range, age) = (first..first + row.units(), (logged, birth(&row), first));
-            pieces.push(Piece { range, row, age, left: Vec::new() });
-        }
+        let mut pieces = self.overlapping(ino)?;
         pieces.sort_by_key(|piece| Reverse(piece.age));
         let mut taken = BTreeMap::new();
         for piece in &mut pieces {
@@ -49,6 +36,7 @@ impl Mender<'_> {
         }
         pieces.retain(|piece| piece.left != [piece.range.clone()]);
         // A part of one may begin where another one stood that goes.
+        let mut parts = Vec::new();
         for Piece { range, left, .. } in &pieces {
             let lost = without(left, range);
             self.note(
@@ -58,16 +46,55 @@ impl Mender<'_> {
                     to: lost.end * UNIT as u64,
                 },
             );
+            if let Some(value) = self.get(FsKey::Data(ino, range.start))?
+                && let Ok(row) = DataRow::parse(ino, range.start, &value)
+            {
+                for part in left {
+                    let within = part.start - range.start..part.end - range.start;
+                    parts.push((part.start, part_of(&row, within)));
+                }
+            }
             self.del_fs(FsKey::Data(ino, range.start))?;
         }
-        for Piece { range, row, left, .. } in &pieces {
-            for part in left {
-                let value = part_of(row, part.start - range.start..part.end - range.start);
-                self.put_fs(FsKey::Data(ino, part.start), &value)?;
-            }
+        for (first, value) in parts {
+            self.put_fs(FsKey::Data(ino, first), &value)?;
         }
         Ok(())
     }
+
+    /// The rows of a file that have units in common with another of its rows.
+    fn overlapping(&self, ino: u64) -> Result<Vec<Piece>> {
+        let (from, to) = (FsKey::Data(ino, 0).encode(), FsKey::Data(ino, MAX_FILE_UNITS).encode());
+        // Rows of which each meets one before it, and where they end.
+        let (mut group, mut end) = (Vec::<Piece>::new(), 0);
+        let mut pieces = Vec::new();
+        self.salvage.engine().scan(FIRST_FS_TREE, &from, &to, |key, value| {
+            let Ok(FsKey::Data(_, first)) = FsKey::parse(key) else { return true };
+            let Ok(row) = DataRow::parse(ino, first, value) else { return true };
+            let logged = match row {
+                // It never stands for what is newer than contents.
+                DataRow::Lost(_) => 0,
+                _ => self.salvage.replayed(key),
+            };
+            let (range, age) = (first..first + row.units(), (logged, birth(&row), first));
+            if first >= end {
+                close(&mut group, &mut pieces);
+            }
+            end = end.max(range.end);
+            group.push(Piece { range, age, left: Vec::new() });
+            true
+        })?;
+        close(&mut group, &mut pieces);
+        Ok(pieces)
+    }
+}
+
+/// Ends a group of rows, and keeps it where there are several.
+fn close(group: &mut Vec<Piece>, pieces: &mut Vec<Piece>) {
+    if group.len() > 1 {
+        pieces.append(group);
+    }
+    group.clear();
 }
 
 /// The value of a part of a row.

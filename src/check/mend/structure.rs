@@ -4,20 +4,24 @@
 use std::collections::BTreeSet;
 
 use super::{Bucket, Mender};
-use crate::check::census::{Census, Wanted, waits};
+use crate::check::census::{Census, Seen, Wanted, waits};
 use crate::check::finding::Finding;
 use crate::check::note::Mending;
 use crate::error::{Error, Object, Result};
 use crate::format::{
     DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, Lost, MAX_FILE_UNITS, STORE_TREE, StoreKey,
+    TreeId,
 };
 use crate::fs::{FileType, ROOT_INO};
-use crate::limits::{DATA_KEY_UNITS, UNIT};
+use crate::limits::{DATA_KEY_UNITS, MAX_FILE_SIZE, UNIT};
+use crate::txn::KeyRange;
 
 impl Mender<'_> {
     pub(super) fn mend_structure(&mut self, mut census: Census<Bucket>) -> Result<()> {
         let findings = census.settle();
         let before = self.changes;
+        self.fresh.clear();
+        self.names_lost = self.may_lack_names(&census);
         for (tree, key) in std::mem::take(&mut census.bad_rows) {
             let parsed = FsKey::parse(&key).ok().filter(|_| tree == FIRST_FS_TREE);
             let ino = match parsed {
@@ -62,7 +66,7 @@ impl Mender<'_> {
             if twice.contains(&ino) {
                 continue;
             }
-            if census.inodes().contains_key(&ino) || self.made.contains(&ino) {
+            if census.inodes().contains_key(&ino) || self.fresh.contains(&ino) {
                 self.drop_contents(ino, unit)?;
             }
         }
@@ -92,9 +96,13 @@ impl Mender<'_> {
         let parent = if wanted.above == 0 { ROOT_INO } else { wanted.above };
         let parent = if ino == ROOT_INO { ROOT_INO } else { parent };
         let mut row = self.new_row(kind.mode_bits() | mode, parent)?;
+        if self.was_removed(wanted) {
+            row.nlink = 0.into();
+        }
         if kind != FileType::Directory {
-            let size = if wanted.inline > 0 { wanted.inline } else { wanted.end * UNIT as u64 };
-            row.size = size.into();
+            // The least that nothing is cut off by.
+            let whole = (wanted.end * UNIT as u64).min(MAX_FILE_SIZE);
+            row.size = if wanted.inline > 0 { wanted.inline } else { whole }.into();
             row.units = wanted.units.into();
             let keys = census.keys().iter().filter(|(_, (owner, _))| *owner == ino);
             if let Some(key) = keys.map(|(id, _)| *id).max() {
@@ -104,24 +112,51 @@ impl Mender<'_> {
             }
         }
         self.put_row(ino, &row)?;
-        self.made.insert(ino);
-        self.note(ino, Mending::AttributesLost { kind });
+        self.remember(ino);
+        match row.nlink.get() {
+            0 => self.note(ino, Mending::Freed),
+            _ => self.note(ino, Mending::AttributesLost { kind, size: row.size.get() }),
+        }
         Ok(())
+    }
+
+    /// Whether an inode that is missing was being freed: it waited for that, and no name of it can
+    /// be lost.
+    pub(super) fn was_removed(&self, wanted: &Wanted) -> bool {
+        wanted.orphan && wanted.above == 0 && !wanted.entries && !self.names_lost
+    }
+
+    /// Whether names may be lost: some of their keys are, and directories do not count as many as
+    /// there are.
+    fn may_lack_names(&self, census: &Census<Bucket>) -> bool {
+        let (first, end) = ([2], [3]);
+        let names = |(tree, range): &(TreeId, KeyRange)| {
+            *tree == FIRST_FS_TREE
+                && range.low[..] < end[..]
+                && range.high.as_ref().is_none_or(|high| high[..] > first[..])
+        };
+        let whole = |(ino, seen): (&u64, &Seen)| {
+            !seen.is_dir() || (seen.entries == seen.row.entries.get() && !self.made.contains(ino))
+        };
+        let known = census.inodes().contains_key(&ROOT_INO)
+            && census.inodes().iter().all(whole)
+            && !census.wanted.values().any(|wanted| wanted.entries);
+        self.salvage.wreck().losses.ranges.iter().any(names) && !known
     }
 
     fn mend_finding(&mut self, finding: &Finding, census: &Census<Bucket>) -> Result<()> {
         let known = |ino: u64| census.inodes().contains_key(&ino);
         match *finding {
-            Finding::NoRoot if !self.made.contains(&ROOT_INO) => {
+            Finding::NoRoot if !self.fresh.contains(&ROOT_INO) => {
                 let mode = FileType::Directory.mode_bits() | 0o700;
                 let row = self.new_row(mode, ROOT_INO)?;
                 self.put_row(ROOT_INO, &row)?;
                 self.note(ROOT_INO, Mending::RootMade);
             }
-            Finding::EntryToNothing { dir, cookie, ino } if !self.made.contains(&ino) => {
+            Finding::EntryToNothing { dir, cookie, ino } if !self.fresh.contains(&ino) => {
                 self.drop_name(dir, cookie, true)?;
             }
-            Finding::EntryInNothing { dir, cookie } if !self.made.contains(&dir) => {
+            Finding::EntryInNothing { dir, cookie } if !self.fresh.contains(&dir) => {
                 self.drop_name(dir, cookie, true)?;
             }
             Finding::EntryType { dir, cookie, ino } => {
@@ -131,15 +166,17 @@ impl Mender<'_> {
             Finding::EntryMisplaced { dir, cookie }
             | Finding::EntryTwice { dir, cookie }
             | Finding::DirectoryTwice { dir, cookie, .. } => self.drop_name(dir, cookie, false)?,
-            Finding::Orphan { ino } => self.del_fs(FsKey::Orphan(ino))?,
-            Finding::XattrPiece { ino, cookie } if !self.made.contains(&ino) => {
+            Finding::Orphan { ino } if !self.fresh.contains(&ino) => {
+                self.del_fs(FsKey::Orphan(ino))?
+            }
+            Finding::XattrPiece { ino, cookie } if !self.fresh.contains(&ino) => {
                 self.drop_xattr(ino, cookie)?;
             }
-            Finding::ContentsOfNothing { ino, unit } if !self.made.contains(&ino) => {
+            Finding::ContentsOfNothing { ino, unit } if !self.fresh.contains(&ino) => {
                 self.del_fs(FsKey::Data(ino, unit))?;
                 self.note(ino, Mending::ContentsDropped { units: 1 });
             }
-            Finding::KeyOfNothing { key, ino } if !known(ino) && !self.made.contains(&ino) => {
+            Finding::KeyOfNothing { key, ino } if !known(ino) && !self.fresh.contains(&ino) => {
                 self.del(STORE_TREE, &StoreKey::DataKey(key).encode())?;
                 self.note(ino, Mending::KeysDropped { count: 1 });
             }
@@ -195,6 +232,12 @@ impl Mender<'_> {
         let mut value = Vec::new();
         Lost { units }.encode(&mut value);
         self.put_fs(FsKey::Data(ino, unit), &value)?;
+        // Should that row be lost too, nothing else would tell it from a hole.
+        let marker = StoreKey::lost(ino);
+        if !self.marked.contains(&ino) && !self.has(STORE_TREE, &marker)? {
+            self.marked.insert(ino);
+            self.put(STORE_TREE, &marker, &[])?;
+        }
         let (from, to) = (unit * UNIT as u64, (unit + units) * UNIT as u64);
         self.note(ino, Mending::ContentsLost { from, to });
         Ok(())

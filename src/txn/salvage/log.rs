@@ -3,10 +3,15 @@
 //! Rows that a record puts are final values, so a later one is right whatever was lost before it.
 //! What a lost record did to rows that no later one touches stays undone.
 
+use std::collections::HashMap;
+
 use super::Salvage;
+use super::records::Records;
 use crate::block::LogTail;
 use crate::error::Result;
-use crate::format::{Edit, EditReader, Edits, FIRST_FS_TREE, FsKey, STORE_TREE, StoreKey};
+use crate::format::{
+    Edit, EditReader, Edits, FIRST_FS_TREE, FsKey, RING_SLOTS, STORE_TREE, StoreKey,
+};
 use crate::txn::check::Owners;
 
 /// What is missing of the log.
@@ -16,6 +21,9 @@ pub struct LogLoss {
     pub records: u64,
     /// Transactions of records that were read and make no sense.
     pub transactions: u64,
+    /// Transactions of which it cannot be read whether their contents are there: no open for
+    /// writing passes them.
+    pub unread: u64,
 }
 
 impl Salvage {
@@ -28,36 +36,43 @@ impl Salvage {
         applied: u64,
         kept: &mut Owners,
     ) -> Result<LogTail> {
-        let records = self.log_records(tail)?;
-        let known = records.iter().filter_map(|at| self.engine.ring.next_header(at).ok().flatten());
-        let durable = known.map(|(durable, _)| durable).fold(tail.seq.saturating_sub(1), u64::max);
-        let mut end = tail;
-        for at in records {
+        let records = self.log_records(tail);
+        self.wreck.log.records = records.lost;
+        // What later records were written behind was durable, whatever those before say.
+        let mut durable = HashMap::<u64, u64>::new();
+        for record in &records.known {
+            let known = durable.entry(record.at.epoch()).or_default();
+            *known = record.durable.max(*known);
+        }
+        let (mut end, mut ended) = (tail, None);
+        for record in &records.known {
+            let at = record.at;
+            if ended == Some(at.epoch()) {
+                continue;
+            }
             let Some((payload, next)) = self.engine.ring.next(&at)? else { break };
             // Those that were applied stand in the first record, which may be lost.
             let mut skip = if at.seq == tail.seq { applied } else { 0 };
-            // What later records were written behind was durable, whatever those before say.
-            if !self.replay_record(&payload, &mut skip, at.seq > durable, kept)? {
-                break;
+            let may_lack = durable.get(&at.epoch()).is_none_or(|durable| at.seq > *durable);
+            match self.replay_record(&payload, &mut skip, may_lack, kept)? {
+                true => end = next,
+                false => ended = Some(at.epoch()),
             }
-            end = next;
         }
         Ok(end)
     }
 
-    /// Where the records of the log start, with gaps.
-    fn log_records(&mut self, tail: LogTail) -> Result<Vec<LogTail>> {
-        let (mut records, mut at) = (Vec::new(), tail);
-        loop {
-            if let Ok(Some((_, next))) = self.engine.ring.next_header(&at) {
-                records.push(at);
-                at = next;
-                continue;
-            }
-            let Some(behind) = self.engine.ring.behind_gap(&at)? else { return Ok(records) };
-            self.wreck.log.records += behind.seq - at.seq;
-            at = behind;
+    /// The records of the log.
+    fn log_records(&self, tail: LogTail) -> Records {
+        let (mut chain, mut at) = (Vec::new(), tail);
+        while let Ok(Some(record)) = self.engine.ring.next_header(&at) {
+            chain.push(record);
+            at = record.next;
         }
+        // Each state that was lost may have begun an epoch.
+        let epochs = if self.wreck.outdated { RING_SLOTS } else { 0 };
+        let rest = self.engine.ring.survivors(&at, epochs);
+        Records::new(tail, chain, rest)
     }
 
     /// Applies a record; `false` where it is the end of the log.
@@ -78,8 +93,13 @@ impl Salvage {
                 *skip -= 1;
                 continue;
             }
-            if may_lack && !self.engine.has_contents(&edits)? {
-                return Ok(false);
+            if may_lack {
+                let mut unread = None;
+                if !self.engine.has_contents(&edits, &mut unread)? {
+                    return Ok(false);
+                }
+                // It counts, and contents that cannot be read are read by nobody.
+                self.wreck.log.unread += u64::from(unread.is_some());
             }
             let mut rows = Edits::new();
             self.transactions += 1;
@@ -87,8 +107,9 @@ impl Salvage {
                 match edit? {
                     Edit::Put { tree, key, value } if is_row(tree, key) => {
                         self.older.remove(&(tree, key.to_vec()));
-                        if matches!(FsKey::parse(key), Ok(FsKey::Data(..))) && tree == FIRST_FS_TREE
-                        {
+                        let told =
+                            matches!(FsKey::parse(key), Ok(FsKey::Data(..) | FsKey::Inode(_)));
+                        if told && tree == FIRST_FS_TREE {
                             self.replayed.insert(key.to_vec(), self.transactions);
                         }
                         rows.put(tree, key, value);
@@ -99,9 +120,13 @@ impl Salvage {
                     }
                     Edit::Take { unit, units, .. } => {
                         kept.own(unit, u64::from(units));
+                        self.given.disown(unit, u64::from(units));
                         self.logged.push((unit, units, true));
                     }
-                    Edit::Give { unit, units } => self.logged.push((unit, units, false)),
+                    Edit::Give { unit, units } => {
+                        self.given.own(unit, u64::from(units));
+                        self.logged.push((unit, units, false));
+                    }
                     Edit::Put { .. } | Edit::Del { .. } => {}
                 }
             }

@@ -17,7 +17,10 @@
 //! that is in use has one owner. Where that cannot be read the newest node of a range of keys is
 //! taken, and [`Wreck::uncertain`] says so.
 
+mod commit;
 mod log;
+mod missing;
+mod records;
 mod strays;
 mod superblock;
 mod unread;
@@ -25,24 +28,20 @@ mod unread;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zerocopy::IntoBytes;
-
 pub use log::LogLoss;
 
 use super::check::Owners;
-use super::checkpoint::Reason;
 use super::inode_numbers::AHEAD;
 use super::newest::Unlocked;
-use super::numbers::{COUNT_BITS, next_epoch};
-use super::recovery::make_durable;
+use super::numbers::next_epoch;
 use super::{Edits, Engine, EngineOptions, Recovery};
 use crate::block::{Layout, LogTail, MetaKeys, Recount};
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
-    DataRow, FIRST_FS_TREE, FsKey, RING_SLOTS, RootRow, SLOT_SIZE, STORE_TREE, StoreKey,
-    Superblock, TreeId, UnverifiedSuperblock,
+    DataRow, FIRST_FS_TREE, FsKey, RING_SLOTS, RootRow, STORE_TREE, StoreKey, Superblock, TreeId,
+    UnverifiedSuperblock,
 };
 use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Losses, Visit};
@@ -64,6 +63,8 @@ pub struct Wreck {
     pub no_root: bool,
     /// Nodes that do not verify, and keys whose rows are gone, if there were any.
     pub losses: Losses,
+    /// How many leaves may be lost that no node names: more is in use than is known of.
+    pub missing: u64,
     /// Whether rows may be of an older state, or some that were deleted may be there again.
     pub uncertain: bool,
     /// What is missing of the log.
@@ -86,16 +87,18 @@ pub struct Salvage {
     watched: Arc<Watched>,
     wreck: Wreck,
     superblock: Superblock,
-    /// Slots of the superblock ring that hold what nobody can use.
-    unsound: Vec<(u8, u8)>,
+    /// Whether the superblock ring holds what an open or a repair would stumble over.
+    unsound: bool,
     /// Units that the old state reaches.
     kept: Owners,
+    /// Units that the log gave back: what stands there was deleted.
+    given: Owners,
     /// What the log says of units: first, number, and whether they are taken or given.
     logged: Vec<(u64, u32, bool)>,
     tail: LogTail,
     /// Rows of keys that are lost, as leaves say that are not in use any more.
     older: Older,
-    /// Keys of contents that the log put, and the number of the transaction that did.
+    /// Keys of contents and inodes that the log put, and the number of the transaction that did.
     replayed: BTreeMap<Vec<u8>, u64>,
     /// Transactions of the log that were applied.
     transactions: u64,
@@ -149,7 +152,7 @@ impl Salvage {
         let body = &superblock.body;
         let tail =
             LogTail { offset: body.log_head.get(), seq: body.log_seq.get(), tag: body.log_tag };
-        let logged = Vec::new();
+        let (given, logged) = (Owners::new(&engine.space), Vec::new());
         let (older, replayed, owned) = (Older::new(), BTreeMap::new(), None);
         let mut salvage = Salvage {
             engine,
@@ -158,6 +161,7 @@ impl Salvage {
             superblock,
             unsound,
             kept,
+            given,
             logged,
             tail,
             older,
@@ -178,6 +182,10 @@ impl Salvage {
         let (device, space) = (Arc::clone(&engine.device), Arc::clone(&engine.space));
         let sealer = Arc::clone(&engine.sealer);
         let mut strays = Strays::new(device, sealer, space, pool, generation, self.wreck.outdated);
+        if self.wreck.outdated {
+            // Nodes of states that were lost lie about, and may not be taken for new ones.
+            engine.forest.begin(next_generation(generation, strays.newest()?));
+        }
         let (forest, losses) = (&engine.forest, &mut self.wreck.losses);
         let root = self.superblock.body.root;
         forest.graft(STORE_TREE, Ok(root), &mut strays, losses)?;
@@ -196,16 +204,24 @@ impl Salvage {
                 }
             }
         }
+        losses.sort();
         self.wreck.uncertain = strays.uncertain;
         let (older, leaves) = strays.older(&losses.ranges)?;
         self.older = older;
         let mut kept = self.owners()?;
+        self.find_missing(&kept)?;
         // A repair that is interrupted must not cost the next one the older rows.
         for &unit in self.wreck.losses.nodes.iter().chain(&leaves) {
             kept.own(unit, NODE_UNITS);
         }
+        // All of the pool was searched: what contents own was no node.
+        self.watched.forget(|offset| !kept.has(offset / UNIT as u64));
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
         self.tail = self.replay_log(tail, applied, &mut kept)?;
+        if !self.wreck.outdated {
+            let (ring, end) = (&self.engine.ring, self.tail);
+            self.watched.forget(|offset| ring.may_reach(&tail, &end, offset));
+        }
         self.kept = kept;
         Ok(())
     }
@@ -278,7 +294,8 @@ impl Salvage {
         rows.map(|((_, key), (_, value))| (&key[..], &value[..]))
     }
 
-    /// Which of the log's transactions put the contents at a key, from 1; 0 where none did.
+    /// Which of the log's transactions put the contents or the inode at a key, from 1; 0 where none
+    /// did.
     pub fn replayed(&self, key: &[u8]) -> u64 {
         self.replayed.get(key).copied().unwrap_or(0)
     }
@@ -295,6 +312,7 @@ impl Salvage {
         let Some(owned) = &mut self.owned else { return Ok(false) };
         let mut bytes = [0; UNIT];
         let claimed = !owned.has(unit)
+            && !self.given.has(unit)
             && self.engine.space.is_live(unit, 1) == Some(true)
             && self.engine.read_units(unit, &mut bytes).is_ok()
             && crc32fast::hash(&bytes) == crc;
@@ -407,58 +425,6 @@ impl Salvage {
         logged.extend(retired.map(|unit| (unit, NODE_UNITS as u32, false)));
         Ok(self.engine.space.rebuild(&owners.regions, &self.kept.regions, &logged))
     }
-
-    /// Writes the state as the store's newest. Durable when it returns; whenever it is interrupted
-    /// the store is as it was, or this.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`] where there is no room for the nodes that changed, [`Error::Corrupt`]
-    /// where units have two owners: nothing was written. Those of the device.
-    pub fn commit(mut self) -> Result<()> {
-        let mut edits = Edits::new();
-        // Its value is filled in by the checkpoint.
-        let row = StoreKey::Root(FIRST_FS_TREE).encode();
-        edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
-        self.amend(&edits)?;
-        if !self.owners()?.is_disjoint() {
-            return Err(Error::corrupt(Object::Store, "units would have two owners"));
-        }
-        self.recount()?;
-        let Salvage { mut engine, superblock, unsound, kept, tail, .. } = self;
-        let count = engine.forest.clear_places();
-        let mut places = Vec::new();
-        if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
-            let Error::NoSpace = error else { return Err(error) };
-            // What was reserved counts as nobody's once everything is counted anew.
-            for unit in places.drain(..) {
-                engine.space.release(unit, NODE_UNITS as u32);
-            }
-            engine.space.release_unowned(&kept.regions);
-            engine.space.reserve_nodes(count, &mut places)?;
-        }
-        engine.forest.add_places(places);
-        engine.options.read_only = false;
-        make_durable(&*engine.device, &engine.sealer, &superblock)?;
-        let epoch = engine.epoch();
-        let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
-        engine.checkpoint_with(Reason::Epoch(epoch, first))?;
-        let written = engine.superblock().header.generation.get() % RING_SLOTS;
-        let current = superblock.header.generation.get() % RING_SLOTS;
-        for (place, slot) in unsound {
-            if ![written, current].contains(&u64::from(slot)) {
-                engine.wipe_slot(place, slot)?;
-            }
-        }
-        engine.flush()
-    }
-}
-
-impl Engine {
-    /// Makes a slot of the superblock ring empty.
-    fn wipe_slot(&self, place: u8, slot: u8) -> Result<()> {
-        let written = self.device.write_at(Layout::slot(place, slot.into()), &[0; SLOT_SIZE]);
-        written.map_err(|error| Error::io("write", Object::Superblock { place, slot }, error))
-    }
 }
 
 /// Whether a store may be repaired from a superblock.
@@ -473,6 +439,13 @@ fn may_repair(device: &dyn Device, superblock: &Superblock) -> Result<()> {
         true => Err(Error::Truncated { have, need }),
         false => Ok(()),
     }
+}
+
+/// The first generation above all nodes that were found whose superblock has the slot that the next
+/// one has.
+fn next_generation(generation: u64, newest: u64) -> u64 {
+    let above = newest.saturating_sub(generation).div_ceil(RING_SLOTS) * RING_SLOTS;
+    generation.saturating_add(above).saturating_add(1)
 }
 
 /// Finds the superblock that salvage starts from. Of the others only one that may be newer counts

@@ -1,6 +1,7 @@
 //! Strays: verified nodes that were found by their headers, for grafts.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Included, Unbounded};
 use std::sync::Arc;
 
 use zerocopy::little_endian::U64;
@@ -27,10 +28,10 @@ pub(super) struct Strays {
     /// Whether there may have been a newer state.
     outdated: bool,
     found: Option<Vec<Known>>,
-    /// Whether a node was used of which it is not certain that it is the newest of its rows.
+    /// Whether a node was used although it is not known to be in use.
     pub uncertain: bool,
     /// The highest generation of a node that authenticates.
-    pub newest: u64,
+    newest: u64,
 }
 
 struct Known {
@@ -67,11 +68,23 @@ impl Strays {
         Strays { device, sealer, space, pool, generation, outdated, found, uncertain, newest }
     }
 
+    /// The highest generation of a node that authenticates, or that of the state.
+    ///
+    /// # Errors
+    /// Those of reading the device.
+    pub fn newest(&mut self) -> Result<u64> {
+        self.all()?;
+        Ok(self.newest)
+    }
+
     /// The highest level of a node in use of a tree; `None` where there is no node at all.
     pub fn height(&mut self, tree: TreeId) -> Result<Option<u8>> {
-        let generation = self.generation;
+        let (generation, outdated) = (self.generation, self.outdated);
         let nodes = self.all()?.iter().filter(|known| known.tree == tree);
-        let used = nodes.filter(|known| known.live != Some(false) || known.is_newer(generation));
+        let used = nodes.filter(|known| match known.is_newer(generation) {
+            true => outdated,
+            false => known.live != Some(false),
+        });
         Ok(used.map(|known| known.stray.pointer.level).max())
     }
 
@@ -93,13 +106,10 @@ impl Strays {
         self.all()?;
         for known in self.found.iter().flatten() {
             let Stray { pointer, first, last } = &known.stray;
-            let meets = |(tree, range): &&(TreeId, KeyRange)| {
-                *tree == known.tree
-                    && *last >= range.low
-                    && range.high.as_ref().is_none_or(|high| first < high)
-            };
-            let ranges: Vec<_> = ranges.iter().filter(meets).collect();
-            if pointer.level > 0 || ranges.is_empty() {
+            let ranges = KeyRange::meeting(ranges, known.tree, first, last);
+            // A checkpoint that never became durable is no state.
+            let unborn = !self.outdated && known.is_newer(self.generation);
+            if pointer.level > 0 || ranges.is_empty() || unborn {
                 continue;
             }
             let Ok(page) = self.read(pointer, pointer.unit()) else { continue };
@@ -200,9 +210,10 @@ impl Finder for Strays {
         let Ok(all) = self.all() else { return Vec::new() };
         let inside = |known: &&Known| {
             let Stray { pointer, first, last } = &known.stray;
-            let used = match newer {
-                true => outdated && known.is_newer(generation),
-                false => known.live != Some(false),
+            let used = match (newer, known.is_newer(generation)) {
+                (true, is_newer) => outdated && is_newer,
+                (false, true) => outdated && known.live != Some(false),
+                (false, false) => known.live != Some(false),
             };
             known.tree == tree
                 && pointer.level == level
@@ -215,16 +226,18 @@ impl Finder for Strays {
         candidates.sort_by_key(|known| {
             (known.live != Some(true), std::cmp::Reverse(known.stray.pointer.birth_gen.get()))
         });
-        let (mut taken, mut certain) = (Vec::<Stray>::new(), true);
+        let (mut taken, mut certain) = (BTreeMap::<&[u8], &Stray>::new(), true);
         for known in candidates {
             let Stray { first, last, .. } = &known.stray;
-            if taken.iter().all(|other| other.last < *first || *last < other.first) {
-                certain &= known.live == Some(true) && !newer;
-                taken.push(known.stray.clone());
+            // They lie apart, so one that meets this one is the last that begins before its end.
+            let before = taken.range::<[u8], _>((Unbounded, Included(&last[..]))).next_back();
+            if before.is_none_or(|(_, other)| other.last < *first) {
+                certain &= known.live == Some(true) && !known.is_newer(generation);
+                taken.insert(first, &known.stray);
             }
         }
+        let taken = taken.into_values().cloned().collect();
         self.uncertain |= !certain;
-        taken.sort_by(|a, b| a.first.cmp(&b.first));
         taken
     }
 

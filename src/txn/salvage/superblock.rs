@@ -1,6 +1,6 @@
 //! Which superblock salvage starts from: the newest that opens.
 
-use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring};
+use crate::block::{RingSlot, Sealer, SlotState, StoreKeys, inspect_ring, is_outdated};
 use crate::crypto::Slot;
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
@@ -13,9 +13,9 @@ pub(super) struct Chosen {
     pub sealer: Sealer,
     /// Superblocks that have a fitting crc and do not open.
     pub refused: Vec<Error>,
-    /// Place and slot of what is no superblock, and of those that do not open and say that they
-    /// are newer: they would be tried first, or be taken for a lost one another time.
-    pub unsound: Vec<(u8, u8)>,
+    /// Whether slots hold what is no superblock, or one that does not open and says that it is
+    /// newer: they would be tried first, or be taken for a lost one another time.
+    pub unsound: bool,
     /// Whether the same superblock is missing in the other place.
     pub alone: bool,
     /// Whether a newer superblock may have been lost.
@@ -58,7 +58,7 @@ fn newest_under(
     ring: &[RingSlot],
 ) -> Option<Chosen> {
     let (mut chosen, mut twins) = (None::<(Superblock, Slot<StoreKeys>)>, 0);
-    let (mut refused, mut newer) = (Vec::new(), Vec::new());
+    let (mut refused, mut newest) = (Vec::new(), 0);
     for &slot in slots {
         let generation = slot.header.generation.get();
         if let Some((chosen, _)) = &chosen
@@ -73,19 +73,16 @@ fn newest_under(
             }
             Err(error) => {
                 refused.push(error);
-                newer.push((slot.header.place, slot.header.slot, generation));
+                newest = newest.max(generation);
             }
         }
     }
     let (superblock, store_keys) = chosen?;
     let sealer = Sealer::new(superblock.header.store_id, rng, meta, store_keys);
     let generation = superblock.header.generation.get();
-    newer.retain(|(.., claimed)| *claimed > generation);
-    let outdated = !newer.is_empty() || is_outdated(ring, generation);
-    let is_unsound =
-        |slot: &&RingSlot| !matches!(slot.state, SlotState::Sound(_) | SlotState::Empty);
-    let unsound = ring.iter().filter(is_unsound).map(|slot| (slot.place, slot.slot));
-    let unsound = unsound.chain(newer.into_iter().map(|(place, slot, _)| (place, slot))).collect();
+    let outdated = newest > generation || is_outdated(ring, generation);
+    let is_sound = |slot: &RingSlot| matches!(slot.state, SlotState::Sound(_) | SlotState::Empty);
+    let unsound = outdated || !ring.iter().all(is_sound);
     let unread = unread_next(ring, generation);
     Some(Chosen { superblock, sealer, refused, unsound, alone: twins < 2, outdated, unread })
 }
@@ -118,22 +115,27 @@ fn sound(ring: &[RingSlot]) -> Result<Vec<&UnverifiedSuperblock>> {
     }
 }
 
-/// The slots that the next generation has, where one of them cannot be read and none is sound.
+/// The slots of lost generations behind this one that cannot be read.
 fn unread_next(ring: &[RingSlot], generation: u64) -> Vec<(u8, u8)> {
-    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
-    let slots = || ring.iter().filter(|slot| slot.slot == next);
-    if slots().any(|slot| matches!(slot.state, SlotState::Sound(_))) {
-        return Vec::new();
+    let mut unread = Vec::new();
+    for next in 1..RING_SLOTS {
+        let slots = slots_of(ring, generation.wrapping_add(next));
+        // An older one says that the store did not get there.
+        if slots.iter().any(|slot| is_older(slot, generation)) {
+            break;
+        }
+        let missing = slots.into_iter().filter(|slot| matches!(slot.state, SlotState::Unread));
+        unread.extend(missing.map(|slot| (slot.place, slot.slot)));
     }
-    let unread = slots().filter(|slot| matches!(slot.state, SlotState::Unread));
-    unread.map(|slot| (slot.place, slot.slot)).collect()
+    unread
 }
 
-/// Whether the slot of the next generation is sound in neither place, and holds something: perhaps
-/// the newest state.
-fn is_outdated(ring: &[RingSlot], generation: u64) -> bool {
-    let next = (generation.wrapping_add(1) % RING_SLOTS) as u8;
-    let slots = || ring.iter().filter(|slot| slot.slot == next).map(|slot| &slot.state);
-    slots().all(|state| !matches!(state, SlotState::Sound(_)))
-        && slots().any(|state| !matches!(state, SlotState::Empty))
+/// The slots of a generation in both places.
+fn slots_of(ring: &[RingSlot], generation: u64) -> Vec<&RingSlot> {
+    let number = (generation % RING_SLOTS) as u8;
+    ring.iter().filter(|slot| slot.slot == number).collect()
+}
+
+fn is_older(slot: &RingSlot, generation: u64) -> bool {
+    matches!(&slot.state, SlotState::Sound(found) if found.header.generation.get() < generation)
 }

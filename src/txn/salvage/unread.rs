@@ -50,6 +50,11 @@ impl Watched {
         result
     }
 
+    /// Forgets failed reads of places that `keep` does not want: nothing is given up for them.
+    pub fn forget(&self, keep: impl Fn(u64) -> bool) {
+        self.failures.lock().retain(|offset, _| keep(*offset));
+    }
+
     /// Writes down that a place cannot be read, which was not watched.
     pub fn note(&self, offset: u64) {
         let answer = (ErrorKind::Other, "cannot be read".to_owned());

@@ -1,0 +1,54 @@
+//! The commit of a salvaged state.
+
+use zerocopy::IntoBytes;
+
+use super::Salvage;
+use crate::block::LogTail;
+use crate::error::{Error, Object, Result};
+use crate::format::{Edits, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey};
+use crate::limits::NODE_UNITS;
+use crate::txn::checkpoint::Reason;
+use crate::txn::numbers::COUNT_BITS;
+use crate::txn::recovery::make_durable;
+
+impl Salvage {
+    /// Writes the state as the store's newest. Durable when it returns; whenever it is interrupted
+    /// the store is as it was, or this. Returns what kept the superblock ring from being written
+    /// anew afterwards, which may leave an older superblock that the next open refuses.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] where there is no room for the nodes that changed, [`Error::Corrupt`]
+    /// where units have two owners: nothing was written. Those of the device.
+    pub fn commit(mut self) -> Result<Option<Error>> {
+        let mut edits = Edits::new();
+        // Its value is filled in by the checkpoint.
+        let row = StoreKey::Root(FIRST_FS_TREE).encode();
+        edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
+        self.amend(&edits)?;
+        if !self.owners()?.is_disjoint() {
+            return Err(Error::corrupt(Object::Store, "units would have two owners"));
+        }
+        self.recount()?;
+        let Salvage { mut engine, superblock, unsound, kept, tail, .. } = self;
+        let count = engine.forest.clear_places();
+        let mut places = Vec::new();
+        if let Err(error) = engine.space.reserve_nodes(count, &mut places) {
+            let Error::NoSpace = error else { return Err(error) };
+            // What was reserved counts as nobody's once everything is counted anew.
+            for unit in places.drain(..) {
+                engine.space.release(unit, NODE_UNITS as u32);
+            }
+            engine.space.release_unowned(&kept.regions);
+            engine.space.reserve_nodes(count, &mut places)?;
+        }
+        engine.forest.add_places(places);
+        engine.options.read_only = false;
+        make_durable(&*engine.device, &engine.sealer, &superblock)?;
+        let epoch = engine.epoch();
+        let first = LogTail { seq: epoch << COUNT_BITS, ..tail };
+        engine.checkpoint_with(Reason::Epoch(epoch, first))?;
+        engine.queue.restart(first);
+        // No slot is left empty: an empty one behind the newest says that a state was lost.
+        Ok(if unsound { engine.write_keys(superblock.keys).err() } else { None })
+    }
+}
