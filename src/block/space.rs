@@ -42,7 +42,7 @@ use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
 use crate::limits::{REGION_UNITS, UNIT};
 
-/// Units given back that make a checkpoint due at once, where they are a part of what is in use, too.
+/// Units given back that make a checkpoint due, where they are a part of what is in use, too.
 const HOARD: u64 = REGION_UNITS;
 /// Which part: one in so many.
 const HOARD_PART: u64 = 8;

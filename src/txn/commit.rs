@@ -175,9 +175,9 @@ impl Engine {
         self.space.has_given() || self.forest.dirty_bytes() > 0
     }
 
-    /// Writes a checkpoint where much is dirty, or was given back; waits for the one at work where that is far too
-    /// much. Callers of [`Engine::try_commit`] call this after they let their own locks go, so that
-    /// nobody waits for them meanwhile. A failure shows at the next change.
+    /// Writes a checkpoint where much is dirty, or was given back; waits for the one at work where
+    /// far too much is dirty. Callers of [`Engine::try_commit`] call this after they let their own
+    /// locks go, so that nobody waits for them meanwhile. A failure shows at the next change.
     #[inline]
     pub fn relieve(&self) {
         if self.crowded.load(Ordering::Relaxed) {
