@@ -73,6 +73,8 @@ struct State {
     given: Units,
     /// How many units those are.
     given_units: u64,
+    /// How many are busy because they were given back, those that wait for older pins too.
+    kept_back: u64,
     /// Given back by a durable checkpoint, with its generation; waiting for older pins.
     waiting: VecDeque<(u64, Units)>,
     /// The end of what was handed out so far.
@@ -118,6 +120,7 @@ impl Space {
             used,
             given: Vec::new(),
             given_units: 0,
+            kept_back: 0,
             waiting: VecDeque::new(),
             limit: layout.pool_units,
             withheld: Vec::new(),
@@ -155,6 +158,13 @@ impl Space {
     /// Whether a checkpoint would make free so much that it is due for that alone.
     pub fn is_hoarded(&self) -> bool {
         self.hoarded.load(Ordering::Relaxed)
+    }
+
+    /// Why a part of the map counts as full, if one does.
+    pub fn damage(&self) -> Option<Error> {
+        let mut state = self.state.lock();
+        let first = *state.unreadable.first()?;
+        self.load(&mut state, first).err()
     }
 
     /// Gives up a reservation that no transaction took.
@@ -233,7 +243,8 @@ impl Space {
         state.used = state.used.saturating_sub(u64::from(units));
         state.given.push((unit, units));
         state.given_units += u64::from(units);
-        if state.given_units >= HOARD.max(state.used / HOARD_PART) {
+        state.kept_back += u64::from(units);
+        if state.is_hoarding() {
             self.hoarded.store(true, Ordering::Relaxed);
         }
         #[cfg(any(test, feature = "sim"))]
@@ -314,6 +325,7 @@ impl Space {
         while state.waiting.front().is_some_and(|(generation, _)| *generation <= oldest_pin) {
             let Some((_, units)) = state.waiting.pop_front() else { break };
             for (unit, units) in units {
+                state.kept_back = state.kept_back.saturating_sub(units.into());
                 state.release(&self.layout, unit, units);
             }
         }
@@ -330,6 +342,13 @@ impl Space {
 }
 
 impl State {
+    /// Whether much was given back since the last freeze, and less is free below the frontier: the
+    /// store would grow although it need not.
+    fn is_hoarding(&self) -> bool {
+        let free = self.frontier.saturating_sub(self.used).saturating_sub(self.kept_back);
+        self.given_units >= HOARD.max(self.used / HOARD_PART) && free < self.given_units
+    }
+
     /// Remembers a region that could not be read.
     fn note<T>(&mut self, number: u64, read: Result<T>) -> Result<Option<T>> {
         match read {

@@ -155,7 +155,7 @@ impl Engine {
         if superblock.header.ro_compat.get() != 0 && !options.read_only {
             return Err(Error::Unsupported("it can only be opened read-only"));
         }
-        let mut engine = Engine::recover(device, Arc::new(sealer), superblock, options)?;
+        let mut engine = Engine::recover(device, Arc::new(sealer), superblock, rejected, options)?;
         engine.recovery.rejected_slots = rejected;
         Ok(engine)
     }

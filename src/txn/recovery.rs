@@ -11,6 +11,8 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use zerocopy::little_endian::U64;
+
 use super::checkpoint::Reason;
 use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
@@ -64,6 +66,7 @@ impl Engine {
         device: Arc<dyn Device>,
         sealer: Arc<Sealer>,
         superblock: Superblock,
+        rejected: u32,
         options: &EngineOptions,
     ) -> Result<Engine> {
         let need = superblock.body.device_len.get();
@@ -74,7 +77,7 @@ impl Engine {
         if !options.read_only {
             make_durable(&*device, &sealer, &superblock)?;
         }
-        let (root, epoch) = (superblock.body.root, superblock.body.epoch.get());
+        let (root, mut epoch) = (superblock.body.root, superblock.body.epoch.get());
         let applied = superblock.body.log_applied.get();
         let tail = LogTail {
             offset: superblock.body.log_head.get(),
@@ -85,25 +88,28 @@ impl Engine {
             (superblock.header.generation.get(), superblock.body.next_ino.get());
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
-        let mut lost = 0;
         if !options.read_only {
             engine.see_medium(&tail)?;
             // A state that is gone may have given out numbers, and left records that would follow
-            // here. So may several.
-            if may_be_outdated(&*engine.device, generation)? {
-                lost = RING_SLOTS;
+            // here. So may several. Each checkpoint from now on says so, those of the replay too.
+            if rejected > 0 || may_be_outdated(&*engine.device, generation)? {
+                epoch += RING_SLOTS;
+                engine.committed.get_mut().body.epoch = U64::new(epoch);
                 if promised > 0 {
-                    engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
+                    let last = promised.saturating_add(RING_SLOTS * AHEAD).saturating_sub(1);
+                    engine.raise_ino(last);
                 }
             }
         }
         engine.forest.add(STORE_TREE, (!root.is_empty()).then_some(root));
         engine.add_tree(FIRST_FS_TREE)?;
-        let (tail, mut recovery) = engine.replay(tail, applied)?;
+        let (tail, mut recovery) =
+            engine.replay(tail, applied).map_err(|error| engine.no_room(error))?;
         if !options.read_only {
-            let next = next_epoch(epoch + lost)?;
+            let next = next_epoch(epoch)?;
             let first = LogTail { seq: next << COUNT_BITS, ..tail };
-            engine.checkpoint_with(Reason::Epoch(next, first))?;
+            let begun = engine.checkpoint_with(Reason::Epoch(next, first));
+            begun.map_err(|error| engine.no_room(error))?;
             engine.queue.restart(first);
             recovery.finished_rewrap = engine.finish_rewrap()?;
             engine.set_epoch(next, recovery);
@@ -111,6 +117,15 @@ impl Engine {
             engine.set_epoch(epoch, recovery);
         }
         Ok(engine)
+    }
+
+    /// What keeps a recovery from its room, which a sound store always has: a part of the space map
+    /// that cannot be read counts as full.
+    fn no_room(&self, error: Error) -> Error {
+        match error {
+            Error::NoSpace => self.space.damage().unwrap_or(Error::NoSpace),
+            error => error,
+        }
     }
 
     /// Overwrites wrapped keys from before a rewrap; returns whether there were any.

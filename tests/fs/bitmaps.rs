@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use efscrypt::ErrorKind;
 use efscrypt::check::check;
 use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::fs::{CreateMode, FileSystem, ROOT_INO};
@@ -102,4 +103,19 @@ fn a_log_is_read_beside_damaged_bitmaps() {
     fs.read(ino, 0, &mut bytes).unwrap();
     assert!(bytes == pattern(2, 8192));
     assert!(!check(&fs).unwrap().is_clean());
+}
+
+/// Where a recovery needs room and all of the space map is damaged, the damage is named.
+#[test]
+fn an_open_without_a_space_map_says_what_is_damaged() {
+    let device = Arc::new(MemoryDevice::new());
+    let fs = create(device.clone(), 1);
+    let ino = make(&fs, "f");
+    fs.maintain().unwrap();
+    fs.write(ino, 0, &pattern(2, 8192)).unwrap();
+    fs.fsync(ino).unwrap();
+    drop(fs);
+    spoil(&device, |_| true);
+    let error = open_with(device.clone(), 2, mount_options()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }

@@ -37,8 +37,8 @@ use server::Server;
 use unlock::KmsArgs;
 
 /// Fewest and most threads that take requests from the kernel, unless told otherwise. What waits
-/// for the device is handed on, and one of two may write a checkpoint.
-const THREADS: RangeInclusive<usize> = 2..=8;
+/// for the device is handed on, but some of them may write a checkpoint.
+const THREADS: RangeInclusive<usize> = 4..=8;
 
 /// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
@@ -78,8 +78,8 @@ struct Args {
         value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     cache_size: u32,
 
-    /// Threads that take requests from the kernel (default: one for two processors, 2 to 8)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Threads that take requests from the kernel (default: one for two processors, 4 to 8)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
     threads: Option<u16>,
 }
 

@@ -74,6 +74,21 @@ fn read(service: &Service, ino: u64, offset: u64, size: u32, reply: ReplyData) {
     });
 }
 
+fn set_attr(service: &Service, ino: u64, set: &SetAttr, keeps: bool, reply: ReplyAttr) {
+    let done = service.work(|fs| {
+        if set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && !keeps) {
+            xattr::drop_capabilities(fs, ino)?;
+        }
+        match keeps {
+            true => fs.privileged().setattr(ino, set),
+            false => fs.setattr(ino, set),
+        }
+    });
+    answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
+        reply.attr(&kept(&done.after), &file_attr(&done.after));
+    });
+}
+
 fn entry(reply: ReplyEntry, attr: Attr) {
     let (file, generation) = (file_attr(&attr), Generation(attr.generation));
     reply.entry_with_ttls(&kept(&attr), &KEPT, &file, generation);
@@ -137,18 +152,11 @@ impl Filesystem for Server {
         let (atime, mtime) = (atime.map(set_time), mtime.map(set_time));
         let set = SetAttr { mode, uid, gid, size, atime, mtime, guard: None };
         let keeps = keeps_set_ids(req);
-        let done = self.work(|fs| {
-            if uid.is_some() || gid.is_some() || (size.is_some() && !keeps) {
-                xattr::drop_capabilities(fs, ino.0)?;
-            }
-            match keeps {
-                true => fs.privileged().setattr(ino.0, &set),
-                false => fs.setattr(ino.0, &set),
-            }
-        });
-        answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
-            reply.attr(&kept(&done.after), &file_attr(&done.after));
-        });
+        match size {
+            // Much may have to be freed.
+            Some(_) => self.hand_on(move |service| set_attr(service, ino.0, &set, keeps, reply)),
+            None => set_attr(self.service(), ino.0, &set, keeps, reply),
+        }
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
@@ -465,14 +473,16 @@ impl Filesystem for Server {
             return reply.error(Errno::EOPNOTSUPP);
         };
         let keeps = keeps_set_ids(req);
-        let done = self.work(|fs| match keeps {
-            true => allocate(&fs.privileged(), ino.0, (offset, length), flags),
-            false => {
-                xattr::drop_capabilities(fs, ino.0)?;
-                allocate(fs, ino.0, (offset, length), flags)
-            }
+        self.hand_on(move |service| {
+            let done = service.work(|fs| match keeps {
+                true => allocate(&fs.privileged(), ino.0, (offset, length), flags),
+                false => {
+                    xattr::drop_capabilities(fs, ino.0)?;
+                    allocate(fs, ino.0, (offset, length), flags)
+                }
+            });
+            answer!(reply, done, empty);
         });
-        answer!(reply, done, empty);
     }
 
     fn lseek(

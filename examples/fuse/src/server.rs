@@ -58,6 +58,11 @@ impl Server {
         self.service.work(work)
     }
 
+    /// What does the work.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
     /// Has a request done elsewhere that may wait for the device.
     pub fn hand_on(&self, request: impl FnOnce(&Service) + Send + 'static) {
         let service = Arc::clone(&self.service);

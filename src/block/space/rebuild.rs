@@ -1,6 +1,7 @@
 //! The space map made anew from what owns units, where the one on the device cannot be believed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use zerocopy::FromZeros;
 
@@ -31,7 +32,8 @@ impl Space {
         let mut state = self.state.lock();
         let state = &mut *state;
         state.given.clear();
-        state.given_units = 0;
+        (state.given_units, state.kept_back) = (0, 0);
+        self.hoarded.store(false, Ordering::Relaxed);
         state.unreadable.clear();
         let mut recount = Recount::default();
         let touched = self.touched(state, &mut recount);
@@ -104,6 +106,7 @@ impl Space {
             }
             region.free = REGION_UNITS - busy.count();
             region.busy = busy;
+            region.forget_longest();
         }
     }
 

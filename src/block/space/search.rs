@@ -74,18 +74,26 @@ impl Space {
         Ok(best)
     }
 
-    /// The first clear run beyond the frontier, of `want` units at most.
+    /// A clear run of `want` units beyond the frontier, or the longest there.
     fn find_run_beyond(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
+        let mut best: Option<(u64, Range<u64>)> = None;
+        let mut len = 0;
         let (start, end) = (state.frontier, state.limit);
         for number in start / REGION_UNITS..end.div_ceil(REGION_UNITS) {
             let Some(region) = self.searched(state, number, 1)? else { continue };
             let from = start.saturating_sub(number * REGION_UNITS);
             let end = (end - number * REGION_UNITS).min(REGION_UNITS);
-            if let Some(run) = region.busy.find_run(from..end, want.into()) {
-                return Ok(Some((number, run)));
+            if let Some(run) = region.busy.find_run(from..end, want.into())
+                && run.end - run.start > len
+            {
+                len = run.end - run.start;
+                best = Some((number, run));
+            }
+            if len == u64::from(want) {
+                break;
             }
         }
-        Ok(None)
+        Ok(best)
     }
 
     /// Reserves room for `count` nodes and appends their first units to `out`, in whole free

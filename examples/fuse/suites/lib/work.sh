@@ -17,9 +17,10 @@ die() {
     exit 1
 }
 
-# Ends all, where something cannot be had: that says nothing of the store.
+# Ends all, where something cannot be had: that says nothing of the store. What failed before does.
 unavailable() {
     say "$* cannot be fetched or built"
+    ((${failures:-0} == 0)) || exit 1
     exit 75
 }
 
