@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_micros(200);
 /// Bytes of a step where nobody urgent comes.
 const STEP: usize = 256 << 10;
 /// Bytes of a step where somebody does: about as long as a small request takes.
-const SHORT_STEP: usize = 128 << 10;
+const SHORT_STEP: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
