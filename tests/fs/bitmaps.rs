@@ -108,14 +108,16 @@ fn a_log_is_read_beside_damaged_bitmaps() {
 /// Where a recovery needs room and all of the space map is damaged, the damage is named.
 #[test]
 fn an_open_without_a_space_map_says_what_is_damaged() {
-    let device = Arc::new(MemoryDevice::new());
+    let device = Arc::new(MemoryDevice::fixed(24 << 20));
     let fs = create(device.clone(), 1);
-    let ino = make(&fs, "f");
     fs.maintain().unwrap();
-    fs.write(ino, 0, &pattern(2, 8192)).unwrap();
-    fs.fsync(ino).unwrap();
+    for n in 0..200 {
+        make(&fs, &name(n));
+    }
+    fs.sync().unwrap();
     drop(fs);
     spoil(&device, |_| true);
     let error = open_with(device.clone(), 2, mount_options()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("space page"), "{error}");
 }
