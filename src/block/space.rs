@@ -18,8 +18,8 @@
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 //! 8. A region whose bitmap cannot be read is full, and stays as its bitmap says: nothing is handed
 //!    out there, and what is given back there is lost, until the store is opened again.
-//! 9. What is given back waits for a checkpoint. Where that is much, and more than is free below the
-//!    frontier, one is due (`hoarded`), as the store would grow meanwhile.
+//! 9. What is given back waits for a checkpoint. Where that is much, and more than is free below
+//!    the frontier, one is due (`hoarded`), as the store would grow meanwhile.
 
 mod pages;
 mod rebuild;
