@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RecursiveRwLock, RecursiveRwLockReadGuard};
 
 use super::FileSystem;
 use super::inode::Inode;
@@ -23,6 +24,9 @@ const BATCH: usize = 64;
 const XATTR_ROWS: usize = 48;
 /// Steps that an operation spends on orphans that others left.
 const FEW_STEPS: usize = 2;
+/// How long a change that finds no space waits at a time for those who free something: there may
+/// always be another.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is known of orphans without looking at their rows.
 pub(in crate::fs) struct Orphans {
@@ -30,12 +34,15 @@ pub(in crate::fs) struct Orphans {
     waiting: AtomicBool,
     /// Where the next look starts; held by the one who looks.
     next: Mutex<u64>,
+    /// Held, shared, by those who free something just now.
+    freeing: RecursiveRwLock<()>,
 }
 
 impl Orphans {
     /// Nothing is known yet.
     pub fn new() -> Orphans {
-        Orphans { waiting: AtomicBool::new(true), next: Mutex::new(0) }
+        let (next, freeing) = (Mutex::new(0), RecursiveRwLock::new(()));
+        Orphans { waiting: AtomicBool::new(true), next, freeing }
     }
 
     /// Whether there may be one that can be freed now.
@@ -46,6 +53,22 @@ impl Orphans {
     /// Says that there is one.
     pub fn wait(&self) {
         self.waiting.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that something is being freed, until the guard is dropped. Never waits: who holds an
+    /// inode's lock may call it while others who free something wait for that lock.
+    pub fn freeing(&self) -> RecursiveRwLockReadGuard<'_, ()> {
+        self.freeing.read()
+    }
+
+    /// Waits until those who free something just now have done so, or for [`PATIENCE`]; returns
+    /// whether there was somebody. The caller holds no lock of an inode, and frees nothing itself.
+    pub fn await_freeing(&self) -> bool {
+        let busy = self.freeing.try_write().is_none();
+        if busy {
+            drop(self.freeing.try_write_for(PATIENCE));
+        }
+        busy
     }
 }
 
@@ -127,15 +150,16 @@ impl FileSystem {
                 held => held?,
             };
             let opens = inode.opens().checked_sub(times).ok_or(NOT_OPEN)?;
+            let freeing = (opens == 0 && row.nlink.get() == 0).then(|| self.orphans.freeing());
             inode.set_opens(opens);
-            (opens == 0).then_some(row)
+            (opens == 0).then_some(freeing)
         };
-        let Some(row) = last else { return Ok(()) };
+        let Some(freeing) = last else { return Ok(()) };
         self.inodes.closed(&inode);
         drop(inode);
         if !self.engine.is_read_only() {
             self.data.rest(ino);
-            if row.nlink.get() == 0 {
+            if freeing.is_some() {
                 self.free_unused(ino);
             }
             self.reap_few();
@@ -160,6 +184,7 @@ impl FileSystem {
     /// Frees an inode that lost its last name, as far as that takes few steps. A failure is no
     /// failure of the operation that came before: the rest is done later.
     pub(in crate::fs) fn free_unused(&self, ino: u64) {
+        let _freeing = self.orphans.freeing();
         let inode = self.inodes.get(ino);
         for _ in 0..FREE_STEPS {
             match self.free_step_with_room(&inode) {
@@ -181,6 +206,7 @@ impl FileSystem {
     #[cold]
     fn reap_next(&self) {
         let Some(mut next) = self.orphans.next.try_lock() else { return };
+        let _freeing = self.orphans.freeing();
         if *next == 0 {
             // Before looking: whoever makes an orphan from now on says so again.
             self.orphans.waiting.store(false, Ordering::Relaxed);
@@ -207,6 +233,7 @@ impl FileSystem {
 
     /// As [`FileSystem::reap`], with all that is known of it.
     pub(in crate::fs) fn reap_steps(&self, steps: usize) -> Reaping {
+        let _freeing = self.orphans.freeing();
         self.orphans.waiting.store(false, Ordering::Relaxed);
         let (mut reaping, mut next) = (Reaping::new(steps), Some(0));
         while let Some(from) = next {

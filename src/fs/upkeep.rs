@@ -80,8 +80,8 @@ impl FileSystem {
     }
 
     /// Makes room for a change that found no space, and runs it again: once, and then as long as
-    /// something was freed, or others used up what was made free: those at work already, or those
-    /// whose turn came first.
+    /// something was freed, or is just being freed, or others used up what was made free: those at
+    /// work already, or those whose turn came first.
     #[cold]
     fn with_room<T>(&self, mut since: u64, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut freed = false;
@@ -98,12 +98,13 @@ impl FileSystem {
                 return answer;
             }
             let others = self.engine.last() != before;
-            if !others && !second_hand {
+            // What others are freeing just now is room, too.
+            if !others && !second_hand && !self.orphans.await_freeing() {
                 if freed || !self.orphans.may_wait() {
                     break;
                 }
                 freed = true;
-                if self.reap_steps(REAP_STEPS).done == 0 {
+                if self.reap_steps(REAP_STEPS).done == 0 && !self.orphans.await_freeing() {
                     break;
                 }
             }
@@ -123,5 +124,56 @@ impl FileSystem {
         let done = self.reap(REAP_STEPS);
         self.engine.checkpoint()?;
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::crypto::{KeyArena, WrapKey};
+    use crate::device::MemoryDevice;
+    use crate::fs::data::{Contents, DataKeys};
+    use crate::fs::{CreateMode, MountOptions, NewAttr, ROOT_INO};
+    use crate::secret::Secret;
+    use crate::txn::{Engine, EngineOptions, FIRST_FS_TREE, fixed_keys};
+
+    fn file_system(device: MemoryDevice) -> FileSystem {
+        let options =
+            EngineOptions { log_bytes: 512 << 10, cache_bytes: 8 << 20, read_only: false };
+        let engine = Engine::create(Arc::new(device), fixed_keys(1).unwrap(), &options);
+        let (engine, arena) = (Arc::new(engine.unwrap()), KeyArena::new().unwrap());
+        let id = *engine.store_id();
+        let keys = Arc::new(DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng())));
+        let kek = Secret::take(&mut [0x24; 32]);
+        keys.unlock(1, WrapKey::derive(&arena, &kek, &id, 1).unwrap());
+        let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, keys);
+        FileSystem::mount(engine, &arena, contents, MountOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_change_without_space_waits_for_what_others_are_freeing() {
+        let fs = file_system(MemoryDevice::fixed(24 << 20));
+        let make = |name: &[u8]| {
+            fs.create(ROOT_INO, name, &NewAttr::default(), CreateMode::Guarded).unwrap().attr.ino
+        };
+        let (big, small) = (make(b"big"), make(b"small"));
+        fs.open(big).unwrap();
+        let unit = [7; 4096];
+        let fill = |ino| (0..).find(|n| fs.write(ino, n * 8192, &unit).is_err()).unwrap();
+        assert!(fill(big) > 2_000);
+        fs.unlink(ROOT_INO, b"big").unwrap();
+        assert!(fs.write(small, 0, &unit).is_err(), "it is open");
+        let freeing = fs.orphans.freeing();
+        thread::scope(|scope| {
+            let write = scope.spawn(|| fs.write(small, 0, &unit));
+            thread::sleep(Duration::from_millis(50));
+            fs.close(big).unwrap();
+            drop(freeing);
+            assert_eq!(write.join().unwrap().unwrap().len, 4096);
+        });
     }
 }
