@@ -3,15 +3,58 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use efscrypt::fs::{Attr, FileType, SetTime, Time};
-use fuser::{FileAttr, INodeNo, TimeOrNow};
+use fuser::{FileAttr, Generation, INodeNo, TimeOrNow};
 
+/// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
+/// behind this mount changes them.
+pub const KEPT: Duration = Duration::from_secs(3600);
+/// How long it keeps the attributes of a file whose contents it keeps back: it does not ask again
+/// by itself what space they take when they were written.
+const KEPT_BACK: Duration = Duration::from_secs(1);
+
+/// Set-ID bits: they go when somebody writes.
+const SET_IDS: u32 = 0o6000;
 /// Bytes of the blocks in which `stat` counts.
 const SECTOR: u64 = 512;
 /// What programs are told to read and write at a time, bytes.
-pub const BLOCK: u32 = 4096;
+const BLOCK: u32 = 4096;
+
+/// An inode as the kernel sees it.
+pub struct Seen {
+    pub file: FileAttr,
+    pub generation: Generation,
+    /// How long the kernel keeps the attributes.
+    pub kept: Duration,
+}
+
+impl Seen {
+    /// What `attr` says; `held_back` where the kernel may hold contents back.
+    pub fn new(attr: &Attr, held_back: bool) -> Seen {
+        let mut file = file_attr(attr);
+        let mut kept = kept(attr);
+        if held_back && attr.kind == FileType::Regular {
+            // Some programs take a file without blocks for a hole, and its contents may still wait.
+            file.blocks = file.blocks.max(1);
+            kept = kept.min(KEPT_BACK);
+        }
+        Seen { file, generation: Generation(attr.generation), kept }
+    }
+}
+
+/// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
+/// write that takes set-ID bits away, and would still run the program as its owner; and nobody
+/// tells it when space that a truncation left is freed.
+fn kept(attr: &Attr) -> Duration {
+    let whole = attr.size.checked_next_multiple_of(BLOCK.into()).unwrap_or(u64::MAX);
+    let changes = attr.mode & SET_IDS != 0 || attr.space > whole;
+    match attr.kind == FileType::Regular && changes {
+        true => Duration::ZERO,
+        false => KEPT,
+    }
+}
 
 /// An inode as FUSE describes it.
-pub fn file_attr(attr: &Attr) -> FileAttr {
+fn file_attr(attr: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,

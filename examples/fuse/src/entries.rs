@@ -2,27 +2,25 @@
 
 use std::time::Duration;
 
-use efscrypt::fs::{DirEntry, FileSystem};
+use efscrypt::fs::DirEntry;
 use efscrypt::{Error, Result};
 use fuser::{FileAttr, Generation};
 
-use crate::attr::{file_attr, file_type, no_attr};
-use crate::server::kept;
+use crate::attr::{Seen, file_type, no_attr};
+use crate::server::Service;
 
 /// An entry of a directory as the kernel sees it.
-pub struct Seen {
-    pub file: FileAttr,
-    pub generation: Generation,
-    /// How long the kernel keeps the attributes.
-    pub kept: Duration,
+pub struct Listed {
+    pub seen: Seen,
     /// Whether the kernel has a reference with it: it takes none of "." and "..".
     pub referred: bool,
 }
 
-impl Seen {
+impl Listed {
     /// `None` for an entry that was removed meanwhile. One whose inode cannot be read shows without
     /// a number, which some C libraries leave out; who looks at its name learns why.
-    pub fn of(fs: &FileSystem, entry: &DirEntry<'_>) -> Option<Seen> {
+    pub fn of(service: &Service, entry: &DirEntry<'_>) -> Option<Listed> {
+        let fs = service.file_system();
         let referred = !matches!(entry.name, b"." | b"..");
         let open = || if referred { fs.open(entry.ino) } else { Ok(()) };
         let look = || {
@@ -34,16 +32,13 @@ impl Seen {
             })
         };
         match look() {
-            Ok(attr) => {
-                let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-                Some(Seen { file, generation, kept: kept(&attr), referred })
-            }
+            Ok(attr) => Some(Listed { seen: service.seen(&attr), referred }),
             Err(Error::Stale) => None,
             Err(_) => {
                 // With a number, the kernel would count a reference.
                 let file = FileAttr { kind: file_type(entry.kind), ..no_attr() };
-                let (generation, kept) = (Generation(0), Duration::ZERO);
-                Some(Seen { file, generation, kept, referred: false })
+                let seen = Seen { file, generation: Generation(0), kept: Duration::ZERO };
+                Some(Listed { seen, referred: false })
             }
         }
     }

@@ -65,6 +65,11 @@ struct Args {
     #[arg(long)]
     allow_other: bool,
 
+    /// Let the kernel keep back what programs write until they sync or close the file, or half a
+    /// minute: faster, but a full store is told only then
+    #[arg(long)]
+    write_back: bool,
+
     /// Run set-user-ID programs in the store as their owner
     #[arg(long)]
     suid: bool,
@@ -113,7 +118,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     // Before anybody is asked for a passphrase.
     Mountpoint::look(&args.mountpoint)?;
     let store = Arc::new(open(args)?);
-    let server = Server::new(Arc::clone(&store)).or_fail(|| "cannot start a thread".to_owned())?;
+    let server = Server::new(Arc::clone(&store), args.write_back)
+        .or_fail(|| "cannot start a thread".to_owned())?;
     let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;
     let (place, session) =
         Mountpoint::mount(server, &args.store, &args.mountpoint, &args.options())?;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
@@ -76,7 +77,11 @@ impl Mountpoint {
     ) -> Result<(Mountpoint, Session<Server>), Failure> {
         let doing = || format!("cannot mount on {}", path.display());
         let path = Mountpoint::look(path)?;
+        let service = Arc::clone(server.service());
         let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
+        if !options.read_only {
+            service.meet(session.notifier());
+        }
         let device = device_of(&path).or_fail(doing)?;
         Ok((Mountpoint { path, device }, session))
     }

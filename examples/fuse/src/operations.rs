@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use efscrypt::fs::{Attr, CreateMode, FileType, NewAttr, RenameMode, SetAttr};
+use efscrypt::fs::{CreateMode, FileType, NewAttr, RenameMode, SetAttr};
 use efscrypt::{Error, Result};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -21,10 +21,10 @@ use fuser::{
 };
 use rustix::fs::FallocateFlags;
 
-use crate::attr::{file_attr, file_type, no_attr, set_time};
+use crate::attr::{KEPT, Seen, file_type, no_attr, set_time};
 use crate::contents::{allocate, write};
-use crate::entries::{Seen, partly};
-use crate::server::{KEPT, Server, Service, enter, entered, kept};
+use crate::entries::{Listed, partly};
+use crate::server::{Server, Service, enter, entered};
 use crate::xattr;
 
 /// Bytes of the largest request: the kernel takes no more without being told.
@@ -85,13 +85,23 @@ fn set_attr(service: &Service, ino: u64, set: &SetAttr, keeps: bool, reply: Repl
         }
     });
     answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
-        reply.attr(&kept(&done.after), &file_attr(&done.after));
+        let seen = service.seen(&done.after);
+        reply.attr(&seen.kept, &seen.file);
     });
 }
 
-fn entry(reply: ReplyEntry, attr: Attr) {
-    let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-    reply.entry_with_ttls(&kept(&attr), &KEPT, &file, generation);
+fn seek(service: &Service, ino: u64, from: u64, whence: i32, reply: ReplyLseek) {
+    // What the kernel holds is no hole.
+    let found = service.call_in(ino).and_then(|()| match whence {
+        SEEK_DATA => service.work(|fs| fs.seek_data(ino, from)),
+        _ => service.work(|fs| fs.seek_hole(ino, from)),
+    });
+    let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
+    answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
+}
+
+fn entry(reply: ReplyEntry, seen: Seen) {
+    reply.entry_with_ttls(&seen.kept, &KEPT, &seen.file, seen.generation);
 }
 
 fn empty<T>(reply: ReplyEmpty, _done: T) {
@@ -104,7 +114,11 @@ fn new_attr(req: &Request, mode: u32) -> NewAttr {
 
 impl Filesystem for Server {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for flag in WANTED.iter() {
+        let back = match self.service().writes_back() {
+            true => InitFlags::FUSE_WRITEBACK_CACHE,
+            false => InitFlags::empty(),
+        };
+        for flag in WANTED.union(back).iter() {
             // What the kernel does not offer is done without.
             let _offered = config.add_capabilities(flag);
         }
@@ -115,7 +129,7 @@ impl Filesystem for Server {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.work(|fs| found(enter(fs, parent.0, name.as_bytes()))) {
-            Ok(Some(attr)) => entry(reply, attr),
+            Ok(Some(attr)) => entry(reply, self.seen(attr)),
             // The kernel keeps that there is no such name.
             Ok(None) => reply.entry(&KEPT, &no_attr(), Generation(0)),
             Err(errno) => reply.error(errno),
@@ -128,7 +142,9 @@ impl Filesystem for Server {
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let done = self.work(|fs| fs.getattr(ino.0));
-        answer!(reply, done, |reply: ReplyAttr, attr| reply.attr(&kept(&attr), &file_attr(&attr)));
+        answer!(reply, done.map(|attr| self.seen(attr)), |reply: ReplyAttr, seen: Seen| {
+            reply.attr(&seen.kept, &seen.file);
+        });
     }
 
     fn setattr(
@@ -183,7 +199,7 @@ impl Filesystem for Server {
             };
             entered(fs, made.attr)
         });
-        answer!(reply, done, entry);
+        answer!(reply, done.map(|attr| self.seen(attr)), entry);
     }
 
     fn mkdir(
@@ -197,7 +213,7 @@ impl Filesystem for Server {
     ) {
         let new = new_attr(req, mode);
         let done = self.work(|fs| entered(fs, fs.mkdir(parent.0, name.as_bytes(), &new)?.attr));
-        answer!(reply, done, entry);
+        answer!(reply, done.map(|attr| self.seen(attr)), entry);
     }
 
     fn symlink(
@@ -211,7 +227,7 @@ impl Filesystem for Server {
         let (new, target) = (new_attr(req, LINK_MODE), target.as_os_str().as_bytes());
         let done =
             self.work(|fs| entered(fs, fs.symlink(parent.0, name.as_bytes(), target, &new)?.attr));
-        answer!(reply, done, entry);
+        answer!(reply, done.map(|attr| self.seen(attr)), entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -252,7 +268,7 @@ impl Filesystem for Server {
     ) {
         let done = self
             .work(|fs| entered(fs, fs.link(ino.0, new_parent.0, new_name.as_bytes())?.inode.after));
-        answer!(reply, done, entry);
+        answer!(reply, done.map(|attr| self.seen(attr)), entry);
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -286,9 +302,8 @@ impl Filesystem for Server {
         let exclusive = flags & rustix::fs::OFlags::EXCL.bits() as i32 != 0;
         let mode = if exclusive { CreateMode::Guarded } else { CreateMode::Unchecked };
         let done = self.work(|fs| entered(fs, fs.create(dir, name, &new, mode)?.attr));
-        answer!(reply, done, |reply: ReplyCreate, attr: Attr| {
-            let (file, generation) = (file_attr(&attr), Generation(attr.generation));
-            let kept = kept(&attr);
+        answer!(reply, done.map(|attr| self.seen(attr)), |reply: ReplyCreate, seen: Seen| {
+            let Seen { file, generation, kept } = seen;
             reply.created(&kept, &file, generation, FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
         });
     }
@@ -376,11 +391,12 @@ impl Filesystem for Server {
         let done = self.work(|fs| {
             let mut any = false;
             let read = fs.read_dir(ino.0, offset, |entry| {
-                let Some(seen) = Seen::of(fs, entry) else { return true };
+                let listed = Listed::of(self.service(), entry);
+                let Some(Listed { seen, referred }) = listed else { return true };
                 let (number, name) = (INodeNo(entry.ino), OsStr::from_bytes(entry.name));
-                let Seen { file, generation, kept, .. } = seen;
+                let Seen { file, generation, kept } = seen;
                 let full = reply.add(number, entry.cookie, name, &kept, &file, generation);
-                if full && seen.referred {
+                if full && referred {
                     // The kernel does not see it.
                     let _open = fs.close(entry.ino);
                 }
@@ -495,13 +511,10 @@ impl Filesystem for Server {
         reply: ReplyLseek,
     ) {
         let Ok(from) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        let found = match whence {
-            SEEK_DATA => self.work(|fs| fs.seek_data(ino.0, from)),
-            SEEK_HOLE => self.work(|fs| fs.seek_hole(ino.0, from)),
-            _ => return reply.error(Errno::EINVAL),
-        };
-        let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
-        answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
+        if !matches!(whence, SEEK_DATA | SEEK_HOLE) {
+            return reply.error(Errno::EINVAL);
+        }
+        self.hand_on_waiting(move |service| seek(service, ino.0, from, whence, reply));
     }
 }
 

@@ -2,27 +2,21 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
-use efscrypt::fs::{Attr, FileSystem, FileType};
+use efscrypt::fs::{Attr, FileSystem};
 use efscrypt::{Error, ErrorKind, Store};
-use fuser::Errno;
+use fuser::{Errno, INodeNo, Notifier};
 
-use crate::attr::BLOCK;
+use crate::attr::Seen;
 use crate::failure::say;
 use crate::workers::Workers;
 
-/// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
-/// behind this mount changes them.
-pub const KEPT: Duration = Duration::from_secs(3600);
-
-/// Set-ID bits: they go when somebody writes.
-const SET_IDS: u32 = 0o6000;
-
 /// Threads for requests that wait.
 const WORKERS: usize = 16;
+/// Threads for requests that wait for the kernel, which waits for the answers of others meanwhile.
+const WAITERS: usize = 4;
 /// Most complaints about damage and failed devices; the system's log holds no more of them.
 const MOST_COMPLAINTS: u32 = 100;
 /// Attempts at a name that leads to another inode each time it is looked at.
@@ -32,22 +26,29 @@ const ATTEMPTS: usize = 16;
 pub struct Server {
     service: Arc<Service>,
     workers: Workers,
+    waiters: Workers,
 }
 
 /// What does the work of requests, on any thread.
 pub struct Service {
     store: Arc<Store>,
+    /// Whether the kernel keeps back what programs write.
+    write_back: bool,
+    /// A way to the kernel, where it may hold what the store does not have yet.
+    kernel: OnceLock<Notifier>,
     complaints: AtomicU32,
 }
 
 impl Server {
-    /// Serves a store.
+    /// Serves a store; with `write_back`, the kernel may keep back what programs write.
     ///
     /// # Errors
     /// Those of starting threads.
-    pub fn new(store: Arc<Store>) -> io::Result<Server> {
-        let service = Arc::new(Service { store, complaints: AtomicU32::new(0) });
-        Ok(Server { service, workers: Workers::start(WORKERS)? })
+    pub fn new(store: Arc<Store>, write_back: bool) -> io::Result<Server> {
+        let (kernel, complaints) = (OnceLock::new(), AtomicU32::new(0));
+        let service = Arc::new(Service { store, write_back, kernel, complaints });
+        let (workers, waiters) = (Workers::start(WORKERS)?, Workers::start(WAITERS)?);
+        Ok(Server { service, workers, waiters })
     }
 
     /// Does one request's work at once: what hardly ever waits.
@@ -58,8 +59,13 @@ impl Server {
         self.service.work(work)
     }
 
+    /// An inode as the kernel sees it.
+    pub fn seen(&self, attr: Attr) -> Seen {
+        self.service.seen(&attr)
+    }
+
     /// What does the work.
-    pub fn service(&self) -> &Service {
+    pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
 
@@ -68,16 +74,54 @@ impl Server {
         let service = Arc::clone(&self.service);
         self.workers.give(move || request(&service));
     }
+
+    /// As [`Server::hand_on`], for what [calls in](Service::call_in) from the kernel.
+    pub fn hand_on_waiting(&self, request: impl FnOnce(&Service) + Send + 'static) {
+        let service = Arc::clone(&self.service);
+        self.waiters.give(move || request(&service));
+    }
 }
 
 impl Service {
+    /// The store's files.
+    pub fn file_system(&self) -> &FileSystem {
+        self.store.file_system()
+    }
+
+    /// Whether the kernel keeps back what programs write.
+    pub fn writes_back(&self) -> bool {
+        self.write_back
+    }
+
+    /// Learns how to reach the kernel.
+    pub fn meet(&self, kernel: Notifier) {
+        self.kernel.get_or_init(|| kernel);
+    }
+
+    /// An inode as the kernel sees it.
+    pub fn seen(&self, attr: &Attr) -> Seen {
+        Seen::new(attr, self.write_back)
+    }
+
+    /// Has the kernel hand over what it holds of a file: what programs changed in mapped memory,
+    /// and what it keeps back. Reads and writes must be answered meanwhile, so no thread may call
+    /// this that others wait for.
+    pub fn call_in(&self, ino: u64) -> Result<(), Errno> {
+        let Some(kernel) = self.kernel.get() else { return Ok(()) };
+        match kernel.inval_inode(INodeNo(ino), 0, 0) {
+            // Handed over, and changed again.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+            done => done.map_err(Errno::from),
+        }
+    }
+
     /// Does one request's work. A failure becomes the number that programs see; damage, failed
     /// devices and bugs are said aloud too.
     pub fn work<T>(
         &self,
         work: impl FnOnce(&FileSystem) -> efscrypt::Result<T>,
     ) -> Result<T, Errno> {
-        let done = catch_unwind(AssertUnwindSafe(|| work(self.store.file_system())));
+        let done = catch_unwind(AssertUnwindSafe(|| work(self.file_system())));
         match done {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.errno(&error)),
@@ -97,18 +141,6 @@ impl Service {
             say(&error.to_string());
         }
         Errno::from_i32(kind.errno())
-    }
-}
-
-/// How long the kernel keeps an inode's attributes. It does not look at the mode again after a
-/// write that takes set-ID bits away, and would still run the program as its owner; and nobody
-/// tells it when space that a truncation left is freed.
-pub fn kept(attr: &Attr) -> Duration {
-    let whole = attr.size.checked_next_multiple_of(BLOCK.into()).unwrap_or(u64::MAX);
-    let changes = attr.mode & SET_IDS != 0 || attr.space > whole;
-    match attr.kind == FileType::Regular && changes {
-        true => Duration::ZERO,
-        false => KEPT,
     }
 }
 

@@ -1,9 +1,10 @@
 # Speed beside gocryptfs, which encrypts too, and beside the pass-through file system, which shows
-# what FUSE itself costs. All three work on the same disk, in turns: the best turn of each counts.
+# what FUSE itself costs; the store once more with --write-back. All work on the same disk, in turns:
+# the best turn of each counts.
 
 suite_speed() {
     need_packages gocryptfs fio
-    local turns=5 turn name measure work=$work
+    local turns=5 turn name measure work=$work server_pid back_pid
     [[ $short ]] && turns=2
     declare -A best=()
     # In memory, where there is room: how fast the disk is does not matter here.
@@ -18,9 +19,12 @@ suite_speed() {
     await_mount "$work/go.mnt"
     mount_reference "$work/ref.src" "$work/ref.mnt"
     new_store "$work/efs.efs"
+    new_store "$work/back.efs"
+    mount_store "$work/back.efs" "$work/back.mnt" --write-back
+    back_pid=$server_pid
     mount_store "$work/efs.efs" "$work/efs.mnt"
     for ((turn = 0; turn < turns; turn++)); do
-        for name in go ref efs; do
+        for name in go ref efs back; do
             for measure in write read random create; do
                 speed_of "$measure" "$work/$name.mnt" "$name.$measure"
             done
@@ -33,7 +37,9 @@ suite_speed() {
     timeout 60 umount "$work/go.mnt"
     unmount_reference "$work/ref.mnt"
     unmount_store "$work/efs.mnt"
-    rm -rf --one-file-system "$work/go.src" "$work/ref.src" "$work/efs.efs" ${speed_memory:-}
+    server_pid=$back_pid
+    unmount_store "$work/back.mnt"
+    rm -rf --one-file-system "$work/go.src" "$work/ref.src" "$work"/{efs,back}.efs ${speed_memory:-}
 }
 
 # Takes a measure in a directory, and keeps the best: MEASURE DIR KEY.
@@ -86,6 +92,6 @@ speed_row() {
     local ours=${best[efs.$1]} theirs=${best[go.$1]} percent worse=
     percent=$((ours * 100 / (theirs ? theirs : 1)))
     ((percent >= $2)) || worse=1
-    row "$3" "$ours" "gocryptfs $theirs, pass-through ${best[ref.$1]}" \
+    row "$3" "$ours, ${best[back.$1]} with --write-back" "gocryptfs $theirs, pass-through ${best[ref.$1]}" \
         "$((percent / 100)).$(printf '%02d' $((percent % 100))) x" "$worse"
 }

@@ -12,7 +12,9 @@ new_store() {
 mount_store() {
     local store=$1 dir=$2
     mkdir -p "$dir"
-    "$server" "$store" "$dir" --allow-other --suid --dev "${@:3}" 2>"$dir.log" &
+    # shellcheck disable=SC2086
+    "$server" "$store" "$dir" --allow-other --suid --dev ${SUITES_OPTIONS:-} "${@:3}" \
+        2>"$dir.log" &
     server_pid=$!
     await_mount "$dir"
 }

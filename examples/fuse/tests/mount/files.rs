@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::Command;
 use std::thread;
 
 use rustix::fs::SeekFrom as Find;
@@ -45,6 +46,87 @@ fn holes_are_seen_and_made() {
     assert!(fs::read(mounted.path("b")).unwrap() == want);
     assert!(fallocate(&small, FallocateFlags::COLLAPSE_RANGE, 0, 4096).is_err());
     drop((file, small));
+    mounted.end();
+    bed.check();
+}
+
+/// Looks for data and holes around what a program changes in mapped memory: this crate has no
+/// unsafe code, so another language's program does it.
+const MAPPED: &str = r#"
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.ftruncate(file, 1 << 20)
+memory = mmap.mmap(file, 1 << 20)
+memory[500000] = 7
+assert os.lseek(file, 0, os.SEEK_DATA) == 499712
+assert os.lseek(file, 499712, os.SEEK_HOLE) == 503808
+memory[500001], memory[900000] = 8, 9
+assert os.lseek(file, 503808, os.SEEK_DATA) == 897024
+assert os.pread(file, 2, 500000) == bytes([7, 8])
+"#;
+
+#[test]
+fn what_mapped_memory_holds_is_no_hole() {
+    let Some(bed) = Bed::new() else { return };
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("NOT CHECKED: holes beside mapped memory: there is no python3");
+        return;
+    }
+    for args in [&[][..], &["--write-back"]] {
+        let mounted = bed.mount(args);
+        let mut python = Command::new("python3");
+        let done = python.args(["-c", MAPPED]).arg(mounted.path("a")).status().unwrap();
+        assert!(done.success(), "{args:?}");
+        fs::remove_file(mounted.path("a")).unwrap();
+        mounted.end();
+        bed.check();
+    }
+}
+
+#[test]
+fn what_the_kernel_keeps_back_is_there_for_all() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&["--write-back"]);
+    let (path, bytes) = (mounted.path("a"), pattern(2, 300_000));
+    let file = open(&path);
+    file.write_all_at(&bytes, 1 << 20).unwrap();
+    let stat = fs::metadata(&path).unwrap();
+    assert_eq!(stat.len(), (1 << 20) + 300_000);
+    assert!(stat.blocks() > 0, "it looks like a hole");
+    assert_eq!(seek(&file, Find::Data(0)), Ok(1 << 20));
+    assert_eq!(seek(&file, Find::Hole(1 << 20)), Ok((1 << 20) + 300_000));
+    file.write_all_at(b"later", 1000).unwrap();
+    let log = OpenOptions::new().append(true).open(&path).unwrap();
+    (&log).write_all(b"end").unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), (1 << 20) + 300_003);
+    drop((file, log));
+    let blocks = fs::metadata(&path).unwrap().blocks();
+    assert!((592..700).contains(&blocks), "{blocks}");
+    mounted.end();
+    bed.check();
+    let mounted = bed.mount(&["--read-only"]);
+    let back = fs::read(&path).unwrap();
+    assert!(back[1 << 20..].starts_with(&bytes) && back.ends_with(b"end"));
+    assert!(
+        back[1000..].starts_with(b"later") && back[2000..1 << 20].iter().all(|byte| *byte == 0)
+    );
+}
+
+#[test]
+fn a_full_store_is_told_when_what_was_kept_back_is_written() {
+    let Some(bed) = Bed::small() else { return };
+    let mounted = bed.mount(&["--write-back"]);
+    let mut file = open(mounted.path("big"));
+    let bytes = pattern(5, 1 << 20);
+    let full = (0..200).find_map(|_| file.write_all(&bytes).err());
+    let full = full.map_or_else(|| file.sync_all().unwrap_err(), |full| full);
+    assert_eq!(full.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
+    drop(file);
+    fs::remove_file(mounted.path("big")).unwrap();
+    let small = open(mounted.path("small"));
+    small.write_all_at(&bytes, 0).unwrap();
+    small.sync_all().unwrap();
+    drop(small);
     mounted.end();
     bed.check();
 }

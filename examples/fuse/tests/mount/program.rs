@@ -154,20 +154,22 @@ fn a_program_that_somebody_changed_runs_as_who_runs_it() {
     let Some(bed) = Bed::new() else { return };
     let mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode));
     mode(&bed.path("."), 0o755).unwrap();
-    let mounted = bed.mount(&["--allow-other", "--suid"]);
-    mode(mounted.root(), 0o755).unwrap();
-    let program = mounted.path("id");
-    fs::copy("/usr/bin/id", &program).unwrap();
-    mode(&program, 0o4777).unwrap();
-    let runs_as = || {
-        let output = Command::new(&program).arg("-u").uid(NOBODY).gid(NOBODY).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
-    assert_eq!(runs_as(), "0");
-    let mut write = Command::new("/bin/sh");
-    write.arg("-c").arg("printf x >> \"$0\"").arg(&program).uid(NOBODY).gid(NOBODY);
-    assert!(write.status().unwrap().success());
-    assert_eq!(runs_as(), NOBODY.to_string());
-    mounted.end();
-    bed.check();
+    for args in [&["--allow-other", "--suid"][..], &["--allow-other", "--suid", "--write-back"]] {
+        let mounted = bed.mount(args);
+        mode(mounted.root(), 0o755).unwrap();
+        let program = mounted.path("id");
+        fs::copy("/usr/bin/id", &program).unwrap();
+        mode(&program, 0o4777).unwrap();
+        let runs_as = || {
+            let output = Command::new(&program).arg("-u").uid(NOBODY).gid(NOBODY).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        assert_eq!(runs_as(), "0", "{args:?}");
+        let mut write = Command::new("/bin/sh");
+        write.arg("-c").arg("printf x >> \"$0\"").arg(&program).uid(NOBODY).gid(NOBODY);
+        assert!(write.status().unwrap().success());
+        assert_eq!(runs_as(), NOBODY.to_string(), "{args:?}");
+        mounted.end();
+        bed.check();
+    }
 }
