@@ -1352,6 +1352,22 @@ efscrypt_status efscrypt_fs_write(const struct efscrypt_store *store,
                                   struct efscrypt_error *error);
 
 /**
+ * As `efscrypt_fs_write`, for a client that keeps the file's mtime and set-ID bits itself and sets
+ * them by `efscrypt_fs_setattr`: the write leaves both, and moves ctime and the change attribute.
+ * So a client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_write_delegated(const struct efscrypt_store *store,
+                                            uint64_t ino,
+                                            uint64_t offset,
+                                            const uint8_t *buf,
+                                            size_t len,
+                                            struct efscrypt_wcc *file,
+                                            struct efscrypt_error *error);
+
+/**
  * Writes all of `len` bytes at the end of a file, wherever that is by then. Other than that as
  * `efscrypt_fs_write`; other writers may come between its steps of at most 1 MiB.
  *

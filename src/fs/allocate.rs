@@ -2,8 +2,8 @@
 
 use super::FileSystem;
 use super::attr::Wcc;
+use super::caller::Caller;
 use super::data::Finish;
-use super::privileged::SetIds;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
 use crate::limits::{MAX_FILE_SIZE, UNIT};
@@ -28,12 +28,12 @@ impl FileSystem {
     /// [`Error::NoSpace`]; [`Error::InvalidArgument`] for no bytes, [`Error::FileTooLarge`], and
     /// those of [`FileSystem::setattr`] with a size.
     pub fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.allocate_as(SetIds::Clear, ino, (offset, len), beyond)
+        self.allocate_as(Caller::Any, ino, (offset, len), beyond)
     }
 
     pub(in crate::fs) fn allocate_as(
         &self,
-        ids: SetIds,
+        caller: Caller,
         ino: u64,
         (offset, len): (u64, u64),
         beyond: Beyond,
@@ -47,7 +47,7 @@ impl FileSystem {
             self.grow(ino, row, end, beyond, finish)
         };
         let most = |_: &InodeRow| if beyond == Beyond::Grow { end } else { 0 };
-        Ok(self.change_contents(ids, ino, 0, most, work)?.1)
+        Ok(self.change_contents(caller, ino, 0, most, work)?.1)
     }
 
     /// Makes zeros of `len` bytes from `offset` on, as [`FileSystem::punch_hole`] does, and sets
@@ -56,23 +56,23 @@ impl FileSystem {
     /// # Errors
     /// [`Error::InvalidArgument`] for no bytes, and those of [`FileSystem::punch_hole`].
     pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.zero_range_as(SetIds::Clear, ino, (offset, len), beyond)
+        self.zero_range_as(Caller::Any, ino, (offset, len), beyond)
     }
 
     pub(in crate::fs) fn zero_range_as(
         &self,
-        ids: SetIds,
+        caller: Caller,
         ino: u64,
         (offset, len): (u64, u64),
         beyond: Beyond,
     ) -> Result<Wcc> {
         let end = range_end(offset, len)?;
-        let mut wcc = self.punch_hole_as(ids, ino, offset, len)?;
+        let mut wcc = self.punch_hole_as(caller, ino, offset, len)?;
         if beyond == Beyond::Grow && end > wcc.after.size {
             let grow = |row: &mut InodeRow, finish: &mut Finish<'_>| {
                 self.grow(ino, row, end, beyond, finish)
             };
-            wcc.after = self.change_contents(ids, ino, 0, |_| end, grow)?.1.after;
+            wcc.after = self.change_contents(caller, ino, 0, |_| end, grow)?.1.after;
         }
         Ok(wcc)
     }

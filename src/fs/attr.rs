@@ -1,8 +1,8 @@
 //! Attributes of an inode: given out, and set.
 
 use super::FileSystem;
+use super::caller::{Caller, without_set_ids};
 use super::file::check_regular;
-use super::privileged::{SetIds, without_set_ids};
 use crate::error::{Error, Result};
 use crate::format::{InodeRow, TimeRow};
 use crate::limits::{MAX_INLINE_LEN, UNIT};
@@ -265,15 +265,15 @@ impl FileSystem {
     /// for the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
     /// second or more; [`Error::Stale`]; for a size those of truncating.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
-        self.setattr_as(SetIds::Clear, ino, set)
+        self.setattr_as(Caller::Any, ino, set)
     }
 
-    pub(in crate::fs) fn setattr_as(&self, ids: SetIds, ino: u64, set: &SetAttr) -> Result<Wcc> {
+    pub(in crate::fs) fn setattr_as(&self, caller: Caller, ino: u64, set: &SetAttr) -> Result<Wcc> {
         set.check()?;
-        self.changing(|| self.try_setattr(ids, ino, set))
+        self.changing(|| self.try_setattr(caller, ino, set))
     }
 
-    fn try_setattr(&self, ids: SetIds, ino: u64, set: &SetAttr) -> Result<Wcc> {
+    fn try_setattr(&self, caller: Caller, ino: u64, set: &SetAttr) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft_to_grow(&inode, |_| set.size.unwrap_or(0))?;
         let before = *draft.row(ino)?;
@@ -283,7 +283,7 @@ impl FileSystem {
         let stamp = draft.stamp;
         let now = stamp.now;
         let apply = |row: &mut InodeRow| {
-            set.apply(row, now, ids);
+            set.apply(row, now, caller);
             stamp.touch(row);
         };
         let Some(size) = set.size else {
@@ -318,11 +318,11 @@ impl SetAttr {
     }
 
     /// Sets everything but the size, whose change moves mtime.
-    fn apply(&self, row: &mut InodeRow, now: TimeRow, ids: SetIds) {
+    fn apply(&self, row: &mut InodeRow, now: TimeRow, caller: Caller) {
         let mut mode = row.mode.get();
         let directory = FileType::of_mode(mode) == Some(FileType::Directory);
         let owner = self.uid.is_some() || self.gid.is_some();
-        let contents = self.size.is_some() && ids == SetIds::Clear;
+        let contents = self.size.is_some() && caller.loses_set_ids();
         if (owner || contents) && !directory {
             mode = without_set_ids(mode);
         }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::FileSystem;
 use super::attr::{Attr, FileType, Wcc};
+use super::caller::Caller;
 use super::data::Finish;
 use super::draft::Draft;
 use super::inode::{Inode, RowRef};
 use super::link::FREE_STEPS;
-use super::privileged::SetIds;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
 use crate::limits::MAX_FILE_SIZE;
@@ -65,34 +65,45 @@ impl FileSystem {
     /// As [`FileSystem::read`], and [`Error::FileTooLarge`], [`Error::NoSpace`],
     /// [`Error::ReadOnly`]: nothing was written then.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
-        self.write_as(SetIds::Clear, ino, offset, bytes)
+        self.write_as(Caller::Any, ino, offset, bytes)
+    }
+
+    /// As [`FileSystem::write`], for a client that keeps the file's mtime and set-ID bits itself
+    /// and sets them by [`FileSystem::setattr`]: the write leaves both, and moves ctime and the
+    /// change attribute. It is how a client that gathers writes hands them over, such as one with
+    /// NFSv4 delegated timestamps (RFC 9754), or the kernel with FUSE's cache of writes.
+    ///
+    /// # Errors
+    /// As [`FileSystem::write`].
+    pub fn write_delegated(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        self.write_as(Caller::Delegate, ino, offset, bytes)
     }
 
     pub(in crate::fs) fn write_as(
         &self,
-        ids: SetIds,
+        caller: Caller,
         ino: u64,
         offset: u64,
         bytes: &[u8],
     ) -> Result<Write> {
         let part = |done: usize| &bytes[done..bytes.len().min(done + PART)];
-        let mut all = self.write_part(ids, ino, offset, part(0))?;
+        let mut all = self.write_part(caller, ino, offset, part(0))?;
         while all.len < bytes.len() {
             // A part failed, or was not tried. Locks went in between, and room was made.
             let at = offset.saturating_add(all.len as u64);
-            let Ok(more) = self.write_part(ids, ino, at, part(all.len)) else { break };
+            let Ok(more) = self.write_part(caller, ino, at, part(all.len)) else { break };
             all.len += more.len;
             all.file.after = more.file.after;
         }
         Ok(all)
     }
 
-    fn write_part(&self, ids: SetIds, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+    fn write_part(&self, caller: Caller, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
         let end = |_: &InodeRow| offset.saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, offset, bytes, finish)
         };
-        let (written, file) = self.change_contents(ids, ino, bytes.len() as u64, end, work)?;
+        let (written, file) = self.change_contents(caller, ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -101,15 +112,15 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
-        self.append_as(SetIds::Clear, ino, bytes)
+        self.append_as(Caller::Any, ino, bytes)
     }
 
-    pub(in crate::fs) fn append_as(&self, ids: SetIds, ino: u64, bytes: &[u8]) -> Result<Write> {
+    pub(in crate::fs) fn append_as(&self, caller: Caller, ino: u64, bytes: &[u8]) -> Result<Write> {
         let end = |row: &InodeRow| row.size.get().saturating_add(bytes.len() as u64);
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             self.data.write(ino, row, row.size.get(), bytes, finish)
         };
-        let (written, file) = self.change_contents(ids, ino, bytes.len() as u64, end, work)?;
+        let (written, file) = self.change_contents(caller, ino, bytes.len() as u64, end, work)?;
         Ok(Write { len: written.bytes, file })
     }
 
@@ -135,12 +146,12 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`]; bytes before those that failed may be zeros by then.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
-        self.punch_hole_as(SetIds::Clear, ino, offset, len)
+        self.punch_hole_as(Caller::Any, ino, offset, len)
     }
 
     pub(in crate::fs) fn punch_hole_as(
         &self,
-        ids: SetIds,
+        caller: Caller,
         ino: u64,
         offset: u64,
         len: u64,
@@ -151,7 +162,7 @@ impl FileSystem {
             let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
                 self.data.punch_part(ino, row, at..end, finish)
             };
-            let ((_, next), part) = self.change_contents(ids, ino, len, |_| 0, work)?;
+            let ((_, next), part) = self.change_contents(caller, ino, len, |_| 0, work)?;
             let wcc = wcc.get_or_insert(part);
             wcc.after = part.after;
             match next {
@@ -220,7 +231,7 @@ impl FileSystem {
     /// It grows to `end` at most.
     pub(in crate::fs) fn change_contents<T>(
         &self,
-        ids: SetIds,
+        caller: Caller,
         ino: u64,
         len: u64,
         end: impl Fn(&InodeRow) -> u64,
@@ -236,8 +247,7 @@ impl FileSystem {
             check_regular(&before)?;
             let stamp = draft.stamp;
             let change = |row: &mut InodeRow| {
-                ids.apply(row);
-                stamp.touch_contents(row);
+                caller.touch(row, &stamp);
             };
             let (answer, after) = draft.contents(ino, &work, change)?;
             Ok((answer, Wcc::of(ino, &before, &after)))

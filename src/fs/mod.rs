@@ -14,6 +14,7 @@
 //!    lock, first in the engine and then in memory: a row in memory is never stale.
 //! 2. Locks are taken in this order: who makes room, directory moves, inodes by ascending number,
 //!    name cache, inode table, engine. None of those between is held while a checkpoint is written.
+//!    Who says that it frees something may hold any of them: that hardly waits.
 //! 3. The names of a directory, and what the name cache says of them, change only under the
 //!    directory's write lock.
 //! 4. An inode without names has an ORPHAN row, made by the transaction that took its last name.
@@ -25,6 +26,7 @@
 
 mod allocate;
 mod attr;
+mod caller;
 mod create;
 #[doc(hidden)]
 pub mod data;
@@ -39,7 +41,6 @@ mod mount;
 mod names;
 mod orphan;
 mod path;
-mod privileged;
 mod readdir;
 mod rename;
 mod upkeep;
@@ -48,13 +49,13 @@ mod xattr;
 
 pub use allocate::Beyond;
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
+pub use caller::Privileged;
 pub use create::{CreateMode, Created, NewAttr};
 pub use durable::{Stability, Stable};
 pub use file::{Read, Write};
 pub use handle::HANDLE_BYTES;
 pub use link::Linked;
 pub use mount::{Clock, FileSystem, MountOptions, ROOT_INO};
-pub use privileged::Privileged;
 pub use readdir::{COOKIE_DOT, COOKIE_DOT_DOT, DirEntry};
 pub use rename::{RenameMode, Renamed};
 pub use whole::StatFs;

@@ -55,8 +55,8 @@ impl Orphans {
         self.waiting.store(true, Ordering::Relaxed);
     }
 
-    /// Says that something is being freed, until the guard is dropped. Never waits: who holds an
-    /// inode's lock may call it while others who free something wait for that lock.
+    /// Says that something is being freed, until the guard is dropped. Waits for nobody who waits:
+    /// who holds an inode's lock may call it while others who free something wait for that lock.
     pub fn freeing(&self) -> RecursiveRwLockReadGuard<'_, ()> {
         self.freeing.read()
     }

@@ -70,6 +70,7 @@ fn all_say_forked(store: &Open) -> i32 {
             efscrypt_fs_close_all(s, e),
             efscrypt_fs_read(s, root, 0, b, 8, len, null_mut(), e),
             efscrypt_fs_write(s, root, 0, b, 8, none, e),
+            efscrypt_fs_write_delegated(s, root, 0, b, 8, none, e),
             efscrypt_fs_append(s, root, b, 8, none, e),
             efscrypt_fs_privileged_write(s, root, 0, b, 8, none, e),
             efscrypt_fs_privileged_append(s, root, b, 8, none, e),

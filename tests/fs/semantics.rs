@@ -162,6 +162,28 @@ fn setattr_is_all_or_nothing() {
 }
 
 #[test]
+fn a_client_that_keeps_the_times_hands_over_contents() {
+    let fs = create(MemoryDevice::new(), 1);
+    let ino = make(&fs, ROOT_INO, b"a");
+    let mtime = Time { seconds: -5, nanoseconds: 7 };
+    let set = SetAttr { mtime: Some(SetTime::At(mtime)), ..SetAttr::default() };
+    let before = fs.setattr(ino, &set).unwrap().after;
+    // As inline bytes, as units, and in several transactions.
+    for (offset, len) in [(0, 100), (50, 10_000), (4096, 3 << 20)] {
+        let bytes = pattern(1, len);
+        let written = fs.write_delegated(ino, offset, &bytes).unwrap();
+        let after = written.file.after;
+        assert_eq!((written.len, after.mtime), (len, mtime));
+        assert!(after.ctime > before.ctime && after.change > before.change);
+        let mut back = vec![0; len];
+        fs.read(ino, offset, &mut back).unwrap();
+        assert!(back == bytes);
+    }
+    assert!(fs.write(ino, 0, b"x").unwrap().file.after.mtime > mtime);
+    assert_clean(&fs, "delegated");
+}
+
+#[test]
 fn set_id_bits_go_with_the_contents_and_the_owner() {
     let fs = create(MemoryDevice::new(), 1);
     let ino = make(&fs, ROOT_INO, b"a");
@@ -170,7 +192,7 @@ fn set_id_bits_go_with_the_contents_and_the_owner() {
     let owner = SetAttr { gid: Some(9), ..SetAttr::default() };
     type Change<'a> = &'a dyn Fn() -> Result<()>;
     let privileged = fs.privileged();
-    let changes: [(&str, bool, Change<'_>); 11] = [
+    let changes: [(&str, bool, Change<'_>); 12] = [
         ("write", true, &|| fs.write(ino, 10, b"x").map(drop)),
         ("write nothing", false, &|| fs.write(ino, 10, b"").map(drop)),
         ("append", true, &|| fs.append(ino, b"x").map(drop)),
@@ -180,6 +202,7 @@ fn set_id_bits_go_with_the_contents_and_the_owner() {
         ("chown", true, &|| fs.setattr(ino, &owner).map(drop)),
         ("chown, privileged", true, &|| privileged.setattr(ino, &owner).map(drop)),
         ("write, privileged", false, &|| privileged.write(ino, 0, &[1; 9_000]).map(drop)),
+        ("write, delegated", false, &|| fs.write_delegated(ino, 0, &[1; 9_000]).map(drop)),
         ("append, privileged", false, &|| privileged.append(ino, b"x").map(drop)),
         ("truncate, privileged", false, &|| {
             privileged.punch_hole(ino, 0, 5_000)?;

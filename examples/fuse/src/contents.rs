@@ -4,21 +4,29 @@ use efscrypt::fs::{Beyond, FileSystem};
 use efscrypt::{Error, Result};
 use rustix::fs::FallocateFlags;
 
+/// Who writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// A program, whose write takes set-ID bits away.
+    Program,
+    /// One that keeps them.
+    Privileged,
+    /// The kernel, out of mapped memory: it does not know what was written before a failure.
+    Mapped,
+    /// The kernel, which kept it back, and keeps the times and set-ID bits itself.
+    KeptBack,
+}
+
 /// Writes all, or says how much was written before something failed.
-pub fn write(
-    fs: &FileSystem,
-    ino: u64,
-    offset: u64,
-    data: &[u8],
-    clears: bool,
-    whole: bool,
-) -> Result<usize> {
+pub fn write(fs: &FileSystem, ino: u64, offset: u64, data: &[u8], writer: Writer) -> Result<usize> {
+    let whole = matches!(writer, Writer::Mapped | Writer::KeptBack);
     let mut done = 0;
     loop {
         let (at, rest) = (offset + done as u64, &data[done..]);
-        let written = match clears {
-            true => fs.write(ino, at, rest),
-            false => fs.privileged().write(ino, at, rest),
+        let written = match writer {
+            Writer::Program => fs.write(ino, at, rest),
+            Writer::Privileged | Writer::Mapped => fs.privileged().write(ino, at, rest),
+            Writer::KeptBack => fs.write_delegated(ino, at, rest),
         };
         match written {
             Ok(written) => done += written.len,

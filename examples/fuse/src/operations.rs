@@ -22,7 +22,7 @@ use fuser::{
 use rustix::fs::FallocateFlags;
 
 use crate::attr::{KEPT, Seen, file_type, no_attr, set_time};
-use crate::contents::{allocate, write};
+use crate::contents::{Writer, allocate, write};
 use crate::entries::{Listed, partly};
 use crate::server::{Server, Service, enter, entered};
 use crate::xattr;
@@ -335,13 +335,17 @@ impl Filesystem for Server {
         reply: ReplyWrite,
     ) {
         let clears = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        // What the kernel kept for itself it does not try again.
-        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let writer = match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            true if self.service().writes_back() => Writer::KeptBack,
+            true => Writer::Mapped,
+            false if clears => Writer::Program,
+            false => Writer::Privileged,
+        };
         let done = self.work(|fs| {
             if clears {
                 xattr::drop_capabilities(fs, ino.0)?;
             }
-            write(fs, ino.0, offset, data, clears, cached)
+            write(fs, ino.0, offset, data, writer)
         });
         answer!(reply, done, |reply: ReplyWrite, len: usize| reply.written(len as u32));
     }

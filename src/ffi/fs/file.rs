@@ -107,6 +107,30 @@ pub unsafe extern "C" fn efscrypt_fs_write(
     unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
+/// As `efscrypt_fs_write`, for a client that keeps the file's mtime and set-ID bits itself and sets
+/// them by `efscrypt_fs_setattr`: the write leaves both, and moves ctime and the change attribute.
+/// So a client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_fs_write_delegated(
+    store: *const efscrypt_store,
+    ino: u64,
+    offset: u64,
+    buf: *const u8,
+    len: usize,
+    file: *mut efscrypt_wcc,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
+        let write = |done| fs.write_delegated(ino, behind(offset, done)?, &buf[done..]);
+        write_all(buf, done, write)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_bytes(store, (buf, len), file, error, body) }
+}
+
 /// Writes all of `len` bytes at the end of a file, wherever that is by then. Other than that as
 /// `efscrypt_fs_write`; other writers may come between its steps of at most 1 MiB.
 ///

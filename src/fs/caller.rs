@@ -1,15 +1,17 @@
-//! Set-ID bits: who changes contents without losing them.
+//! Caller: on whose behalf contents are changed, and what goes with that.
 //!
 //! By set-user-ID and set-group-ID a file runs as its owner or group, so who may write it could
 //! make it do what they like as those. Linux takes the bits away when contents or owner change,
 //! and so does this file system, by the same rule: set-user-ID always, and set-group-ID where the
 //! group may execute the file; without that it means mandatory locking. Linux lets callers with
 //! `CAP_FSETID`, as root has, keep the bits when they change contents: a server that knows its
-//! caller as such says so by [`FileSystem::privileged`].
+//! caller as such says so by [`FileSystem::privileged`]. A client that keeps the file's times
+//! itself hands over what it gathered by [`FileSystem::write_delegated`].
 
 use super::FileSystem;
 use super::allocate::Beyond;
 use super::attr::{SetAttr, Wcc};
+use super::draft::Stamp;
 use super::file::Write;
 use crate::error::Result;
 use crate::format::InodeRow;
@@ -18,18 +20,30 @@ const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 const GROUP_EXECUTES: u32 = 0o010;
 
-/// What a change of contents does to set-ID bits.
+/// Who changes contents.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::fs) enum SetIds {
-    Clear,
-    Keep,
+pub(in crate::fs) enum Caller {
+    Any,
+    /// Keeps set-ID bits.
+    Privileged,
+    /// Keeps set-ID bits and mtime.
+    Delegate,
 }
 
-impl SetIds {
-    /// Does it to a row.
-    pub fn apply(self, row: &mut InodeRow) {
-        if self == SetIds::Clear {
+impl Caller {
+    /// Whether set-ID bits go with a change of contents.
+    pub fn loses_set_ids(self) -> bool {
+        self == Caller::Any
+    }
+
+    /// Moves what a change of contents moves, at a moment.
+    pub fn touch(self, row: &mut InodeRow, stamp: &Stamp) {
+        if self.loses_set_ids() {
             row.mode = without_set_ids(row.mode.get()).into();
+        }
+        match self {
+            Caller::Delegate => stamp.touch(row),
+            Caller::Any | Caller::Privileged => stamp.touch_contents(row),
         }
     }
 }
@@ -60,7 +74,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
-        self.fs.write_as(SetIds::Keep, ino, offset, bytes)
+        self.fs.write_as(Caller::Privileged, ino, offset, bytes)
     }
 
     /// As [`FileSystem::append`].
@@ -68,7 +82,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
-        self.fs.append_as(SetIds::Keep, ino, bytes)
+        self.fs.append_as(Caller::Privileged, ino, bytes)
     }
 
     /// As [`FileSystem::punch_hole`].
@@ -76,7 +90,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
-        self.fs.punch_hole_as(SetIds::Keep, ino, offset, len)
+        self.fs.punch_hole_as(Caller::Privileged, ino, offset, len)
     }
 
     /// As [`FileSystem::allocate`].
@@ -84,7 +98,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.fs.allocate_as(SetIds::Keep, ino, (offset, len), beyond)
+        self.fs.allocate_as(Caller::Privileged, ino, (offset, len), beyond)
     }
 
     /// As [`FileSystem::zero_range`].
@@ -92,7 +106,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.fs.zero_range_as(SetIds::Keep, ino, (offset, len), beyond)
+        self.fs.zero_range_as(Caller::Privileged, ino, (offset, len), beyond)
     }
 
     /// As [`FileSystem::setattr`]: a new size leaves the bits; a new owner takes them away still.
@@ -100,6 +114,6 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
-        self.fs.setattr_as(SetIds::Keep, ino, set)
+        self.fs.setattr_as(Caller::Privileged, ino, set)
     }
 }
