@@ -5,6 +5,7 @@ use super::attr::{FileType, Wcc};
 use super::dir::{Place, check_name, check_new_name, is_dot, live_directory};
 use super::draft::Draft;
 use super::names::Target;
+use super::orphan::Left;
 use crate::error::{Error, Object, Result};
 use crate::format::FsKey;
 use crate::limits::MAX_LINKS;
@@ -93,20 +94,20 @@ impl FileSystem {
     fn remove(&self, dir: u64, name: &[u8], accept: impl Fn(&Target) -> Result<()>) -> Result<Wcc> {
         check_name(name)?;
         let (wcc, left) = self.changing(|| self.try_remove(dir, name, &accept))?;
-        if let Some(ino) = left {
-            self.free_unused(ino);
+        if let Some(left) = left {
+            self.free_unused(left);
         }
         self.reap_few();
         Ok(wcc)
     }
 
-    /// Takes a name away; returns the inode too where it is left to be freed.
+    /// Takes a name away; returns the inode too where it is left.
     fn try_remove(
         &self,
         dir: u64,
         name: &[u8],
         accept: impl Fn(&Target) -> Result<()>,
-    ) -> Result<(Wcc, Option<u64>)> {
+    ) -> Result<(Wcc, Option<Left<'_>>)> {
         let parent = self.inodes.get(dir);
         let mut stale = None;
         loop {
@@ -128,19 +129,19 @@ impl FileSystem {
             let left = self.drop_name(&mut draft, dir, target)?;
             let after = *draft.row(dir)?;
             draft.commit(Class::Freeing)?;
-            return Ok((Wcc::of(dir, &before, &after), left.then_some(target.ino)));
+            return Ok((Wcc::of(dir, &before, &after), left));
         }
     }
 
     /// Takes a name off an inode that the draft holds, after or before its entry goes from `dir`.
-    /// With its last name goes an inode that is not open and holds little. Returns whether it is
-    /// left to be freed, once the draft is committed.
+    /// With its last name goes an inode that is not open and holds little; else it is left, to be
+    /// freed once the draft is committed.
     pub(in crate::fs) fn drop_name(
         &self,
         draft: &mut Draft<'_>,
         dir: u64,
         target: Target,
-    ) -> Result<bool> {
+    ) -> Result<Option<Left<'_>>> {
         let ino = target.ino;
         let row = draft.touch(ino)?;
         let directory = FileType::of_mode(row.mode.get()) == Some(FileType::Directory);
@@ -152,14 +153,14 @@ impl FileSystem {
             draft.add_links(dir, -1)?;
         }
         if draft.row(ino)?.nlink.get() > 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let open = draft.opens(ino)? > 0;
         if !open && draft.free_with(ino)? {
-            return Ok(false);
+            return Ok(None);
         }
         draft.edits.put(self.tree, &FsKey::Orphan(ino).encode(), &[]);
-        Ok(!open)
+        Ok((!open).then(|| self.left(ino)))
     }
 }
 

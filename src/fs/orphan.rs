@@ -72,6 +72,12 @@ impl Orphans {
     }
 }
 
+/// An inode that lost its last name: who holds this frees it.
+pub(in crate::fs) struct Left<'a> {
+    ino: u64,
+    _freeing: RecursiveRwLockReadGuard<'a, ()>,
+}
+
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -150,17 +156,17 @@ impl FileSystem {
                 held => held?,
             };
             let opens = inode.opens().checked_sub(times).ok_or(NOT_OPEN)?;
-            let freeing = (opens == 0 && row.nlink.get() == 0).then(|| self.orphans.freeing());
+            let left = (opens == 0 && row.nlink.get() == 0).then(|| self.left(ino));
             inode.set_opens(opens);
-            (opens == 0).then_some(freeing)
+            (opens == 0).then_some(left)
         };
-        let Some(freeing) = last else { return Ok(()) };
+        let Some(left) = last else { return Ok(()) };
         self.inodes.closed(&inode);
         drop(inode);
         if !self.engine.is_read_only() {
             self.data.rest(ino);
-            if freeing.is_some() {
-                self.free_unused(ino);
+            if let Some(left) = left {
+                self.free_unused(left);
             }
             self.reap_few();
         }
@@ -181,11 +187,15 @@ impl FileSystem {
         closed
     }
 
+    /// Says that the caller frees an inode, before others can see that nobody uses it.
+    pub(in crate::fs) fn left(&self, ino: u64) -> Left<'_> {
+        Left { ino, _freeing: self.orphans.freeing() }
+    }
+
     /// Frees an inode that lost its last name, as far as that takes few steps. A failure is no
     /// failure of the operation that came before: the rest is done later.
-    pub(in crate::fs) fn free_unused(&self, ino: u64) {
-        let _freeing = self.orphans.freeing();
-        let inode = self.inodes.get(ino);
+    pub(in crate::fs) fn free_unused(&self, left: Left<'_>) {
+        let inode = self.inodes.get(left.ino);
         for _ in 0..FREE_STEPS {
             match self.free_step_with_room(&inode) {
                 Ok(Step::More) => self.engine.relieve(),

@@ -7,6 +7,7 @@ use super::draft::Draft;
 use super::link::retry_stale;
 use super::mount::ROOT_INO;
 use super::names::Target;
+use super::orphan::Left;
 use crate::error::{Error, Object, Result};
 use crate::txn::Class;
 
@@ -72,8 +73,8 @@ impl FileSystem {
                 }
             }
         })?;
-        if let Some(ino) = left {
-            self.free_unused(ino);
+        if let Some(left) = left {
+            self.free_unused(left);
             self.reap_few();
         }
         Ok(renamed)
@@ -87,7 +88,7 @@ impl FileSystem {
         to: End<'_>,
         mode: RenameMode,
         stale: &mut Option<(Target, Option<Target>)>,
-    ) -> Result<Option<(Renamed, Option<u64>)>> {
+    ) -> Result<Option<(Renamed, Option<Left<'_>>)>> {
         let (from_dir, to_dir) = (self.inodes.get(from.dir), self.inodes.get(to.dir));
         let source = self.peek(&from_dir, from.name)?.ok_or(Error::NotFound)?;
         let target = self.peek(&to_dir, to.name)?;
@@ -147,7 +148,7 @@ impl FileSystem {
         (from, source): (End<'a>, Target),
         to: End<'a>,
         target: Option<Target>,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<Left<'_>>> {
         let entry = |cookie| Target { cookie, ..source };
         let mut left = None;
         match target {
@@ -157,7 +158,7 @@ impl FileSystem {
                     (false, true) => return Err(Error::IsDirectory),
                     _ => {}
                 }
-                left = self.drop_name(draft, to.dir, target)?.then_some(target.ino);
+                left = self.drop_name(draft, to.dir, target)?;
                 draft.touch_contents(to.dir)?;
                 draft.put_entry(to.dir, to.name, entry(target.cookie))?;
             }

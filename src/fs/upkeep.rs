@@ -99,7 +99,8 @@ impl FileSystem {
             }
             let others = self.engine.last() != before;
             // What others are freeing just now is room, too.
-            if !others && !second_hand && !self.orphans.await_freeing() {
+            let more = self.orphans.await_freeing();
+            if !others && !second_hand && !more {
                 if freed || !self.orphans.may_wait() {
                     break;
                 }

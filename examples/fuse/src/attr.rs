@@ -8,9 +8,9 @@ use fuser::{FileAttr, Generation, INodeNo, TimeOrNow};
 /// How long the kernel keeps names and attributes: the store is locked, so nobody but the kernel
 /// behind this mount changes them.
 pub const KEPT: Duration = Duration::from_secs(3600);
-/// How long it keeps the attributes of a file whose contents it keeps back: it does not ask again
-/// by itself what space they take when they were written.
-const KEPT_BACK: Duration = Duration::from_secs(1);
+/// How long it keeps the attributes of a file whose contents it keeps back: until the file is
+/// closed it does not ask by itself what space they take.
+const KEPT_BACK: Duration = Duration::from_secs(10);
 
 /// Set-ID bits: they go when somebody writes.
 const SET_IDS: u32 = 0o6000;

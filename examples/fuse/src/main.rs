@@ -26,8 +26,8 @@ use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
 use fuser::Session;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, set_dumpable_behavior,
-    setrlimit,
+    DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, geteuid,
+    set_dumpable_behavior, setrlimit,
 };
 
 use committer::Committer;
@@ -117,8 +117,9 @@ fn serve_reclaim() {
 fn run(args: &Args) -> Result<(), Failure> {
     // Before anybody is asked for a passphrase.
     Mountpoint::look(&args.mountpoint)?;
+    args.check()?;
     let store = Arc::new(open(args)?);
-    let server = Server::new(Arc::clone(&store), args.write_back)
+    let server = Server::new(Arc::clone(&store), args.write_back && !args.read_only)
         .or_fail(|| "cannot start a thread".to_owned())?;
     let signals = signals::hold().or_fail(|| "cannot watch for signals".to_owned())?;
     let (place, session) =
@@ -187,6 +188,16 @@ fn open(args: &Args) -> Result<Store, Failure> {
 }
 
 impl Args {
+    /// Refuses what does not go together.
+    fn check(&self) -> Result<(), Failure> {
+        if self.write_back && !self.allow_other && !geteuid().is_root() {
+            let why = "the kernel hands over as root what it kept back, and only --allow-other \
+                       lets root in";
+            return Err(Failure::new("cannot use --write-back", why));
+        }
+        Ok(())
+    }
+
     fn options(&self) -> Options {
         let processors = available_parallelism().map_or(1, usize::from);
         let threads = (processors / 2).clamp(*THREADS.start(), *THREADS.end());

@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
@@ -77,11 +76,7 @@ impl Mountpoint {
     ) -> Result<(Mountpoint, Session<Server>), Failure> {
         let doing = || format!("cannot mount on {}", path.display());
         let path = Mountpoint::look(path)?;
-        let service = Arc::clone(server.service());
         let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
-        if !options.read_only {
-            service.meet(session.notifier());
-        }
         let device = device_of(&path).or_fail(doing)?;
         Ok((Mountpoint { path, device }, session))
     }
@@ -126,6 +121,13 @@ impl Mountpoint {
             Err(Errno::PERM) if self.ask_helper(Some("-z"))? => Ok(Attempt::OutOfSight),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Ends the mount for those too who wait for its answers in the kernel, where it lets us: one
+    /// of them may be a thread of this process, which could not end.
+    pub fn abort(&self) {
+        let file = format!("/sys/fs/fuse/connections/{}/abort", self.device);
+        let _best_effort = fs::write(file, "1");
     }
 
     /// Whether somebody else took the mount out of sight. Fails where another file system is

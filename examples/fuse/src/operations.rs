@@ -90,16 +90,6 @@ fn set_attr(service: &Service, ino: u64, set: &SetAttr, keeps: bool, reply: Repl
     });
 }
 
-fn seek(service: &Service, ino: u64, from: u64, whence: i32, reply: ReplyLseek) {
-    // What the kernel holds is no hole.
-    let found = service.call_in(ino).and_then(|()| match whence {
-        SEEK_DATA => service.work(|fs| fs.seek_data(ino, from)),
-        _ => service.work(|fs| fs.seek_hole(ino, from)),
-    });
-    let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
-    answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
-}
-
 fn entry(reply: ReplyEntry, seen: Seen) {
     reply.entry_with_ttls(&seen.kept, &KEPT, &seen.file, seen.generation);
 }
@@ -515,10 +505,15 @@ impl Filesystem for Server {
         reply: ReplyLseek,
     ) {
         let Ok(from) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        if !matches!(whence, SEEK_DATA | SEEK_HOLE) {
-            return reply.error(Errno::EINVAL);
-        }
-        self.hand_on_waiting(move |service| seek(service, ino.0, from, whence, reply));
+        let found = match whence {
+            // What the kernel holds back would be a hole: from now on it calls everything data.
+            _ if self.service().writes_back() => return reply.error(Errno::ENOSYS),
+            SEEK_DATA => self.work(|fs| fs.seek_data(ino.0, from)),
+            SEEK_HOLE => self.work(|fs| fs.seek_hole(ino.0, from)),
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
+        answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
     }
 }
 

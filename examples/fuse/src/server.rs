@@ -2,12 +2,12 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use efscrypt::fs::{Attr, FileSystem};
 use efscrypt::{Error, ErrorKind, Store};
-use fuser::{Errno, INodeNo, Notifier};
+use fuser::Errno;
 
 use crate::attr::Seen;
 use crate::failure::say;
@@ -15,8 +15,6 @@ use crate::workers::Workers;
 
 /// Threads for requests that wait.
 const WORKERS: usize = 16;
-/// Threads for requests that wait for the kernel, which waits for the answers of others meanwhile.
-const WAITERS: usize = 4;
 /// Most complaints about damage and failed devices; the system's log holds no more of them.
 const MOST_COMPLAINTS: u32 = 100;
 /// Attempts at a name that leads to another inode each time it is looked at.
@@ -26,7 +24,6 @@ const ATTEMPTS: usize = 16;
 pub struct Server {
     service: Arc<Service>,
     workers: Workers,
-    waiters: Workers,
 }
 
 /// What does the work of requests, on any thread.
@@ -34,8 +31,6 @@ pub struct Service {
     store: Arc<Store>,
     /// Whether the kernel keeps back what programs write.
     write_back: bool,
-    /// A way to the kernel, where it may hold what the store does not have yet.
-    kernel: OnceLock<Notifier>,
     complaints: AtomicU32,
 }
 
@@ -45,10 +40,8 @@ impl Server {
     /// # Errors
     /// Those of starting threads.
     pub fn new(store: Arc<Store>, write_back: bool) -> io::Result<Server> {
-        let (kernel, complaints) = (OnceLock::new(), AtomicU32::new(0));
-        let service = Arc::new(Service { store, write_back, kernel, complaints });
-        let (workers, waiters) = (Workers::start(WORKERS)?, Workers::start(WAITERS)?);
-        Ok(Server { service, workers, waiters })
+        let service = Arc::new(Service { store, write_back, complaints: AtomicU32::new(0) });
+        Ok(Server { service, workers: Workers::start(WORKERS)? })
     }
 
     /// Does one request's work at once: what hardly ever waits.
@@ -65,7 +58,7 @@ impl Server {
     }
 
     /// What does the work.
-    pub fn service(&self) -> &Arc<Service> {
+    pub fn service(&self) -> &Service {
         &self.service
     }
 
@@ -73,12 +66,6 @@ impl Server {
     pub fn hand_on(&self, request: impl FnOnce(&Service) + Send + 'static) {
         let service = Arc::clone(&self.service);
         self.workers.give(move || request(&service));
-    }
-
-    /// As [`Server::hand_on`], for what [calls in](Service::call_in) from the kernel.
-    pub fn hand_on_waiting(&self, request: impl FnOnce(&Service) + Send + 'static) {
-        let service = Arc::clone(&self.service);
-        self.waiters.give(move || request(&service));
     }
 }
 
@@ -93,26 +80,9 @@ impl Service {
         self.write_back
     }
 
-    /// Learns how to reach the kernel.
-    pub fn meet(&self, kernel: Notifier) {
-        self.kernel.get_or_init(|| kernel);
-    }
-
     /// An inode as the kernel sees it.
     pub fn seen(&self, attr: &Attr) -> Seen {
         Seen::new(attr, self.write_back)
-    }
-
-    /// Has the kernel hand over what it holds of a file: what programs changed in mapped memory,
-    /// and what it keeps back. Reads and writes must be answered meanwhile, so no thread may call
-    /// this that others wait for.
-    pub fn call_in(&self, ino: u64) -> Result<(), Errno> {
-        let Some(kernel) = self.kernel.get() else { return Ok(()) };
-        match kernel.inval_inode(INodeNo(ino), 0, 0) {
-            // Handed over, and changed again.
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
-            done => done.map_err(Errno::from),
-        }
     }
 
     /// Does one request's work. A failure becomes the number that programs see; damage, failed

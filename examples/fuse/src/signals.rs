@@ -38,7 +38,7 @@ pub fn watch(mut signals: Signals, place: Mountpoint, store: &Arc<Store>) -> io:
     let watch = move || {
         while signals.forever().next().is_some() {
             match end(&place, &mut signals) {
-                Ok(Attempt::OutOfSight) => leave(&store),
+                Ok(Attempt::OutOfSight) => leave(&place, &store),
                 Ok(_) => return,
                 // Somebody else unmounted it, or another signal may do better.
                 Err(error) => say(&format!("cannot unmount: {error}")),
@@ -75,15 +75,16 @@ fn write_back(place: &Mountpoint) {
     let started = thread::Builder::new().name("write back".to_owned()).spawn(write);
     let result = started.map(|_| finished.recv_timeout(PATIENCE));
     if !matches!(result, Ok(Ok(Ok(())))) {
-        say("what programs changed in mapped memory may be lost");
+        say("what programs changed in mapped memory, and what the kernel kept back, may be lost");
     }
     // Some kernels say that it is done when they have put it in line for the server.
     thread::sleep(HAND_OVER);
 }
 
 /// Ends the program while the kernel still waits for answers: that ends the mount.
-fn leave(store: &Weak<Store>) {
+fn leave(place: &Mountpoint, store: &Weak<Store>) {
     let done = store.upgrade().map_or(Ok(()), |store| store.sync());
+    place.abort();
     match done {
         Ok(()) | Err(efscrypt::Error::ReadOnly) => {
             say("unmounted: everything that arrived is committed");

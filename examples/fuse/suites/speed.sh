@@ -4,7 +4,7 @@
 
 suite_speed() {
     need_packages gocryptfs fio
-    local turns=5 turn name measure work=$work server_pid back_pid
+    local turns=5 turn name measure work=$work server_pid back_pid SUITES_OPTIONS=
     [[ $short ]] && turns=2
     declare -A best=()
     # In memory, where there is room: how fast the disk is does not matter here.
