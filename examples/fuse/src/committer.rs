@@ -2,6 +2,7 @@
 //! systems, and what removed files held is freed.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -32,7 +33,14 @@ impl Committer {
             let mut round = 0u32;
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 round = round.wrapping_add(1);
-                if !commit(&store, round.is_multiple_of(UPKEEP), &mut told) {
+                let upkeep = round.is_multiple_of(UPKEEP);
+                let done = catch_unwind(AssertUnwindSafe(|| commit(&store, upkeep, &mut told)));
+                if done.is_err() {
+                    // Nothing would become durable by itself any more.
+                    say("a commit panicked: the store takes no more changes");
+                    store.upgrade().inspect(|store| store.poison("a commit panicked"));
+                }
+                if !matches!(done, Ok(true)) {
                     return;
                 }
             }
