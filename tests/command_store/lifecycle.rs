@@ -1,6 +1,7 @@
 //! Stores are made, described and put under other keys.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
@@ -49,6 +50,16 @@ fn a_store_says_what_it_was_made_with() {
     for part in ["first", "team=storage", "equation=a=b", "alias/meta", "alias/data", "enabled"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[test]
+fn the_root_directory_belongs_to_who_made_the_store() {
+    let bench = Bench::new();
+    let made = bench.as_user(&["create", "s", "--data-key", "alias/data", "--log", "1"]).output();
+    assert!(made.unwrap().status.success());
+    let root = bench.open("s").file_system().getattr(efscrypt::fs::ROOT_INO).unwrap();
+    let file = fs::metadata(bench.path("s")).unwrap();
+    assert_eq!((root.uid, root.gid, root.mode), (file.uid(), file.gid(), 0o755));
 }
 
 #[test]

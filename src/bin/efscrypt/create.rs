@@ -3,7 +3,9 @@
 use std::fs;
 
 use clap::Args;
+use efscrypt::fs::{ROOT_INO, SetAttr};
 use efscrypt::{Error, ErrorKind, Providers, Store};
+use rustix::process::{getegid, geteuid};
 
 use crate::describe;
 use crate::exit::Failure;
@@ -61,8 +63,21 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let providers = Providers::same(provider);
     let made = Store::create_file(store.path(), providers, metadata_key, &args.data_key, options);
     let made = made.map_err(failed)?;
+    give_root(&made).map_err(failed)?;
     let description = made.describe().map_err(failed)?;
     made.close().map_err(failed)?;
     describe::show(&description, args.json)
         .map_err(|failure| failure.after(&format!("store {} was made", store.path().display())))
+}
+
+/// Gives the root directory to who makes the store, who could put nothing there otherwise once the
+/// store is mounted.
+fn give_root(store: &Store) -> Result<(), Error> {
+    let (uid, gid) = (geteuid(), getegid());
+    if uid.is_root() && gid.is_root() {
+        return Ok(());
+    }
+    let (uid, gid) = (Some(uid.as_raw()), Some(gid.as_raw()));
+    store.file_system().setattr(ROOT_INO, &SetAttr { uid, gid, ..SetAttr::default() })?;
+    Ok(())
 }
