@@ -1352,9 +1352,9 @@ efscrypt_status efscrypt_fs_write(const struct efscrypt_store *store,
                                   struct efscrypt_error *error);
 
 /**
- * As `efscrypt_fs_write`, for a client that keeps the file's mtime and set-ID bits itself and sets
- * them by `efscrypt_fs_setattr`: the write leaves both, and moves ctime and the change attribute.
- * So a client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
+ * As `efscrypt_fs_write`, for a client that keeps the file's mtime itself and sets it by
+ * `efscrypt_fs_setattr`: the write leaves it, and moves ctime and the change attribute. So a
+ * client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
  *
  * # Safety
  * As there.
@@ -1634,6 +1634,20 @@ efscrypt_status efscrypt_fs_privileged_write(const struct efscrypt_store *store,
                                              size_t len,
                                              struct efscrypt_wcc *file,
                                              struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_write_delegated`, for a caller that keeps set-user-ID and set-group-ID bits.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_privileged_write_delegated(const struct efscrypt_store *store,
+                                                       uint64_t ino,
+                                                       uint64_t offset,
+                                                       const uint8_t *buf,
+                                                       size_t len,
+                                                       struct efscrypt_wcc *file,
+                                                       struct efscrypt_error *error);
 
 /**
  * As `efscrypt_fs_append`, for a caller that keeps set-user-ID and set-group-ID bits.

@@ -28,7 +28,7 @@ impl FileSystem {
     /// [`Error::NoSpace`]; [`Error::InvalidArgument`] for no bytes, [`Error::FileTooLarge`], and
     /// those of [`FileSystem::setattr`] with a size.
     pub fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.allocate_as(Caller::Any, ino, (offset, len), beyond)
+        self.allocate_as(Caller::ANY, ino, (offset, len), beyond)
     }
 
     pub(in crate::fs) fn allocate_as(
@@ -56,7 +56,7 @@ impl FileSystem {
     /// # Errors
     /// [`Error::InvalidArgument`] for no bytes, and those of [`FileSystem::punch_hole`].
     pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.zero_range_as(Caller::Any, ino, (offset, len), beyond)
+        self.zero_range_as(Caller::ANY, ino, (offset, len), beyond)
     }
 
     pub(in crate::fs) fn zero_range_as(

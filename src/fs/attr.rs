@@ -237,8 +237,9 @@ pub struct SetAttr {
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Size of a regular file. Setting it takes set-ID bits away as setting the owner does, unless
-    /// the mode is set too, or the caller is [privileged](FileSystem::privileged).
+    /// Size of a regular file. Another one than before moves mtime. Setting it takes set-ID bits
+    /// away as setting the owner does, unless the mode is set too, or the caller is
+    /// [privileged](FileSystem::privileged).
     pub size: Option<u64>,
     /// Last access.
     pub atime: Option<SetTime>,
@@ -265,7 +266,7 @@ impl FileSystem {
     /// for the size of what is not a regular file; [`Error::InvalidArgument`] for nanoseconds of a
     /// second or more; [`Error::Stale`]; for a size those of truncating.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
-        self.setattr_as(Caller::Any, ino, set)
+        self.setattr_as(Caller::ANY, ino, set)
     }
 
     pub(in crate::fs) fn setattr_as(&self, caller: Caller, ino: u64, set: &SetAttr) -> Result<Wcc> {
@@ -281,9 +282,10 @@ impl FileSystem {
             return Err(Error::NotSync);
         }
         let stamp = draft.stamp;
-        let now = stamp.now;
+        let resized = set.size.is_some_and(|size| size != before.size.get());
+        let moved = if resized { stamp.now } else { before.mtime };
         let apply = |row: &mut InodeRow| {
-            set.apply(row, now, caller);
+            set.apply(row, (stamp.now, moved), caller);
             stamp.touch(row);
         };
         let Some(size) = set.size else {
@@ -317,8 +319,8 @@ impl SetAttr {
         })
     }
 
-    /// Sets everything but the size, whose change moves mtime.
-    fn apply(&self, row: &mut InodeRow, now: TimeRow, caller: Caller) {
+    /// Sets everything but the size, at a moment, with the mtime where none is given.
+    fn apply(&self, row: &mut InodeRow, (now, mtime): (TimeRow, TimeRow), caller: Caller) {
         let mut mode = row.mode.get();
         let directory = FileType::of_mode(mode) == Some(FileType::Directory);
         let owner = self.uid.is_some() || self.gid.is_some();
@@ -337,8 +339,7 @@ impl SetAttr {
             SetTime::At(time) => Some(time.into()),
         };
         row.atime = time(self.atime).unwrap_or(row.atime);
-        let moved = if self.size.is_some() { now } else { row.mtime };
-        row.mtime = time(self.mtime).unwrap_or(moved);
+        row.mtime = time(self.mtime).unwrap_or(mtime);
         row.flags = (row.flags.get() & !InodeRow::EXCLUSIVE).into();
         row.verifier = [0; 8];
     }

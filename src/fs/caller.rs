@@ -21,19 +21,22 @@ const SET_GID: u32 = 0o2000;
 const GROUP_EXECUTES: u32 = 0o010;
 
 /// Who changes contents.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::fs) enum Caller {
-    Any,
-    /// Keeps set-ID bits.
-    Privileged,
-    /// Keeps set-ID bits and mtime.
-    Delegate,
+#[derive(Clone, Copy)]
+pub(in crate::fs) struct Caller {
+    /// Whether set-ID bits stay.
+    privileged: bool,
+    /// Whether mtime stays: it is the client's.
+    delegate: bool,
 }
 
 impl Caller {
+    pub const ANY: Caller = Caller { privileged: false, delegate: false };
+    pub const PRIVILEGED: Caller = Caller { privileged: true, ..Caller::ANY };
+    pub const DELEGATE: Caller = Caller { delegate: true, ..Caller::ANY };
+
     /// Whether set-ID bits go with a change of contents.
     pub fn loses_set_ids(self) -> bool {
-        self == Caller::Any
+        !self.privileged
     }
 
     /// Moves what a change of contents moves, at a moment.
@@ -41,9 +44,9 @@ impl Caller {
         if self.loses_set_ids() {
             row.mode = without_set_ids(row.mode.get()).into();
         }
-        match self {
-            Caller::Delegate => stamp.touch(row),
-            Caller::Any | Caller::Privileged => stamp.touch_contents(row),
+        match self.delegate {
+            true => stamp.touch(row),
+            false => stamp.touch_contents(row),
         }
     }
 }
@@ -74,7 +77,16 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
-        self.fs.write_as(Caller::Privileged, ino, offset, bytes)
+        self.fs.write_as(Caller::PRIVILEGED, ino, offset, bytes)
+    }
+
+    /// As [`FileSystem::write_delegated`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_delegated(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
+        let caller = Caller { delegate: true, ..Caller::PRIVILEGED };
+        self.fs.write_as(caller, ino, offset, bytes)
     }
 
     /// As [`FileSystem::append`].
@@ -82,7 +94,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
-        self.fs.append_as(Caller::Privileged, ino, bytes)
+        self.fs.append_as(Caller::PRIVILEGED, ino, bytes)
     }
 
     /// As [`FileSystem::punch_hole`].
@@ -90,7 +102,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
-        self.fs.punch_hole_as(Caller::Privileged, ino, offset, len)
+        self.fs.punch_hole_as(Caller::PRIVILEGED, ino, offset, len)
     }
 
     /// As [`FileSystem::allocate`].
@@ -98,7 +110,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn allocate(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.fs.allocate_as(Caller::Privileged, ino, (offset, len), beyond)
+        self.fs.allocate_as(Caller::PRIVILEGED, ino, (offset, len), beyond)
     }
 
     /// As [`FileSystem::zero_range`].
@@ -106,7 +118,7 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
-        self.fs.zero_range_as(Caller::Privileged, ino, (offset, len), beyond)
+        self.fs.zero_range_as(Caller::PRIVILEGED, ino, (offset, len), beyond)
     }
 
     /// As [`FileSystem::setattr`]: a new size leaves the bits; a new owner takes them away still.
@@ -114,6 +126,6 @@ impl Privileged<'_> {
     /// # Errors
     /// As there.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Wcc> {
-        self.fs.setattr_as(Caller::Privileged, ino, set)
+        self.fs.setattr_as(Caller::PRIVILEGED, ino, set)
     }
 }

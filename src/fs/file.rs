@@ -65,18 +65,18 @@ impl FileSystem {
     /// As [`FileSystem::read`], and [`Error::FileTooLarge`], [`Error::NoSpace`],
     /// [`Error::ReadOnly`]: nothing was written then.
     pub fn write(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
-        self.write_as(Caller::Any, ino, offset, bytes)
+        self.write_as(Caller::ANY, ino, offset, bytes)
     }
 
-    /// As [`FileSystem::write`], for a client that keeps the file's mtime and set-ID bits itself
-    /// and sets them by [`FileSystem::setattr`]: the write leaves both, and moves ctime and the
-    /// change attribute. It is how a client that gathers writes hands them over, such as one with
-    /// NFSv4 delegated timestamps (RFC 9754), or the kernel with FUSE's cache of writes.
+    /// As [`FileSystem::write`], for a client that keeps the file's mtime itself and sets it by
+    /// [`FileSystem::setattr`]: the write leaves it, and moves ctime and the change attribute. So
+    /// a client hands over writes that it gathered, such as one with NFSv4 delegated timestamps
+    /// (RFC 9754), or the kernel with FUSE's cache of writes.
     ///
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn write_delegated(&self, ino: u64, offset: u64, bytes: &[u8]) -> Result<Write> {
-        self.write_as(Caller::Delegate, ino, offset, bytes)
+        self.write_as(Caller::DELEGATE, ino, offset, bytes)
     }
 
     pub(in crate::fs) fn write_as(
@@ -112,7 +112,7 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`].
     pub fn append(&self, ino: u64, bytes: &[u8]) -> Result<Write> {
-        self.append_as(Caller::Any, ino, bytes)
+        self.append_as(Caller::ANY, ino, bytes)
     }
 
     pub(in crate::fs) fn append_as(&self, caller: Caller, ino: u64, bytes: &[u8]) -> Result<Write> {
@@ -146,7 +146,7 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::write`]; bytes before those that failed may be zeros by then.
     pub fn punch_hole(&self, ino: u64, offset: u64, len: u64) -> Result<Wcc> {
-        self.punch_hole_as(Caller::Any, ino, offset, len)
+        self.punch_hole_as(Caller::ANY, ino, offset, len)
     }
 
     pub(in crate::fs) fn punch_hole_as(

@@ -85,7 +85,7 @@ impl FileSystem {
     #[cold]
     fn with_room<T>(&self, mut since: u64, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut freed = false;
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             self.data.rest_all();
             let before = self.engine.last();
             // The room of a turn before this one, maybe used up in it.
@@ -97,17 +97,21 @@ impl FileSystem {
             if !matches!(answer, Err(Error::NoSpace)) {
                 return answer;
             }
-            let others = self.engine.last() != before;
-            // What others are freeing just now is room, too.
-            let more = self.orphans.await_freeing();
-            if !others && !second_hand && !more {
-                if freed || !self.orphans.may_wait() {
-                    break;
-                }
-                freed = true;
-                if self.reap_steps(REAP_STEPS).done == 0 && !self.orphans.await_freeing() {
-                    break;
-                }
+            if round == ROUNDS {
+                break;
+            }
+            // In this order: others may begin and end at any time. What they free is room, too.
+            let waits = self.orphans.may_wait();
+            let others = || self.orphans.await_freeing() || self.engine.last() != before;
+            if second_hand || others() {
+                continue;
+            }
+            if freed || !waits {
+                break;
+            }
+            freed = true;
+            if self.reap_steps(REAP_STEPS).done == 0 && !others() {
+                break;
             }
         }
         Err(Error::NoSpace)

@@ -548,7 +548,8 @@ fn apply(node: &mut Node, set: &SetAttr, now: Time) {
     if let Some(size) = set.size {
         node.bytes.resize(size as usize, 0);
         seen.contents = digest::contents(0, &node.bytes);
-        (seen.size, seen.mtime) = (size, now);
+        seen.mtime = if size == seen.size { seen.mtime } else { now };
+        seen.size = size;
     }
     let time = |set: Option<SetTime>| match set? {
         SetTime::Now => Some(now),

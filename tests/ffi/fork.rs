@@ -73,6 +73,7 @@ fn all_say_forked(store: &Open) -> i32 {
             efscrypt_fs_write_delegated(s, root, 0, b, 8, none, e),
             efscrypt_fs_append(s, root, b, 8, none, e),
             efscrypt_fs_privileged_write(s, root, 0, b, 8, none, e),
+            efscrypt_fs_privileged_write_delegated(s, root, 0, b, 8, none, e),
             efscrypt_fs_privileged_append(s, root, b, 8, none, e),
             efscrypt_fs_privileged_punch_hole(s, root, 0, 8, none, e),
             efscrypt_fs_privileged_setattr(s, root, set, none, e),

@@ -162,6 +162,21 @@ fn setattr_is_all_or_nothing() {
 }
 
 #[test]
+fn a_size_that_stays_moves_no_mtime() {
+    let fs = create(MemoryDevice::new(), 1);
+    let ino = make(&fs, ROOT_INO, b"a");
+    let before = fs.write(ino, 0, &pattern(1, 9_000)).unwrap().file.after;
+    let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
+    let same = fs.setattr(ino, &size(9_000)).unwrap().after;
+    assert_eq!(same.mtime, before.mtime);
+    assert!(same.ctime > before.ctime);
+    for other in [9_001, 0] {
+        let wcc = fs.setattr(ino, &size(other)).unwrap();
+        assert!(wcc.after.mtime > wcc.before.mtime, "{other}");
+    }
+}
+
+#[test]
 fn a_client_that_keeps_the_times_hands_over_contents() {
     let fs = create(MemoryDevice::new(), 1);
     let ino = make(&fs, ROOT_INO, b"a");
@@ -192,7 +207,7 @@ fn set_id_bits_go_with_the_contents_and_the_owner() {
     let owner = SetAttr { gid: Some(9), ..SetAttr::default() };
     type Change<'a> = &'a dyn Fn() -> Result<()>;
     let privileged = fs.privileged();
-    let changes: [(&str, bool, Change<'_>); 12] = [
+    let changes: [(&str, bool, Change<'_>); 13] = [
         ("write", true, &|| fs.write(ino, 10, b"x").map(drop)),
         ("write nothing", false, &|| fs.write(ino, 10, b"").map(drop)),
         ("append", true, &|| fs.append(ino, b"x").map(drop)),
@@ -202,7 +217,10 @@ fn set_id_bits_go_with_the_contents_and_the_owner() {
         ("chown", true, &|| fs.setattr(ino, &owner).map(drop)),
         ("chown, privileged", true, &|| privileged.setattr(ino, &owner).map(drop)),
         ("write, privileged", false, &|| privileged.write(ino, 0, &[1; 9_000]).map(drop)),
-        ("write, delegated", false, &|| fs.write_delegated(ino, 0, &[1; 9_000]).map(drop)),
+        ("write, delegated", true, &|| fs.write_delegated(ino, 0, &[1; 9_000]).map(drop)),
+        ("write, delegated and privileged", false, &|| {
+            privileged.write_delegated(ino, 0, &[1; 9_000]).map(drop)
+        }),
         ("append, privileged", false, &|| privileged.append(ino, b"x").map(drop)),
         ("truncate, privileged", false, &|| {
             privileged.punch_hole(ino, 0, 5_000)?;

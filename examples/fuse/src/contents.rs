@@ -5,7 +5,7 @@ use efscrypt::{Error, Result};
 use rustix::fs::FallocateFlags;
 
 /// Who writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Writer {
     /// A program, whose write takes set-ID bits away.
     Program,
@@ -13,7 +13,7 @@ pub enum Writer {
     Privileged,
     /// The kernel, out of mapped memory: it does not know what was written before a failure.
     Mapped,
-    /// The kernel, which kept it back, and keeps the times and set-ID bits itself.
+    /// The kernel, which kept it back, and keeps the times itself.
     KeptBack,
 }
 
@@ -26,7 +26,7 @@ pub fn write(fs: &FileSystem, ino: u64, offset: u64, data: &[u8], writer: Writer
         let written = match writer {
             Writer::Program => fs.write(ino, at, rest),
             Writer::Privileged | Writer::Mapped => fs.privileged().write(ino, at, rest),
-            Writer::KeptBack => fs.write_delegated(ino, at, rest),
+            Writer::KeptBack => fs.privileged().write_delegated(ino, at, rest),
         };
         match written {
             Ok(written) => done += written.len,

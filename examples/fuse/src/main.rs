@@ -26,8 +26,8 @@ use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions};
 use fuser::Session;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, geteuid,
-    set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, set_dumpable_behavior,
+    setrlimit,
 };
 
 use committer::Committer;
@@ -190,9 +190,9 @@ fn open(args: &Args) -> Result<Store, Failure> {
 impl Args {
     /// Refuses what does not go together.
     fn check(&self) -> Result<(), Failure> {
-        if self.write_back && !self.allow_other && !geteuid().is_root() {
-            let why = "the kernel hands over as root what it kept back, and only --allow-other \
-                       lets root in";
+        if self.write_back && !self.allow_other {
+            let why = "the kernel hands over what it kept back as whoever makes it do so, and \
+                       only --allow-other lets all of them in";
             return Err(Failure::new("cannot use --write-back", why));
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! The place in the tree of files where the store shows: mounted, tuned, and let go.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
@@ -39,6 +40,9 @@ pub struct Mountpoint {
     path: PathBuf,
     /// The number of the mount's device.
     device: u32,
+    /// The kernel's file that ends the mount for all who wait for its answers, where it lets us.
+    /// Opened while the mount is there: the number may be another mount's later.
+    abort: Option<Arc<File>>,
 }
 
 /// How an attempt to end the mount went.
@@ -78,7 +82,9 @@ impl Mountpoint {
         let path = Mountpoint::look(path)?;
         let session = Session::new(server, &path, &config(store, options)).or_fail(doing)?;
         let device = device_of(&path).or_fail(doing)?;
-        Ok((Mountpoint { path, device }, session))
+        let abort = format!("/sys/fs/fuse/connections/{device}/abort");
+        let abort = File::options().write(true).open(abort).ok().map(Arc::new);
+        Ok((Mountpoint { path, device, abort }, session))
     }
 
     /// Has the kernel read further ahead than it does by itself, where it lets us.
@@ -89,7 +95,7 @@ impl Mountpoint {
 
     /// Has the kernel hand over what it holds back of mapped memory, and waits for it.
     pub fn write_back(&self) -> io::Result<()> {
-        let root = fs::File::open(&self.path)?;
+        let root = File::open(&self.path)?;
         if self.is_gone()? {
             return Err(Errno::INVAL.into());
         }
@@ -118,16 +124,18 @@ impl Mountpoint {
         let how = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         match unmount(&self.path, how) {
             Ok(()) => Ok(Attempt::Ended),
-            Err(Errno::PERM) if self.ask_helper(Some("-z"))? => Ok(Attempt::OutOfSight),
+            Err(Errno::PERM) if self.ask_helper(Some("-z"))? => match self.abort() {
+                true => Ok(Attempt::Ended),
+                false => Ok(Attempt::OutOfSight),
+            },
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Ends the mount for those too who wait for its answers in the kernel, where it lets us: one
-    /// of them may be a thread of this process, which could not end.
-    pub fn abort(&self) {
-        let file = format!("/sys/fs/fuse/connections/{}/abort", self.device);
-        let _best_effort = fs::write(file, "1");
+    /// Ends the mount for all who wait for its answers: one of them may be a thread of this
+    /// process, which could not end. Returns whether the kernel lets us.
+    fn abort(&self) -> bool {
+        self.abort.as_deref().is_some_and(|mut file| file.write_all(b"1").is_ok())
     }
 
     /// Whether somebody else took the mount out of sight. Fails where another file system is

@@ -104,11 +104,11 @@ fn new_attr(req: &Request, mode: u32) -> NewAttr {
 
 impl Filesystem for Server {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let back = match self.service().writes_back() {
-            true => InitFlags::FUSE_WRITEBACK_CACHE,
-            false => InitFlags::empty(),
-        };
-        for flag in WANTED.union(back).iter() {
+        let back = InitFlags::FUSE_WRITEBACK_CACHE;
+        if self.service().writes_back() && config.add_capabilities(back).is_err() {
+            return Err(io::Error::other("this kernel keeps nothing back: leave out --write-back"));
+        }
+        for flag in WANTED.iter() {
             // What the kernel does not offer is done without.
             let _offered = config.add_capabilities(flag);
         }
@@ -119,7 +119,7 @@ impl Filesystem for Server {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.work(|fs| found(enter(fs, parent.0, name.as_bytes()))) {
-            Ok(Some(attr)) => entry(reply, self.seen(attr)),
+            Ok(Some(attr)) => entry(reply, self.seen(&attr)),
             // The kernel keeps that there is no such name.
             Ok(None) => reply.entry(&KEPT, &no_attr(), Generation(0)),
             Err(errno) => reply.error(errno),
@@ -132,7 +132,7 @@ impl Filesystem for Server {
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let done = self.work(|fs| fs.getattr(ino.0));
-        answer!(reply, done.map(|attr| self.seen(attr)), |reply: ReplyAttr, seen: Seen| {
+        answer!(reply, done.map(|attr| self.seen(&attr)), |reply: ReplyAttr, seen: Seen| {
             reply.attr(&seen.kept, &seen.file);
         });
     }
@@ -189,7 +189,7 @@ impl Filesystem for Server {
             };
             entered(fs, made.attr)
         });
-        answer!(reply, done.map(|attr| self.seen(attr)), entry);
+        answer!(reply, done.map(|attr| self.seen(&attr)), entry);
     }
 
     fn mkdir(
@@ -203,7 +203,7 @@ impl Filesystem for Server {
     ) {
         let new = new_attr(req, mode);
         let done = self.work(|fs| entered(fs, fs.mkdir(parent.0, name.as_bytes(), &new)?.attr));
-        answer!(reply, done.map(|attr| self.seen(attr)), entry);
+        answer!(reply, done.map(|attr| self.seen(&attr)), entry);
     }
 
     fn symlink(
@@ -217,7 +217,7 @@ impl Filesystem for Server {
         let (new, target) = (new_attr(req, LINK_MODE), target.as_os_str().as_bytes());
         let done =
             self.work(|fs| entered(fs, fs.symlink(parent.0, name.as_bytes(), target, &new)?.attr));
-        answer!(reply, done.map(|attr| self.seen(attr)), entry);
+        answer!(reply, done.map(|attr| self.seen(&attr)), entry);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -258,7 +258,7 @@ impl Filesystem for Server {
     ) {
         let done = self
             .work(|fs| entered(fs, fs.link(ino.0, new_parent.0, new_name.as_bytes())?.inode.after));
-        answer!(reply, done.map(|attr| self.seen(attr)), entry);
+        answer!(reply, done.map(|attr| self.seen(&attr)), entry);
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -292,7 +292,7 @@ impl Filesystem for Server {
         let exclusive = flags & rustix::fs::OFlags::EXCL.bits() as i32 != 0;
         let mode = if exclusive { CreateMode::Guarded } else { CreateMode::Unchecked };
         let done = self.work(|fs| entered(fs, fs.create(dir, name, &new, mode)?.attr));
-        answer!(reply, done.map(|attr| self.seen(attr)), |reply: ReplyCreate, seen: Seen| {
+        answer!(reply, done.map(|attr| self.seen(&attr)), |reply: ReplyCreate, seen: Seen| {
             let Seen { file, generation, kept } = seen;
             reply.created(&kept, &file, generation, FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
         });
@@ -326,9 +326,9 @@ impl Filesystem for Server {
     ) {
         let clears = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let writer = match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            _ if clears => Writer::Program,
             true if self.service().writes_back() => Writer::KeptBack,
             true => Writer::Mapped,
-            false if clears => Writer::Program,
             false => Writer::Privileged,
         };
         let done = self.work(|fs| {

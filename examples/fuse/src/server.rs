@@ -53,8 +53,8 @@ impl Server {
     }
 
     /// An inode as the kernel sees it.
-    pub fn seen(&self, attr: Attr) -> Seen {
-        self.service.seen(&attr)
+    pub fn seen(&self, attr: &Attr) -> Seen {
+        self.service.seen(attr)
     }
 
     /// What does the work.

@@ -38,7 +38,7 @@ pub fn watch(mut signals: Signals, place: Mountpoint, store: &Arc<Store>) -> io:
     let watch = move || {
         while signals.forever().next().is_some() {
             match end(&place, &mut signals) {
-                Ok(Attempt::OutOfSight) => leave(&place, &store),
+                Ok(Attempt::OutOfSight) => leave(&store),
                 Ok(_) => return,
                 // Somebody else unmounted it, or another signal may do better.
                 Err(error) => say(&format!("cannot unmount: {error}")),
@@ -82,9 +82,8 @@ fn write_back(place: &Mountpoint) {
 }
 
 /// Ends the program while the kernel still waits for answers: that ends the mount.
-fn leave(place: &Mountpoint, store: &Weak<Store>) {
+fn leave(store: &Weak<Store>) {
     let done = store.upgrade().map_or(Ok(()), |store| store.sync());
-    place.abort();
     match done {
         Ok(()) | Err(efscrypt::Error::ReadOnly) => {
             say("unmounted: everything that arrived is committed");

@@ -3,7 +3,6 @@
 use std::fs;
 
 use clap::Args;
-use efscrypt::fs::{ROOT_INO, SetAttr};
 use efscrypt::{Error, ErrorKind, Providers, Store};
 use rustix::process::{getegid, geteuid};
 
@@ -53,6 +52,9 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let mut options = store.options()?;
     options.engine.log_bytes = u64::from(args.log) << 20;
     (options.name, options.tags) = (args.name, args.tags);
+    // Else who makes the store could put nothing there once it is mounted.
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    (options.mount.root_uid, options.mount.root_gid) = (uid, gid);
     // The device refuses it, too; here it costs nobody a passphrase.
     if fs::metadata(store.path()).is_ok_and(|about| about.is_file() && about.len() != 0) {
         return Err(failed(Error::Exists));
@@ -63,21 +65,8 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let providers = Providers::same(provider);
     let made = Store::create_file(store.path(), providers, metadata_key, &args.data_key, options);
     let made = made.map_err(failed)?;
-    give_root(&made).map_err(failed)?;
     let description = made.describe().map_err(failed)?;
     made.close().map_err(failed)?;
     describe::show(&description, args.json)
         .map_err(|failure| failure.after(&format!("store {} was made", store.path().display())))
-}
-
-/// Gives the root directory to who makes the store, who could put nothing there otherwise once the
-/// store is mounted.
-fn give_root(store: &Store) -> Result<(), Error> {
-    let (uid, gid) = (geteuid(), getegid());
-    if uid.is_root() && gid.is_root() {
-        return Ok(());
-    }
-    let (uid, gid) = (Some(uid.as_raw()), Some(gid.as_raw()));
-    store.file_system().setattr(ROOT_INO, &SetAttr { uid, gid, ..SetAttr::default() })?;
-    Ok(())
 }

@@ -107,9 +107,9 @@ pub unsafe extern "C" fn efscrypt_fs_write(
     unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
-/// As `efscrypt_fs_write`, for a client that keeps the file's mtime and set-ID bits itself and sets
-/// them by `efscrypt_fs_setattr`: the write leaves both, and moves ctime and the change attribute.
-/// So a client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
+/// As `efscrypt_fs_write`, for a client that keeps the file's mtime itself and sets it by
+/// `efscrypt_fs_setattr`: the write leaves it, and moves ctime and the change attribute. So a
+/// client hands over writes that it gathered, as with NFSv4 delegated timestamps (RFC 9754).
 ///
 /// # Safety
 /// As there.

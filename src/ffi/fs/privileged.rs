@@ -33,6 +33,29 @@ pub unsafe extern "C" fn efscrypt_fs_privileged_write(
     unsafe { with_bytes(store, (buf, len), file, error, body) }
 }
 
+/// As `efscrypt_fs_write_delegated`, for a caller that keeps set-user-ID and set-group-ID bits.
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_fs_privileged_write_delegated(
+    store: *const efscrypt_store,
+    ino: u64,
+    offset: u64,
+    buf: *const u8,
+    len: usize,
+    file: *mut efscrypt_wcc,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |fs: &FileSystem, buf: &[u8], done: &Cell<usize>| {
+        let fs = fs.privileged();
+        let write = |done| fs.write_delegated(ino, behind(offset, done)?, &buf[done..]);
+        write_all(buf, done, write)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_bytes(store, (buf, len), file, error, body) }
+}
+
 /// As `efscrypt_fs_append`, for a caller that keeps set-user-ID and set-group-ID bits.
 ///
 /// # Safety

@@ -78,7 +78,7 @@ for path in sys.argv[1:]:
 fingerprint() {
     local time=%T@
     # Kept by the kernel, which may have counted a change to the clock tick before.
-    [[ ${SUITES_OPTIONS:-} == *--write-back* ]] && time=
+    [[ ${SUITES_OPTIONS:-} == *--write-back* ]] && time='%TF %TH:%TM'
     (cd "$1" && {
         find . -xdev -printf "%P\0%y %m %U %G %n %s $time %l\0" | sort -z &&
             find . -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum &&

@@ -4,13 +4,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use rustix::fs::SeekFrom as Find;
-use rustix::fs::{FallocateFlags, fallocate, seek};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, seek, statvfs};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use crate::bed::{Bed, pattern, until};
+
+/// Options with which the kernel keeps writes back.
+const BACK: [&str; 2] = ["--write-back", "--allow-other"];
 
 fn open(path: impl AsRef<std::path::Path>) -> File {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
@@ -53,7 +58,7 @@ fn holes_are_seen_and_made() {
 #[test]
 fn what_the_kernel_keeps_back_is_there_for_all() {
     let Some(bed) = Bed::new() else { return };
-    let mounted = bed.mount(&["--write-back"]);
+    let mounted = bed.mount(&BACK);
     let (path, bytes) = (mounted.path("a"), pattern(2, 300_000));
     let file = open(&path);
     file.write_all_at(&bytes, 1 << 20).unwrap();
@@ -71,7 +76,7 @@ fn what_the_kernel_keeps_back_is_there_for_all() {
     assert!((592..700).contains(&blocks), "{blocks}");
     mounted.end();
     bed.check();
-    let mounted = bed.mount(&["--read-only", "--write-back"]);
+    let mounted = bed.mount(&["--read-only", "--write-back", "--allow-other"]);
     let stat = fs::metadata(mounted.path("a")).unwrap();
     assert_eq!((stat.mtime(), stat.mtime_nsec()), mtime);
     let back = fs::read(&path).unwrap();
@@ -81,9 +86,37 @@ fn what_the_kernel_keeps_back_is_there_for_all() {
 }
 
 #[test]
+fn contents_that_come_late_move_no_time() {
+    let Some(bed) = Bed::new() else { return };
+    let mounted = bed.mount(&BACK);
+    let (late, other) = (open(mounted.path("late")), open(mounted.path("other")));
+    let mtime = |file: &File| file.metadata().unwrap().modified().unwrap();
+    let made = mtime(&late);
+    sleep(Duration::from_millis(50));
+    late.write_all_at(&pattern(3, 100_000), 0).unwrap();
+    let written = mtime(&late);
+    sleep(Duration::from_millis(50));
+    let free = statvfs(mounted.root()).unwrap().f_bfree;
+    // Has the kernel hand over what it keeps back, and the times at any time or never.
+    fadvise(&late, 0, None, Advice::DontNeed).unwrap();
+    until("written", || statvfs(mounted.root()).unwrap().f_bfree < free);
+    other.sync_all().unwrap();
+    mounted.signal(Signal::KILL);
+    let mut mounted = mounted;
+    mounted.ended();
+    drop((late, other, mounted));
+    let mounted = bed.mount(&[]);
+    let late = open(mounted.path("late"));
+    assert_eq!(late.metadata().unwrap().len(), 100_000);
+    assert!([made, written].contains(&mtime(&late)), "{:?}", (made, written, mtime(&late)));
+    drop(late);
+    mounted.end();
+}
+
+#[test]
 fn a_full_store_is_told_when_what_was_kept_back_is_written() {
     let Some(bed) = Bed::small() else { return };
-    let mounted = bed.mount(&["--write-back"]);
+    let mounted = bed.mount(&BACK);
     let (big, bytes) = (mounted.path("big"), pattern(5, 1 << 20));
     let file = open(&big);
     for at in 0..200 {
