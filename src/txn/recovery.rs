@@ -93,7 +93,7 @@ impl Engine {
             // A state that is gone may have given out numbers, and left records that would follow
             // here. So may several. Each checkpoint from now on says so, those of the replay too.
             if rejected > 0 || may_be_outdated(&*engine.device, generation)? {
-                epoch += RING_SLOTS;
+                epoch = epoch.saturating_add(RING_SLOTS);
                 engine.committed.get_mut().body.epoch = U64::new(epoch);
                 if promised > 0 {
                     let last = promised.saturating_add(RING_SLOTS * AHEAD).saturating_sub(1);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use efscrypt::Result;
 use efscrypt::check::check;
 use efscrypt::crypto::{KeyArena, WrapKey};
 use efscrypt::device::Device;
 use efscrypt::fs::data::{Contents, DataKeys, FsKey, InodeRow};
-use efscrypt::fs::{FileSystem, MountOptions, NewAttr, Time};
+use efscrypt::fs::{CreateMode, FileSystem, MountOptions, NewAttr, Time};
 use efscrypt::secret::Secret;
 use efscrypt::txn::{Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, fixed_keys, fixed_unlock};
+use efscrypt::{ErrorKind, Result};
 
 /// Attributes of new files, and of new directories.
 pub const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
@@ -94,6 +94,21 @@ pub fn put(fs: &FileSystem, key: FsKey, value: &[u8]) {
     edits.put(FIRST_FS_TREE, &key.encode(), value);
     fs.engine().commit(&mut edits, Class::Normal).unwrap();
     fs.drop_caches();
+}
+
+/// How an operation failed, if it did.
+pub fn kind<T>(answer: Result<T>) -> Option<ErrorKind> {
+    answer.err().map(|error| error.kind())
+}
+
+/// Makes a file; returns its number.
+pub fn make(fs: &FileSystem, dir: u64, name: &[u8]) -> u64 {
+    fs.create(dir, name, &FILE, CreateMode::Guarded).unwrap().attr.ino
+}
+
+/// Makes a directory; returns its number.
+pub fn mkdir(fs: &FileSystem, dir: u64, name: &[u8]) -> u64 {
+    fs.mkdir(dir, name, &DIR).unwrap().attr.ino
 }
 
 /// Bytes that differ by seed.

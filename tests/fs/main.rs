@@ -1,5 +1,6 @@
 //! Tests of the file system: semantics one by one, against a model, with many threads.
 
+mod attributes;
 mod bed;
 mod bitmaps;
 mod collisions;
