@@ -66,8 +66,9 @@ struct Args {
     allow_other: bool,
 
     /// Let the kernel keep back what programs write until they sync or close the file, or half a
-    /// minute: faster, but a full store is told only then
-    #[arg(long)]
+    /// minute: faster, but a full store is told only then. It hands over as whoever makes it do
+    /// so, who must be let in
+    #[arg(long, requires = "allow_other")]
     write_back: bool,
 
     /// Run set-user-ID programs in the store as their owner
@@ -117,7 +118,6 @@ fn serve_reclaim() {
 fn run(args: &Args) -> Result<(), Failure> {
     // Before anybody is asked for a passphrase.
     Mountpoint::look(&args.mountpoint)?;
-    args.check()?;
     let store = Arc::new(open(args)?);
     let server = Server::new(Arc::clone(&store), args.write_back && !args.read_only)
         .or_fail(|| "cannot start a thread".to_owned())?;
@@ -188,16 +188,6 @@ fn open(args: &Args) -> Result<Store, Failure> {
 }
 
 impl Args {
-    /// Refuses what does not go together.
-    fn check(&self) -> Result<(), Failure> {
-        if self.write_back && !self.allow_other {
-            let why = "the kernel hands over what it kept back as whoever makes it do so, and \
-                       only --allow-other lets all of them in";
-            return Err(Failure::new("cannot use --write-back", why));
-        }
-        Ok(())
-    }
-
     fn options(&self) -> Options {
         let processors = available_parallelism().map_or(1, usize::from);
         let threads = (processors / 2).clamp(*THREADS.start(), *THREADS.end());

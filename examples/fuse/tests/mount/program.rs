@@ -140,7 +140,7 @@ fn mistakes_are_told_and_mount_nothing() {
     told(&[], "nowhere", "cannot mount on");
     told(&[], "store", "cannot mount on");
     told(&["--context", "a=b"], "", "cannot open store");
-    told(&["--write-back"], "", "only --allow-other");
+    told(&["--write-back"], "", "--allow-other");
     fs::rename(bed.path("key"), bed.path("lost")).unwrap();
     told(&[], "", "cannot open key service file");
     fs::rename(bed.path("lost"), bed.path("key")).unwrap();
