@@ -10,7 +10,7 @@ use efscrypt::fs::NewAttr;
 use efscrypt::keys::{
     AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
 };
-use efscrypt::{ErrorKind, Providers, Store, StoreOptions};
+use efscrypt::{ErrorKind, Providers, Rewrap, Store, StoreOptions};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -79,7 +79,7 @@ fn main() -> Result {
     // Another key for the contents: one commit, whatever the size.
     kms.create_key(Some("alias/customer-2027"))?;
     let provider: Arc<dyn KeyProvider> = Arc::new(audited);
-    store.rewrap(Some((provider, "alias/customer-2027")), None)?;
+    store.rewrap(Rewrap::new().data(provider, "alias/customer-2027"))?;
     store.close()?;
     kms.disable("alias/customer")?;
     open(providers.clone())?.close()?;

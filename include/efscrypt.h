@@ -1022,6 +1022,34 @@ typedef struct efscrypt_options {
   uint8_t durable;
 } efscrypt_options;
 
+/**
+ * What `efscrypt_store_rewrap` puts under which provider key, each domain by its name. Set it to
+ * zero but for `size`; a NULL provider leaves its domain as it is. Nothing of it is kept but the
+ * providers.
+ */
+typedef struct efscrypt_rewrap {
+  /**
+   * `sizeof(efscrypt_rewrap)`: later versions only add at the end.
+   */
+  size_t size;
+  /**
+   * New provider of names, directories and inodes, or NULL.
+   */
+  const struct efscrypt_provider *metadata;
+  /**
+   * Its key: an id, or another name of it.
+   */
+  const char *metadata_key;
+  /**
+   * New provider of contents, or NULL.
+   */
+  const struct efscrypt_provider *data;
+  /**
+   * Its key.
+   */
+  const char *data_key;
+} efscrypt_rewrap;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1972,20 +2000,17 @@ efscrypt_status efscrypt_store_write_verifier(const struct efscrypt_store *store
                                               struct efscrypt_error *error);
 
 /**
- * Wraps the keys of one or both domains under other provider keys; a NULL provider leaves its
- * domain as it is. Each domain takes one call of its old provider and two of the new one, which
- * wraps the key and has to unwrap it again before the old wrap goes. When this returns, the old
- * provider keys open nothing in the store's current bytes; they still open copies that were made
- * before.
+ * Wraps the keys of one or both domains under other provider keys, as `to` names them. Each domain
+ * takes one call of its old provider and two of the new one, which wraps the key and has to unwrap
+ * it again before the old wrap goes. When this returns, the old provider keys open nothing in the
+ * store's current bytes; they still open copies that were made before.
  *
  * # Safety
- * `store` is valid; each provider is NULL or valid, and its key then a NUL-terminated string.
+ * `store` is valid. `to` points to as many bytes as its size says; each provider in it is NULL or
+ * valid, and its key then a NUL-terminated string.
  */
 efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
-                                      const struct efscrypt_provider *metadata,
-                                      const char *metadata_key,
-                                      const struct efscrypt_provider *data,
-                                      const char *data_key,
+                                      const struct efscrypt_rewrap *to,
                                       struct efscrypt_error *error);
 
 /**

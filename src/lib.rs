@@ -40,4 +40,6 @@ pub mod ffi;
 pub mod sim;
 
 pub use error::{Error, ErrorKind, Object, Result};
-pub use store::{DataAccess, DomainDescription, Providers, Store, StoreDescription, StoreOptions};
+pub use store::{
+    DataAccess, DomainDescription, Providers, Rewrap, Store, StoreDescription, StoreOptions,
+};

@@ -9,9 +9,10 @@ use super::bytes::{path, text};
 use super::error::{efscrypt_error, efscrypt_status};
 use super::options::{efscrypt_options, options};
 use super::provider::{efscrypt_provider, provider};
+use super::sized::{Sized, sized};
 use crate::error::{Error, Result};
 use crate::keys::KeyProvider;
-use crate::store::{DataAccess, Providers, Store};
+use crate::store::{DataAccess, Providers, Rewrap, Store};
 
 /// An open store.
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -209,29 +210,58 @@ pub unsafe extern "C" fn efscrypt_store_write_verifier(
     unsafe { with_store(store, error, body) }
 }
 
-/// Wraps the keys of one or both domains under other provider keys; a NULL provider leaves its
-/// domain as it is. Each domain takes one call of its old provider and two of the new one, which
-/// wraps the key and has to unwrap it again before the old wrap goes. When this returns, the old
-/// provider keys open nothing in the store's current bytes; they still open copies that were made
-/// before.
+/// What `efscrypt_store_rewrap` puts under which provider key, each domain by its name. Set it to
+/// zero but for `size`; a NULL provider leaves its domain as it is. Nothing of it is kept but the
+/// providers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types, reason = "the name is C's")]
+pub struct efscrypt_rewrap {
+    /// `sizeof(efscrypt_rewrap)`: later versions only add at the end.
+    pub size: usize,
+    /// New provider of names, directories and inodes, or NULL.
+    pub metadata: *const efscrypt_provider,
+    /// Its key: an id, or another name of it.
+    pub metadata_key: *const c_char,
+    /// New provider of contents, or NULL.
+    pub data: *const efscrypt_provider,
+    /// Its key.
+    pub data_key: *const c_char,
+}
+
+// SAFETY: `repr(C)`, begins with its size, and holds pointers.
+unsafe impl Sized for efscrypt_rewrap {
+    const LEAST: usize = size_of::<efscrypt_rewrap>();
+}
+
+/// Wraps the keys of one or both domains under other provider keys, as `to` names them. Each domain
+/// takes one call of its old provider and two of the new one, which wraps the key and has to unwrap
+/// it again before the old wrap goes. When this returns, the old provider keys open nothing in the
+/// store's current bytes; they still open copies that were made before.
 ///
 /// # Safety
-/// `store` is valid; each provider is NULL or valid, and its key then a NUL-terminated string.
+/// `store` is valid. `to` points to as many bytes as its size says; each provider in it is NULL or
+/// valid, and its key then a NUL-terminated string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn efscrypt_store_rewrap(
     store: *const efscrypt_store,
-    metadata: *const efscrypt_provider,
-    metadata_key: *const c_char,
-    data: *const efscrypt_provider,
-    data_key: *const c_char,
+    to: *const efscrypt_rewrap,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
     let body = |store: &Store| {
         // SAFETY: as the caller promises.
-        let metadata = unsafe { target(metadata, metadata_key)? };
+        let given = unsafe { sized(to)? };
+        let given = given.ok_or(Error::InvalidArgument("what to rewrap is NULL"))?;
+        let mut to = Rewrap::new();
         // SAFETY: as the caller promises.
-        let data = unsafe { target(data, data_key)? };
-        store.rewrap(data, metadata)
+        if let Some((provider, key)) = unsafe { target(given.metadata, given.metadata_key)? } {
+            to = to.metadata(provider, key);
+        }
+        // SAFETY: as the caller promises.
+        if let Some((provider, key)) = unsafe { target(given.data, given.data_key)? } {
+            to = to.data(provider, key);
+        }
+        store.rewrap(to)
     };
     // SAFETY: as the caller promises.
     unsafe { with_store(store, error, body) }

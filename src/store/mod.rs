@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 pub use describe::{DomainDescription, StoreDescription};
 pub use options::{DataAccess, Providers, StoreOptions};
+pub use rewrap::Rewrap;
 
 use crate::crypto::KeyArena;
 use crate::error::Result;

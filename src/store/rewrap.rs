@@ -8,6 +8,33 @@ use crate::error::{Error, Object, Result};
 use crate::format::{KEY_SLOTS, KeySlot};
 use crate::keys::{Kek, KeyProvider, newest};
 
+/// Which domains a rewrap puts under which provider keys, each by its name: both take the same
+/// types, and contents under the key of names would be readable by whoever lists them.
+///
+/// A domain that is not named stays as it is.
+#[derive(Clone, Default)]
+pub struct Rewrap<'a> {
+    metadata: Option<(Arc<dyn KeyProvider>, &'a str)>,
+    data: Option<(Arc<dyn KeyProvider>, &'a str)>,
+}
+
+impl<'a> Rewrap<'a> {
+    /// Of no domain.
+    pub fn new() -> Self {
+        Rewrap::default()
+    }
+
+    /// Names, directories and inodes go under the provider's `key`, an id or another name of it.
+    pub fn metadata(self, provider: Arc<dyn KeyProvider>, key: &'a str) -> Self {
+        Rewrap { metadata: Some((provider, key)), ..self }
+    }
+
+    /// Contents of files go under the provider's `key`, an id or another name of it.
+    pub fn data(self, provider: Arc<dyn KeyProvider>, key: &'a str) -> Self {
+        Rewrap { data: Some((provider, key)), ..self }
+    }
+}
+
 impl Store {
     /// Wraps the KEKs of one or both domains under other provider keys: one commit, whatever the
     /// store's size, after which every slot of the superblock ring is written anew. When this
@@ -18,17 +45,13 @@ impl Store {
     ///
     /// The old provider keys must be enabled: each domain takes one call of the old provider and
     /// two of the new, which wraps the KEK and has to unwrap it again before the old wrap goes.
-    /// `None` leaves a domain as it is.
     ///
     /// # Errors
     /// Those of the providers, and [`Error::WrongKey`] where the new one does not unwrap what it
     /// wrapped: nothing changed then. [`Error::KeyUnavailable`] for contents of a store that was
     /// opened without their provider. Those of the device, which poison the store.
-    pub fn rewrap(
-        &self,
-        data: Option<(Arc<dyn KeyProvider>, &str)>,
-        metadata: Option<(Arc<dyn KeyProvider>, &str)>,
-    ) -> Result<()> {
+    pub fn rewrap(&self, to: Rewrap<'_>) -> Result<()> {
+        let Rewrap { metadata, data } = to;
         self.check_process()?;
         if self.engine.is_read_only() {
             return Err(Error::ReadOnly);

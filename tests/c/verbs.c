@@ -310,6 +310,7 @@ int main(int argc, char **argv)
     efscrypt_provider *keys = NULL;
     efscrypt_store *store = NULL;
     efscrypt_options options;
+    efscrypt_rewrap to;
     efscrypt_pair context = {"tenant", "acme"}, tag = {"team", "storage"};
     efscrypt_handle handle;
     efscrypt_attr attr;
@@ -338,7 +339,11 @@ int main(int argc, char **argv)
     whole(store, file);
     OK(efscrypt_fs_handle(store, file, &handle, &error));
     OK(efscrypt_store_write_verifier(store, &verifier, &error));
-    OK(efscrypt_store_rewrap(store, keys, "alias/customer", NULL, NULL, &error));
+    memset(&to, 0, sizeof to);
+    to.size = sizeof to;
+    to.metadata = keys;
+    to.metadata_key = "alias/customer";
+    OK(efscrypt_store_rewrap(store, &to, &error));
     forked(store, keys);
     do
         OK(efscrypt_store_maintain(store, &done, &error));

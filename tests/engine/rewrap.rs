@@ -1,7 +1,7 @@
 use efscrypt::device::MemoryDevice;
 use efscrypt::keys::{EncryptionContext, KeyDescription, KeyProvider, KeyState, WrappedKey};
 use efscrypt::secret::Secret;
-use efscrypt::{Error, Providers, Result, Store, StoreOptions};
+use efscrypt::{Error, Providers, Result, Rewrap, Store, StoreOptions};
 use std::sync::{Arc, Mutex};
 
 /// Wraps by xor under a byte; calls a hook before it wraps.
@@ -63,11 +63,12 @@ fn two_rewraps_at_once_both_hold() {
     let (other, target) = (Arc::clone(&store), b.clone());
     let (send, receive) = std::sync::mpsc::channel();
     *c.hook.lock().unwrap() = Some(Box::new(move || {
-        let thread = std::thread::spawn(move || other.rewrap(Some((target, "k")), None).unwrap());
+        let thread =
+            std::thread::spawn(move || other.rewrap(Rewrap::new().data(target, "k")).unwrap());
         send.send(thread).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
     }));
-    store.rewrap(None, Some((c.clone(), "k"))).unwrap();
+    store.rewrap(Rewrap::new().metadata(c.clone(), "k")).unwrap();
     receive.recv().unwrap().join().unwrap();
     drop(store);
     // Both returned well, so the new providers are enough.

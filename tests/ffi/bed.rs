@@ -338,6 +338,18 @@ impl Open {
 }
 
 /// Options without anything set.
+/// Both domains under keys; NULL for one that stays.
+pub fn rewrap_to(
+    metadata: *const efscrypt_provider,
+    metadata_key: &CStr,
+    data: *const efscrypt_provider,
+    data_key: &CStr,
+) -> efscrypt_rewrap {
+    let size = size_of::<efscrypt_rewrap>();
+    let (metadata_key, data_key) = (metadata_key.as_ptr(), data_key.as_ptr());
+    efscrypt_rewrap { size, metadata, metadata_key, data, data_key }
+}
+
 pub fn options() -> efscrypt_options {
     // SAFETY: zeros are options, as the header says.
     let zero: efscrypt_options = unsafe { std::mem::zeroed() };

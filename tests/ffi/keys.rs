@@ -11,9 +11,27 @@ use crate::bed::*;
 fn rewrap(store: &Open, to: &Provider) -> Result<(), Failure> {
     let (key, to) = (c("new"), to.raw);
     // SAFETY: all pointers are valid.
-    call(|error| unsafe {
-        efscrypt_store_rewrap(store.0, to, key.as_ptr(), to, key.as_ptr(), error)
-    })
+    call(|error| unsafe { efscrypt_store_rewrap(store.0, &rewrap_to(to, &key, to, &key), error) })
+}
+
+#[test]
+fn each_domain_goes_under_the_key_of_its_name_and_the_other_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let (old, new, key) = (Provider::new(1), Provider::new(2), c("new"));
+    let store = Open::create(&path, &old).unwrap();
+    // SAFETY: all pointers are valid, or NULL where that is allowed.
+    let to = |to: *const _| call(|error| unsafe { efscrypt_store_rewrap(store.0, to, error) });
+    assert_eq!(to(null()).unwrap_err().status, S::InvalidArgument);
+    let wrong = efscrypt_rewrap { size: 8, ..rewrap_to(new.raw, &key, null(), &key) };
+    assert_eq!(to(&wrong).unwrap_err().status, S::InvalidArgument);
+    to(&rewrap_to(null(), &key, null(), &key)).unwrap();
+    assert_eq!((calls(&old).1, calls(&new)), (2, (0, 0)), "only those of the creation");
+    to(&rewrap_to(null(), &key, new.raw, &key)).unwrap();
+    store.close().unwrap();
+    // Names under the old key, contents under the new one.
+    open(&path, false, &old, new.raw).unwrap().close().unwrap();
+    assert!(open(&path, false, &new, old.raw).is_err());
 }
 
 fn calls(keys: &Provider) -> (usize, usize) {

@@ -11,8 +11,8 @@ mod reader;
 use std::collections::BTreeMap;
 
 use bed::{DATA, META, create, fill, open, truth};
-use efscrypt::Store;
 use efscrypt::device::{Device, MemoryDevice};
+use efscrypt::{Rewrap, Store};
 use reader::{Node, Reader};
 
 /// Unwraps what the test provider wrapped, by its own means.
@@ -177,7 +177,7 @@ fn a_rewrapped_store_is_read_under_its_new_keys() {
     store.file_system().write_file(b"/file", &Default::default(), &bed::pattern(1, 9000)).unwrap();
     let new = provider::Toy::with(&["new meta", "new data"]);
     let want = truth(store.file_system());
-    store.rewrap(Some((new.clone(), "new data")), Some((new, "new meta"))).unwrap();
+    store.rewrap(Rewrap::new().data(new.clone(), "new data").metadata(new, "new meta")).unwrap();
     store.close().unwrap();
     compare(&device.to_vec(), &want);
     let store = open(&device, &["new meta", "new data"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use efscrypt::check::check;
 use efscrypt::device::MemoryDevice;
 use efscrypt::fs::{CreateMode, FileSystem, RenameMode, SetAttr, XattrMode};
-use efscrypt::{Error, ErrorKind, Providers, Store};
+use efscrypt::{Error, ErrorKind, Providers, Rewrap, Store};
 
 use crate::bed::{DATA, FILE, META, UNIT, create, options, pattern, without_data};
 use crate::watch::{Refusal, Watch};
@@ -107,7 +107,7 @@ fn without_the_data_key_names_work_and_contents_do_not() {
         contents(store.file_system());
         let report = check(store.file_system()).unwrap();
         assert!(report.is_clean(), "{report:?}");
-        store.rewrap(None, Some((watch.clone(), META))).unwrap();
+        store.rewrap(Rewrap::new().metadata(watch.clone(), META)).unwrap();
         store.close().unwrap();
 
         let store = crate::bed::open(&device, &watch).unwrap();
@@ -151,7 +151,7 @@ fn nobody_need_be_asked_for_the_data_key() {
     assert!(store.describe().unwrap().data.key.is_none());
     work(store.file_system());
     contents(store.file_system());
-    for refused in [store.unlock_data(), store.rewrap(Some((watch.clone(), DATA)), None)] {
+    for refused in [store.unlock_data(), store.rewrap(Rewrap::new().data(watch.clone(), DATA))] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::KeyUnavailable);
     }
     store.close().unwrap();

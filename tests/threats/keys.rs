@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use efscrypt::device::{Device, MemoryDevice};
 use efscrypt::fs::CreateMode;
-use efscrypt::{ErrorKind, Providers, Store};
+use efscrypt::{ErrorKind, Providers, Rewrap, Store};
 
 use crate::bed::{DATA, FILE, META, create, open, options};
 use crate::watch::Watch;
@@ -63,7 +63,9 @@ fn after_a_rewrap_the_old_keys_open_nothing() {
     let blobs = old.blobs();
     assert!(blobs.len() == 2 && blobs.iter().all(|blob| holds(&copy.to_vec(), blob)));
     let new = Watch::with(&["new meta", "new data"]);
-    store.rewrap(Some((new.clone(), "new data")), Some((new.clone(), "new meta"))).unwrap();
+    store
+        .rewrap(Rewrap::new().data(new.clone(), "new data").metadata(new.clone(), "new meta"))
+        .unwrap();
     assert_eq!((old.take_calls(), new.take_calls()), (6, 4), "wrapped and tried");
 
     // As it is now, with the store still open, and after it was closed.
@@ -156,7 +158,7 @@ fn a_wrapped_key_that_was_exchanged_for_an_older_one_is_refused() {
     let store = create(&device, &watch);
     let mut old = vec![0; SLOT];
     device.read_at(slots(&device)[0], &mut old).unwrap();
-    store.rewrap(Some((watch.clone(), "new")), None).unwrap();
+    store.rewrap(Rewrap::new().data(watch.clone(), "new")).unwrap();
     store.close().unwrap();
     open(&Arc::new(device.snapshot()), &watch).unwrap();
     // The same KEK, wrapped by a key that was replaced: it unwraps, and is no part of this store.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use efscrypt::fs::{FileSystem, ROOT_INO, XattrMode};
-use efscrypt::{Providers, Store, StoreOptions};
+use efscrypt::{Providers, Rewrap, Store, StoreOptions};
 
 use crate::bed::{DATA, FILE, META, UNIT, open, options, pattern};
 use crate::provider::material;
@@ -131,7 +131,9 @@ fn no_key_of_a_provider_and_no_kek_is_in_what_was_written() {
     let (device, watch) = (Tap::new(), Watch::with(&[META, DATA, "other"]));
     let store = crate::bed::create(&device, &watch);
     fill(store.file_system(), &mut Secrets::default());
-    store.rewrap(Some((watch.clone(), "other")), Some((watch.clone(), "other"))).unwrap();
+    store
+        .rewrap(Rewrap::new().data(watch.clone(), "other").metadata(watch.clone(), "other"))
+        .unwrap();
     store.close().unwrap();
     open(&device, &watch).unwrap().close().unwrap();
     let mut secrets = Secrets::default();

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use efscrypt::Rewrap;
 use efscrypt::crypto::KeyArena;
 use efscrypt::device::MemoryDevice;
 
@@ -97,7 +98,7 @@ fn an_open_store_holds_no_kek() {
     let store = open(&device, &watch).unwrap();
     assert_eq!(store.file_system().read_file(b"/file").unwrap(), [7; 10_000]);
     assert!(!has_kek(&watch), "a KEK is left after the store was opened");
-    store.rewrap(Some((watch.clone(), META)), Some((watch.clone(), DATA))).unwrap();
+    store.rewrap(Rewrap::new().data(watch.clone(), DATA).metadata(watch.clone(), META)).unwrap();
     assert!(!has_kek(&watch), "a KEK is left after a rewrap");
     store.close().unwrap();
     // The search is able to find one.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use efscrypt::Rewrap;
 use efscrypt::fs::CreateMode;
 
 use crate::bed::{DATA, FILE, META, UNIT, create, open, pattern};
@@ -43,7 +44,7 @@ fn nothing_that_is_sealed_repeats_a_lane() {
         fs.write(large, 3 * UNIT as u64 + 700, &[0; 100]).unwrap();
         store.checkpoint().unwrap();
     }
-    store.rewrap(Some((watch.clone(), META)), None).unwrap();
+    store.rewrap(Rewrap::new().metadata(watch.clone(), META)).unwrap();
     store.close().unwrap();
     open(&device, &watch).unwrap().close().unwrap();
 

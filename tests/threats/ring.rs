@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use efscrypt::check::{Repair, RepairOptions};
 use efscrypt::device::{Device, MemoryDevice};
-use efscrypt::{ErrorKind, Providers, Store};
+use efscrypt::{ErrorKind, Providers, Rewrap, Store};
 
 use crate::bed::{DATA, FILE, META, create, open, options};
 use crate::tap::Tap;
@@ -42,7 +42,9 @@ fn the_next_open_finishes_an_interrupted_rewrap() {
     let opened = open(&device, &old).unwrap();
     assert!(!opened.recovery().finished_rewrap);
     let (before, begun) = (device.image(), device.writes().len());
-    opened.rewrap(Some((new.clone(), "new data")), Some((new.clone(), "new meta"))).unwrap();
+    opened
+        .rewrap(Rewrap::new().data(new.clone(), "new data").metadata(new.clone(), "new meta"))
+        .unwrap();
     drop(opened);
     let writes = device.writes().split_off(begun);
     assert!(writes.len() >= 16, "each slot in both places");
@@ -84,7 +86,9 @@ fn a_repair_with_the_old_keys_does_not_undo_a_rewrap() {
     let device = store(&old);
     let opened = open(&device, &old).unwrap();
     let (before, begun) = (device.image(), device.writes().len());
-    opened.rewrap(Some((new.clone(), "new data")), Some((new.clone(), "new meta"))).unwrap();
+    opened
+        .rewrap(Rewrap::new().data(new.clone(), "new data").metadata(new.clone(), "new meta"))
+        .unwrap();
     drop(opened);
     // The first checkpoint is there in both places, then it was interrupted.
     let image = Arc::new(MemoryDevice::from_bytes(&before));

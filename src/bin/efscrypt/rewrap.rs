@@ -8,6 +8,7 @@ use crate::exit::Failure;
 use crate::store::{Access, StoreArgs, key_name};
 use crate::unlock::KmsArgs;
 use clap::{ArgGroup, Args};
+use efscrypt::Rewrap;
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("keys").required(true).multiple(true))]
@@ -60,9 +61,14 @@ pub fn run(args: RewrapArgs) -> Result<(), Failure> {
         }
         None => old,
     };
-    let data = args.data_key.as_deref().map(|key| (Arc::clone(&new), key));
-    let metadata = args.metadata_key.as_deref().map(|key| (new, key));
-    store.rewrap(data, metadata).map_err(failed)?;
+    let mut to = Rewrap::new();
+    if let Some(key) = &args.metadata_key {
+        to = to.metadata(Arc::clone(&new), key);
+    }
+    if let Some(key) = &args.data_key {
+        to = to.data(new, key);
+    }
+    store.rewrap(to).map_err(failed)?;
     let description = store.describe().map_err(failed)?;
     args.store.close(store)?;
     describe::show(&description, args.json).map_err(|failure| {
