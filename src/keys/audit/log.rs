@@ -135,7 +135,8 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Verifies a whole log without changing it.
+    /// Verifies a whole log without changing it, while others go on appending to it: what was
+    /// there when the call began is read without the lock, and only what came since under it.
     ///
     /// # Errors
     /// `Corrupt` with [`Object::AuditRecord`] at the first record that is not the one written
@@ -143,8 +144,19 @@ impl AuditLog {
     pub fn verify(path: &Path) -> Result<AuditSummary> {
         let file = disk::open_regular(OpenOptions::new().read(true), path);
         let file = file.map_err(|e| io_error("open", e))?;
+        let len = file.metadata().map_err(|e| io_error("stat", e))?.len();
+        Self::verify_file(&file, (&file).take(len))
+    }
+
+    /// Verifies `there`, what the file held, without the lock, and the rest under it.
+    fn verify_file(mut file: &File, there: impl Read) -> Result<AuditSummary> {
+        let mut scan = Scan::from(Some(Head::START));
+        // A writer may be at work on the last line, so nothing is said of it before the lock is
+        // held. What ends this pass early is found once more below.
+        let _ = scan.read(BufReader::new(there));
         file.lock_shared().map_err(|e| io_error("lock", e))?;
-        let scan = scan(BufReader::new(&file), Some(Head::START))?;
+        file.seek(SeekFrom::Start(scan.whole)).map_err(|e| io_error("seek", e))?;
+        scan.read(BufReader::new(file))?;
         let head = scan.head.unwrap_or(Head::START);
         Ok(AuditSummary {
             records: head.next_seq,
@@ -227,7 +239,8 @@ impl Tail {
             let mut line = reader.by_ref().take(MAX_LINE as u64 + 1);
             line.read_until(b'\n', &mut skipped).map_err(|e| io_error("read", e))?;
         }
-        let scan = scan(reader, (start == 0).then_some(Head::START))?;
+        let mut scan = Scan::from((start == 0).then_some(Head::START));
+        scan.read(reader)?;
         let no_chain = || Error::corrupt(Object::AuditLog, "it does not end in records");
         self.head = scan.head.ok_or_else(no_chain)?;
         self.end = start + skipped.len() as u64 + scan.whole;
@@ -237,7 +250,8 @@ impl Tail {
     /// Takes in the records after `end`; returns the bytes of a cut one.
     fn catch_up(&mut self) -> Result<u64> {
         self.file.seek(SeekFrom::Start(self.end)).map_err(|e| io_error("seek", e))?;
-        let scan = scan(BufReader::new(&self.file), Some(self.head))?;
+        let mut scan = Scan::from(Some(self.head));
+        scan.read(BufReader::new(&self.file))?;
         self.head = scan.head.unwrap_or(self.head);
         self.end += scan.whole;
         Ok(scan.torn)
@@ -284,7 +298,7 @@ fn give(file: File, path: &Path, owner: Option<&Metadata>) -> Result<File> {
     Ok(file)
 }
 
-/// What a stretch of a log holds.
+/// What a stretch of a log holds, as far as it was read.
 struct Scan {
     /// Head after the last whole record; `None` where there is none and none was given.
     head: Option<Head>,
@@ -294,29 +308,49 @@ struct Scan {
     torn: u64,
 }
 
-/// Verifies records up to the end of `reader`, the first against `head` where it is known.
-fn scan(mut reader: impl BufRead, mut head: Option<Head>) -> Result<Scan> {
-    let (mut whole, mut line) = (0, Vec::new());
-    loop {
-        line.clear();
-        let mut limited = reader.by_ref().take(MAX_LINE as u64 + 1);
-        let len = limited.read_until(b'\n', &mut line).map_err(|e| io_error("read", e))?;
-        let place = head.map_or(Object::AuditLog, |h| Object::AuditRecord { seq: h.next_seq });
-        let Some(text) = line.strip_suffix(b"\n") else {
-            if len > MAX_LINE {
-                return Err(Error::corrupt(place, "its line is too long"));
+impl Scan {
+    /// A stretch that continues `head`; where that is not known, the first record is believed.
+    fn from(head: Option<Head>) -> Self {
+        Scan { head, whole: 0, torn: 0 }
+    }
+
+    /// Verifies records up to the end of `reader`. After an error the scan stands behind the last
+    /// record that is good.
+    fn read(&mut self, mut reader: impl BufRead) -> Result<()> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let mut limited = reader.by_ref().take(MAX_LINE as u64 + 1);
+            let len = limited.read_until(b'\n', &mut line).map_err(|e| io_error("read", e))?;
+            let Some(text) = line.strip_suffix(b"\n") else {
+                return self.end_torn(&line);
+            };
+            let place = self.place();
+            let (record, next) =
+                AuditRecord::parse(text).map_err(|why| Error::corrupt(place, why))?;
+            if let Some(head) = self.head {
+                record.follows(head).map_err(|why| Error::corrupt(place, why))?;
             }
-            if head == Some(Head::START) && !begins_first(&line) {
-                return Err(Error::corrupt(Object::AuditLog, "it is no log of key uses"));
-            }
-            return Ok(Scan { head, whole, torn: len as u64 });
-        };
-        let (record, next) = AuditRecord::parse(text).map_err(|why| Error::corrupt(place, why))?;
-        if let Some(head) = head {
-            record.follows(head).map_err(|why| Error::corrupt(place, why))?;
+            self.head = Some(next);
+            self.whole += len as u64;
         }
-        head = Some(next);
-        whole += len as u64;
+    }
+
+    /// Takes in the bytes behind the last newline.
+    fn end_torn(&mut self, line: &[u8]) -> Result<()> {
+        if line.len() > MAX_LINE {
+            return Err(Error::corrupt(self.place(), "its line is too long"));
+        }
+        if self.head == Some(Head::START) && !begins_first(line) {
+            return Err(Error::corrupt(Object::AuditLog, "it is no log of key uses"));
+        }
+        self.torn = line.len() as u64;
+        Ok(())
+    }
+
+    /// The record that is read next.
+    fn place(&self) -> Object {
+        self.head.map_or(Object::AuditLog, |head| Object::AuditRecord { seq: head.next_seq })
     }
 }
 
@@ -355,5 +389,40 @@ mod tests {
 
         let directory = AuditLog::open(dir.path(), AuditDurability::System).err().unwrap();
         assert_eq!(directory.kind(), ErrorKind::IsDirectory);
+    }
+
+    /// Reads a file, and has a key used each time.
+    struct Busy<'a> {
+        file: &'a File,
+        other: File,
+        log: &'a AuditLog,
+        reads: u32,
+    }
+
+    impl Read for Busy<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.other.try_lock().expect("verification holds the lock");
+            self.other.unlock()?;
+            if self.reads > 0 {
+                self.reads -= 1;
+                self.log.record(&AuditEvent::new(AuditOp::Unwrap, "local", "k")).unwrap();
+            }
+            self.file.read(buf)
+        }
+    }
+
+    #[test]
+    fn keys_are_used_while_a_long_log_is_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit");
+        let log = AuditLog::open(&path, AuditDurability::System).unwrap();
+        for _ in 0..100 {
+            log.record(&AuditEvent::new(AuditOp::Wrap, "local", "k")).unwrap();
+        }
+        let (file, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+        let busy = Busy { file: &file, other, log: &log, reads: 2 };
+        let summary = AuditLog::verify_file(&file, busy.take(20_000)).unwrap();
+        assert_eq!((summary.records, summary.torn_bytes), (102, 0));
+        assert_eq!(summary.head, AuditLog::verify(&path).unwrap().head);
     }
 }
