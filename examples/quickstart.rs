@@ -1,23 +1,58 @@
 //! Stores a real directory tree, reopens it, and shows what a thief and an auditor would see.
 //!
-//! `cargo run --release --example quickstart [PATH]`; the crate's own source by default.
+//! `cargo run --release --example quickstart [PATH]`; the crate's own source by default. The exit
+//! code is 0 if all is as it should be, 1 if something of the tree was found in the raw store or
+//! did not come back from it, 2 if the work could not be done.
+
+#[path = "support/progress.rs"]
+pub mod progress;
+#[path = "support/sample.rs"]
+pub mod sample;
+#[path = "support/secrets.rs"]
+pub mod secrets;
+#[path = "support/tree.rs"]
+pub mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use efscrypt::fs::NewAttr;
 use efscrypt::keys::{
     AuditDurability, AuditLog, AuditPolicy, Audited, KeyProvider, LocalKms, Passphrase, Unlock,
 };
 use efscrypt::{ErrorKind, Providers, Rewrap, Store, StoreOptions};
 
-type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+use progress::grouped;
+use sample::Theft;
+use tree::{Import, Stored};
 
-fn main() -> Result {
-    let source = std::env::args_os()
-        .nth(1)
-        .map_or(concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(), PathBuf::from);
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let source = arguments.next().unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/src").into());
+    if arguments.next().is_some() || source.as_encoded_bytes().starts_with(b"-") {
+        eprintln!(
+            "usage: quickstart [PATH]    PATH: the directory to store, as a try; it is only read"
+        );
+        return ExitCode::from(2);
+    }
+    match show(&PathBuf::from(source)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Everything, with a line of output for each step. Returns whether all was as it should be.
+pub fn show(source: &Path) -> Result<bool> {
+    if !fs::metadata(source).map_err(|error| format!("{source:?}: {error}"))?.is_dir() {
+        return Err(format!("{source:?} is not a directory: name one to be stored").into());
+    }
     let place = tempfile::tempdir()?;
     let path = |name: &str| place.path().join(name);
 
@@ -30,51 +65,39 @@ fn main() -> Result {
     let audited = Audited::new(Arc::clone(&kms), audit, AuditPolicy::FailClosed);
     let providers = Providers::same(Arc::new(audited.clone()));
 
-    // A store, and a tree in it.
-    let (service, data, options) = ("alias/service", "alias/customer", StoreOptions::default());
-    let store = Store::create_file(path("store.efs"), providers.clone(), service, data, options)?;
-    let files = files_of(&source)?;
-    let mut bytes = 0;
-    let dir = NewAttr { mode: 0o755, ..NewAttr::default() };
-    let file_mode = NewAttr { mode: 0o644, ..NewAttr::default() };
-    for file in &files {
-        let contents = fs::read(source.join(file))?;
-        bytes += contents.len();
-        let name = format!("/{}", file.display());
-        if let Some(parent) = Path::new(&name).parent() {
-            store.file_system().mkdir_all(parent.as_os_str().as_encoded_bytes(), &dir)?;
-        }
-        store.file_system().write_file(name.as_bytes(), &file_mode, &contents)?;
-    }
+    // A store, and a tree in it. Another store stays empty.
+    let create = |name: &str| {
+        let (service, data, options) = ("alias/service", "alias/customer", StoreOptions::default());
+        Store::create_file(path(name), providers.clone(), service, data, options)
+    };
+    create("empty.efs")?.close()?;
+    let store = create("store.efs")?;
+    let (root, except) = (source.canonicalize()?, place.path().canonicalize()?);
+    let import = Import { root: &root, except: &except, list: &path("list") };
+    let stored = import.run(store.file_system()).map_err(|error| {
+        format!("{error}\nThe store is in {:?}; TMPDIR names another place.", place.path())
+    })?;
     store.close()?;
-    println!("stored       {} files, {bytes} bytes, from {}", files.len(), source.display());
+    tell_stored(&stored, source);
 
     // Reopened, everything is as it was.
     let open = |providers: Providers| -> efscrypt::Result<Store> {
         Store::open_file(path("store.efs"), providers, StoreOptions::default())
     };
     let store = open(providers.clone())?;
-    for file in &files {
-        let stored = store.file_system().read_file(format!("/{}", file.display()).as_bytes())?;
-        assert!(stored == fs::read(source.join(file))?, "{} differs", file.display());
+    let differences = tree::differences(store.file_system(), &path("list"))?;
+    if differences.is_empty() {
+        println!("reopened     all {} files are identical", grouped(stored.files));
     }
-    println!("reopened     all {} files are identical", files.len());
 
     // What a thief finds in the raw store: no name, no contents.
-    let raw = fs::read(path("store.efs"))?;
-    let mut secrets = Vec::new();
-    for file in &files {
-        secrets.push(file.to_string_lossy().into_owned().into_bytes());
-        secrets.push(fs::read(source.join(file))?.into_iter().take(32).collect());
+    let theft = stored.secrets.search(&path("store.efs"), &path("empty.efs"))?;
+    if !differences.is_empty() || theft.found > 0 {
+        store.close()?;
+        tell_failure(&differences, &theft, &place.keep());
+        return Ok(false);
     }
-    secrets.retain(|secret| secret.len() >= 8);
-    let found = secrets.iter().filter(|secret| contains(&raw, secret)).count();
-    assert_eq!(found, 0);
-    println!(
-        "stolen       {} bytes of store hold none of {} names and contents",
-        raw.len(),
-        secrets.len()
-    );
+    tell_theft(&theft);
 
     // Another key for the contents: one commit, whatever the size.
     kms.create_key(Some("alias/customer-2027"))?;
@@ -85,42 +108,70 @@ fn main() -> Result {
     open(providers.clone())?.close()?;
     println!("rewrapped    opens with the new key while {} is disabled", customer.id);
 
-    // A disabled key and a wrong passphrase are refused.
     kms.disable("alias/customer-2027")?;
-    let refused = open(providers).map(drop).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::KeyDisabled);
-    println!("disabled     {refused}");
-    let wrong = Unlock::Passphrase(Passphrase::new(b"incorrect horse".to_vec())?);
-    let refused = LocalKms::open(&path("kms.json"), &wrong).map(drop).unwrap_err();
-    println!("wrong key    {refused}");
+    tell_refusals(open(providers), &path("kms.json"))?;
+    tell_audit(&path("audit.jsonl"))?;
+    Ok(true)
+}
 
-    // Every use of a key left a line, each chained to the one before.
-    let log = fs::read_to_string(path("audit.jsonl"))?;
+fn tell_stored(stored: &Stored, source: &Path) {
+    let Stored { files, links, directories, bytes, left_out, .. } = stored;
+    let [files, links, directories, bytes] =
+        [files, links, directories, bytes].map(|n| grouped(*n));
+    println!("stored       {files} files, {bytes} bytes, from {}", source.display());
+    println!("             {directories} directories, {links} symbolic links");
+    for (why, (number, first)) in left_out {
+        println!("left out     {} {why}, the first {first:?}", grouped(*number));
+    }
+}
+
+fn tell_theft(theft: &Theft) {
+    let [bytes, untold] = [theft.bytes, theft.untold].map(grouped);
+    let [searched, offered] = [theft.searched as u64, theft.offered].map(grouped);
+    println!(
+        "stolen       {bytes} bytes of store hold none of {searched} names and pieces of contents"
+    );
+    if searched != offered {
+        println!("             a random choice of {offered}");
+    }
+    println!("             ({untold} others are too short or too uniform to prove anything)");
+}
+
+fn tell_failure(differences: &[PathBuf], theft: &Theft, place: &Path) {
+    println!("FAILED       this must not be; please report it with these lines");
+    for path in differences.iter().take(10) {
+        println!("  differs    {path:?} did not come back from the store as it was stored");
+    }
+    for found in &theft.places {
+        println!("  in clear   {found}");
+    }
+    println!("  {} differ, {} pieces stand in clear in store.efs", differences.len(), theft.found);
+    println!("  kept for a look, and yours to delete: {}", place.display());
+}
+
+/// A disabled key and a wrong passphrase are refused.
+fn tell_refusals(opened: efscrypt::Result<Store>, kms: &Path) -> Result {
+    match opened {
+        Err(refused) if refused.kind() == ErrorKind::KeyDisabled => {
+            println!("disabled     {refused}");
+        }
+        Err(other) => return Err(other.into()),
+        Ok(_) => return Err("the store opened although its key is disabled".into()),
+    }
+    let wrong = Unlock::Passphrase(Passphrase::new(b"incorrect horse".to_vec())?);
+    match LocalKms::open(kms, &wrong) {
+        Err(refused) => println!("wrong key    {refused}"),
+        Ok(_) => return Err("the key service opened with a wrong passphrase".into()),
+    }
+    Ok(())
+}
+
+/// Every use of a key left a line, each chained to the one before.
+fn tell_audit(log: &Path) -> Result {
+    let log = fs::read_to_string(log)?;
     println!("audited      {} uses of keys; the last:", log.lines().count());
     for line in log.lines().rev().take(2) {
         println!("  {line}");
     }
     Ok(())
-}
-
-/// The regular files below a directory, relative to it.
-fn files_of(root: &Path) -> Result<Vec<PathBuf>> {
-    let (mut files, mut left) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            match entry.file_type()? {
-                kind if kind.is_dir() => left.push(entry.path()),
-                kind if kind.is_file() => {
-                    files.push(entry.path().strip_prefix(root)?.to_owned());
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    memchr::memmem::find(haystack, needle).is_some()
 }

@@ -4,6 +4,8 @@
 mod damage;
 mod evidence;
 mod files;
+#[path = "../../examples/support/secrets.rs"]
+mod secrets;
 mod states;
 
 use std::fs;

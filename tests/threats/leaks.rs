@@ -1,47 +1,30 @@
 //! Leak scan: nothing that is secret stands in what was ever written to the device.
 
-use std::collections::HashSet;
-
 use efscrypt::fs::{FileSystem, ROOT_INO, XattrMode};
 use efscrypt::{Providers, Rewrap, Store, StoreOptions};
 
 use crate::bed::{DATA, FILE, META, UNIT, open, options, pattern};
 use crate::provider::material;
+use crate::secrets::Secrets;
 use crate::tap::Tap;
 use crate::watch::Watch;
 
-/// Bytes that are looked for together: eight in a row of a secret are a leak.
-const WINDOW: usize = 8;
-
-/// Secrets, and what finds any part of them.
+/// Secrets that are made as they are needed.
 #[derive(Default)]
-struct Secrets {
+struct Sentinels {
     count: usize,
-    windows: HashSet<[u8; WINDOW]>,
-    /// The first 20 bits of each window: most bytes are decided by them.
-    hints: HashSet<u32>,
+    secrets: Secrets,
 }
 
-fn hint(window: &[u8]) -> u32 {
-    u32::from_le_bytes([window[0], window[1], window[2] & 15, 0])
-}
-
-impl Secrets {
+impl Sentinels {
     fn add(&mut self, secret: &[u8]) {
-        assert!(secret.len() >= WINDOW);
+        assert!(self.secrets.add(self.count, secret), "it would not be found");
         self.count += 1;
-        for window in secret.windows(WINDOW) {
-            self.windows.insert(window.try_into().unwrap());
-            self.hints.insert(hint(window));
-        }
     }
 
     /// Where a part of a secret stands.
     fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let mut table = vec![false; 1 << 20];
-        self.hints.iter().for_each(|hint| table[*hint as usize] = true);
-        let seen = |window: &&[u8]| table[hint(window) as usize] && self.windows.contains(*window);
-        bytes.windows(WINDOW).position(|window| seen(&window))
+        self.secrets.find(bytes).next().map(|(at, _)| at)
     }
 
     /// A name or text that is looked for.
@@ -64,7 +47,7 @@ impl Secrets {
 }
 
 /// Files with a secret in every place where one can be.
-fn fill(fs: &FileSystem, secrets: &mut Secrets) {
+fn fill(fs: &FileSystem, secrets: &mut Sentinels) {
     for n in 0..160 {
         let name = secrets.text("name", n);
         let len = [30, 500, 2048, 2049, 9000, 70 * UNIT + 5][n as usize % 6];
@@ -94,7 +77,7 @@ fn fill(fs: &FileSystem, secrets: &mut Secrets) {
 #[test]
 fn a_thousand_sentinels_are_nowhere_in_what_was_written() {
     let (device, watch) = (Tap::new(), Watch::with(&[META, DATA]));
-    let mut secrets = Secrets::default();
+    let mut secrets = Sentinels::default();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let named = StoreOptions {
         name: Some(text(secrets.text("store", 1))),
@@ -122,7 +105,7 @@ fn a_thousand_sentinels_are_nowhere_in_what_was_written() {
     assert_eq!(secrets.find(&device.image()), None);
     // The scan is able to find what it looks for.
     let mut planted = device.image();
-    planted[700_001..700_013].copy_from_slice(&pattern(1000, 30)[5..17]);
+    planted[700_001..700_017].copy_from_slice(&pattern(1000, 30)[5..21]);
     assert_eq!(secrets.find(&planted), Some(700_001));
 }
 
@@ -130,13 +113,13 @@ fn a_thousand_sentinels_are_nowhere_in_what_was_written() {
 fn no_key_of_a_provider_and_no_kek_is_in_what_was_written() {
     let (device, watch) = (Tap::new(), Watch::with(&[META, DATA, "other"]));
     let store = crate::bed::create(&device, &watch);
-    fill(store.file_system(), &mut Secrets::default());
+    fill(store.file_system(), &mut Sentinels::default());
     store
         .rewrap(Rewrap::new().data(watch.clone(), "other").metadata(watch.clone(), "other"))
         .unwrap();
     store.close().unwrap();
     open(&device, &watch).unwrap().close().unwrap();
-    let mut secrets = Secrets::default();
+    let mut secrets = Sentinels::default();
     [META, DATA, "other"].iter().for_each(|key| secrets.add(&material(key)));
     // Two were made and tried, unwrapped for the rewrap and tried again, and unwrapped to open.
     assert_eq!(watch.keks(), 10);

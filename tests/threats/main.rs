@@ -12,6 +12,8 @@ mod memory;
 mod provider;
 mod repeats;
 mod ring;
+#[path = "../../examples/support/secrets.rs"]
+mod secrets;
 #[path = "../kit/tap.rs"]
 mod tap;
 mod text;

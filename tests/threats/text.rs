@@ -11,6 +11,7 @@ use efscrypt::{Error, Providers, Store};
 
 use crate::bed::{DATA, FILE, META, create, open, options};
 use crate::provider::material;
+use crate::secrets::{Secrets, WINDOW};
 use crate::watch::Watch;
 
 /// Texts, as a program may write them to a log.
@@ -27,17 +28,19 @@ impl Texts {
         self.0 += &format!("{error}\n{:?} {}\n", error.kind(), error.errno());
     }
 
-    /// Whether 8 bytes of a key stand in the texts: as bytes, in decimal or hexadecimal.
+    /// Whether 16 bytes of a key stand in the texts: as bytes, in decimal or hexadecimal.
     fn show(&self, key: &[u8; 32]) -> bool {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let list = |bytes: &[u8]| format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
-        key.windows(8).any(|part| {
+        let mut secrets = Secrets::default();
+        assert!(secrets.add(0, key));
+        let written = key.windows(WINDOW).any(|part| {
             let (hex, list) = (hex(part), list(part));
             self.0.to_lowercase().contains(&hex)
                 || self.0.contains(&list)
                 || self.0.contains(&list.replace(", ", ",\n    "))
-                || memchr::memmem::find(self.0.as_bytes(), part).is_some()
-        })
+        });
+        written || secrets.find(self.0.as_bytes()).next().is_some()
     }
 }
 
@@ -81,6 +84,6 @@ fn debug_and_display_show_no_key_bytes() {
     }
     watch.unmask(|kek| assert!(!texts.show(kek), "a KEK is shown"));
     // The search is able to find what it looks for.
-    texts.add(&material(META)[3..20].to_vec());
+    texts.add(&material(META)[3..21].to_vec());
     assert!(texts.show(&material(META)));
 }

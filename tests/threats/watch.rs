@@ -8,6 +8,7 @@ use efscrypt::secret::Secret;
 use efscrypt::{Error, Result};
 
 use crate::provider::Toy;
+use crate::secrets::Secrets;
 
 /// What keeps remembered keys from standing in memory as they are.
 const MASK: u8 = 0xa7;
@@ -18,8 +19,8 @@ pub type Refusal = fn() -> Error;
 pub struct Watch {
     inner: Arc<Toy>,
     calls: AtomicU64,
-    /// KEKs, masked.
-    keks: Mutex<Vec<[u8; 32]>>,
+    /// KEKs, masked, and what finds them.
+    keks: Mutex<(Vec<[u8; 32]>, Secrets)>,
     blobs: Mutex<Vec<Vec<u8>>>,
     refusal: Mutex<Option<Refusal>>,
     /// Whether it leaves the context out, as a service would that has none.
@@ -51,25 +52,21 @@ impl Watch {
         self.calls.swap(0, Ordering::Relaxed)
     }
 
-    /// Whether the bytes hold some KEK that was given out.
+    /// Whether the bytes hold a part of some KEK that was given out.
     pub fn knows(&self, bytes: &[u8]) -> bool {
-        let keks = self.keks.lock().unwrap();
-        let same = |kek: &[u8; 32], window: &[u8]| {
-            window.iter().zip(kek).all(|(byte, masked)| byte ^ MASK == *masked)
-        };
-        bytes.windows(32).any(|window| keks.iter().any(|kek| same(kek, window)))
+        self.keks.lock().unwrap().1.find(bytes).next().is_some()
     }
 
     /// Shows the KEKs that were given out.
     pub fn unmask(&self, mut show: impl FnMut(&[u8; 32])) {
-        for kek in self.keks.lock().unwrap().iter() {
+        for kek in &self.keks.lock().unwrap().0 {
             show(&kek.map(|byte| byte ^ MASK));
         }
     }
 
     /// Number of KEKs that were given out.
     pub fn keks(&self) -> usize {
-        self.keks.lock().unwrap().len()
+        self.keks.lock().unwrap().0.len()
     }
 
     /// Wrapped keys that were given out, as they are stored.
@@ -93,7 +90,10 @@ impl Watch {
     fn remember(&self, secret: &Secret<32>) {
         let mut masked = [0; 32];
         masked.iter_mut().zip(secret.expose()).for_each(|(to, byte)| *to = byte ^ MASK);
-        self.keks.lock().unwrap().push(masked);
+        let mut keks = self.keks.lock().unwrap();
+        let number = keks.0.len();
+        keks.1.add(number, secret.expose());
+        keks.0.push(masked);
     }
 }
 
