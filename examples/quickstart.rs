@@ -5,13 +5,13 @@
 //! did not come back from it, 2 if the work could not be done.
 
 #[path = "support/progress.rs"]
-pub mod progress;
+pub(crate) mod progress;
 #[path = "support/sample.rs"]
-pub mod sample;
+pub(crate) mod sample;
 #[path = "support/secrets.rs"]
-pub mod secrets;
+pub(crate) mod secrets;
 #[path = "support/tree.rs"]
-pub mod tree;
+pub(crate) mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use progress::grouped;
 use sample::Theft;
 use tree::{Import, Stored};
 
-pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 /// Everything, with a line of output for each step. Returns whether all was as it should be.
-pub fn show(source: &Path) -> Result<bool> {
+pub(crate) fn show(source: &Path) -> Result<bool> {
     if !fs::metadata(source).map_err(|error| format!("{source:?}: {error}"))?.is_dir() {
         return Err(format!("{source:?} is not a directory: name one to be stored").into());
     }

@@ -18,7 +18,7 @@ use quickstart::show;
 fn make(root: &Path) {
     let put = |name: &[u8], bytes: &[u8]| fs::write(root.join(OsStr::from_bytes(name)), bytes);
     for n in 0..40u8 {
-        put(format!("zeros and five {n}").as_bytes(), b"\0\0\0\0\0\0\05").unwrap();
+        put(format!("zeros and five {n}").as_bytes(), b"\0\0\0\0\0\0\x005").unwrap();
         put(format!("zeros {n}").as_bytes(), &vec![0; 1 << (n % 14)]).unwrap();
         put(format!("tiny {n}").as_bytes(), &[n]).unwrap();
         put(format!("empty file number {n}").as_bytes(), b"").unwrap();
@@ -72,7 +72,7 @@ fn what_stands_in_clear_is_found_and_named() {
     let path = |name: &str| place.path().join(name);
     let mut sample = Sample::default();
     sample.offer("name", Path::new("a/secret"), b"a name of 16 bytes or more");
-    sample.offer("contents", Path::new("b"), b"\0\0\0\0\0\0\05");
+    sample.offer("contents", Path::new("b"), b"\0\0\0\0\0\0\x005");
     sample.offer("contents", Path::new("c"), &[0; 100]);
     sample.offer("contents", Path::new("d"), b"stands in each store");
     assert_eq!(sample.untold, 2);
