@@ -29,7 +29,7 @@ use tree::{Import, Stored};
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let source = arguments.next().unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/src").into());
     if arguments.next().is_some() || source.as_encoded_bytes().starts_with(b"-") {
