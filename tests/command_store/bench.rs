@@ -57,7 +57,8 @@ impl Bench {
     fn complete(&self, mut command: Command) -> Command {
         command.args(["--key-file", "key"]).stdin(Stdio::null());
         command.current_dir(self.dir.path()).env("EFSCRYPT_KMS", "kms");
-        command.env_remove("EFSCRYPT_PASSPHRASE");
+        command.env_remove("EFSCRYPT_PASSPHRASE").env_remove("EFSCRYPT_FILES_CACHE");
+        command.env("XDG_CACHE_HOME", self.path("caches"));
         command
     }
 

@@ -226,7 +226,7 @@ fn a_change_that_size_and_time_do_not_show_is_found() {
 }
 
 #[test]
-fn a_copy_that_was_changed_behind_its_back_is_found_by_comparing() {
+fn a_copy_that_was_changed_behind_its_back_is_made_again() {
     let bench = Bench::with_store();
     fs::create_dir(bench.path("in")).unwrap();
     fs::write(bench.path("in/f"), "some text").unwrap();
@@ -241,18 +241,15 @@ fn a_copy_that_was_changed_behind_its_back_is_found_by_comparing() {
     store.file_system().setattr(ino, &set).unwrap();
     store.close().unwrap();
 
-    assert_eq!(bench.json(&["import", "s", "in"])["unchanged"], 1);
-    let (code, message) = bench.fail(&["import", "s", "in", "--verify"]);
-    assert_eq!(code, 90, "{message}");
-    assert!(message.contains("in/f") && message.contains("--checksum"), "{message}");
-    assert_eq!(bench.json(&["import", "s", "in", "--checksum", "--verify"])["files"], 1);
+    assert_eq!(bench.json(&["import", "s", "in", "--verify"])["files"], 1);
     assert_eq!(bench.ok(&["cat", "s", "/f"]), "some text");
 }
 
 #[test]
 fn the_store_does_not_come_into_itself() {
     let bench = Bench::with_store();
-    let output = bench.command(&["import", "s", ".", "--json", "--verify"]).output().unwrap();
+    let args = ["import", "s", ".", "--json", "--verify", "--no-files-cache"];
+    let output = bench.command(&args).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{message}");
     assert!(message.contains("./s is left out: it is the store itself"), "{message}");

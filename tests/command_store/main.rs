@@ -14,5 +14,6 @@ mod listing;
 mod messages;
 mod mistakes;
 mod repairing;
+mod sameness;
 mod transfer;
 mod tree;

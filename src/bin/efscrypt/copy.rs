@@ -1,11 +1,16 @@
 //! Copy: what import and export have in common, from the arguments to the exit code.
 
+use std::io;
+use std::path::PathBuf;
+
 use clap::Args;
+use efscrypt::fs::FileSystem;
 
 use crate::exit::Failure;
 use crate::output;
 use crate::transfer::{
-    How, Monitor, Rights, Summary, check_descriptor_paths, default_workers, raise_open_files,
+    FilesCache, How, Monitor, Rights, Summary, Trouble, check_descriptor_paths, default_workers,
+    raise_open_files,
 };
 
 /// How a tree is copied, and what is said about it.
@@ -22,6 +27,15 @@ pub struct CopyArgs {
     /// Read everything back and compare
     #[arg(long)]
     pub verify: bool,
+
+    /// The directory in which is remembered what is the same already (default: efscrypt in the
+    /// user's cache directory)
+    #[arg(long, value_name = "DIR", env = "EFSCRYPT_FILES_CACHE", hide_env_values = true)]
+    files_cache: Option<PathBuf>,
+
+    /// Remember nothing, and compare the contents of all files of equal size and time
+    #[arg(long)]
+    no_files_cache: bool,
 
     /// Threads that copy (default: one for each core, 2 to 8)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -60,6 +74,28 @@ impl CopyArgs {
         How { rights, checksum: self.checksum, keep_damaged: false }
     }
 
+    /// What earlier copies between this machine and a store left to know. It only saves time:
+    /// nothing is lost where there is no place for it, unless somebody named one.
+    pub fn files_cache(&self, store: &FileSystem) -> Result<FilesCache, Failure> {
+        let named = self.files_cache.is_some();
+        let dir = match (self.no_files_cache, &self.files_cache) {
+            (true, _) => None,
+            (false, Some(dir)) => Some(dir.clone()),
+            (false, None) => user_cache(),
+        };
+        let Some(dir) = dir else { return Ok(FilesCache::none()) };
+        match FilesCache::open(store, &dir) {
+            Err(Trouble::Host(error)) if named && error.kind() != io::ErrorKind::WouldBlock => {
+                let doing = format!("cannot use files cache {}", dir.display());
+                Err(Failure::file(doing, &error)
+                    .with_hint("name a directory that is yours alone, or give --no-files-cache"))
+            }
+            Err(Trouble::Host(_)) => Ok(FilesCache::none()),
+            Err(trouble) => Err(trouble.at("cannot use the files cache")),
+            Ok(cache) => Ok(cache),
+        }
+    }
+
     /// Shows progress as the arguments say.
     pub fn monitor(&self, doing: &str) -> Monitor {
         Monitor::new(doing, self.quiet)
@@ -93,6 +129,13 @@ impl CopyArgs {
             }
         }
     }
+}
+
+/// The directory for what a user's programs can do without.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    Some(caches?.join("efscrypt"))
 }
 
 impl Outcome<'_> {

@@ -65,7 +65,9 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
 
     let monitor = how.monitor("exporting");
     let way = How { keep_damaged: args.keep_damaged, ..how.how(args.rights()) };
-    let export = Arc::new(Exporter::new(file_system, &monitor, way, args.open_destination()?));
+    let cache = how.files_cache(file_system)?;
+    let again = args.open_destination()?;
+    let export = Arc::new(Exporter::new(file_system, &monitor, way, &cache, again));
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot export to {}", args.destination.display()));
     let root = export.root(root, from.ino).map_err(at_root)?;
@@ -74,6 +76,9 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
     let durable = lasting.sync().map_err(|error| {
         Failure::file(format!("cannot make {} durable", args.destination.display()), &error)
     });
+    if durable.is_ok() {
+        cache.save(|| true);
+    }
     let copied = monitor.summary();
 
     let verified = match how.verify && durable.is_ok() && !monitor.has_stopped() {

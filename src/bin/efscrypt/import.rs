@@ -13,8 +13,8 @@ use crate::copy::{CopyArgs, Outcome};
 use crate::exit::Failure;
 use crate::store::{Access, StoreArgs};
 use crate::transfer::{
-    Except, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier, is_in_staging,
-    walk,
+    Except, FilesCache, HostDir, Importer, Monitor, Rights, STAGING, Source, Trouble, Verifier,
+    is_in_staging, walk,
 };
 
 #[derive(Args)]
@@ -49,10 +49,11 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     if is_in_staging(fs, destination.ino).map_err(|error| store.failure("read", error))? {
         return Err(reserved(&args));
     }
-    let except = except(&args, &source)?;
+    let cache = how.files_cache(fs)?;
+    let except = except(&args, &source, &cache)?;
 
     let monitor = how.monitor("importing");
-    let import = Importer::new(fs, &monitor, how.how(rights(&args)), except);
+    let import = Importer::new(fs, &monitor, how.how(rights(&args)), except, &cache);
     let import = Arc::new(import.map_err(|error| no_staging(store, error))?);
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot import {}", args.source.display()));
@@ -65,6 +66,9 @@ pub fn run(args: ImportArgs) -> Result<(), Failure> {
     // What is left of a failure goes with the next import.
     let closed = if monitor.has_stopped() { Ok(()) } else { closed };
     let durable = closed.and_then(|()| fs.sync()).map_err(|error| store.failure("write", error));
+    if durable.is_ok() {
+        cache.save(|| true);
+    }
     let copied = monitor.summary();
 
     let verified = match how.verify && durable.is_ok() && !monitor.has_stopped() {
@@ -113,13 +117,13 @@ fn reserved(args: &ImportArgs) -> Failure {
     Failure::usage(doing, "what an import has not finished is kept there")
 }
 
-fn except(args: &ImportArgs, source: &HostDir) -> Result<Except, Failure> {
+fn except(args: &ImportArgs, source: &HostDir, cache: &FilesCache) -> Result<Except, Failure> {
     let store = args.store.path().metadata().map_or((0, 0), |about| (about.dev(), about.ino()));
     let about = source.stat_self().map_err(|e| {
         Failure::file(format!("cannot read directory {}", args.source.display()), &e)
     })?;
     let device = args.one_file_system.then_some(about.id.0);
-    Ok(Except { store, device })
+    Ok(Except { store, cache: cache.id(), device })
 }
 
 fn make_destination(fs: &FileSystem, args: &ImportArgs) -> Result<Attr, Failure> {

@@ -33,6 +33,15 @@ impl Losses {
     }
 }
 
+/// Whether both sides have the same contents.
+pub enum Same {
+    No,
+    /// They have, and a change at this moment might not show.
+    Now,
+    /// They have, until a time of the file on the machine or of the one in the store moves.
+    Lasting,
+}
+
 /// Whether something cannot be read because of what or where it is.
 pub fn is_damage(error: &Error) -> bool {
     matches!(error, Error::Corrupt { .. } | Error::Io { .. })

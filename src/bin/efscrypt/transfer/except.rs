@@ -7,6 +7,8 @@ use super::meta::Meta;
 pub struct Except {
     /// Device and inode of the store's own file.
     pub store: (u64, u64),
+    /// Those of the file in which the import remembers what is the same, where there is one.
+    pub cache: Option<(u64, u64)>,
     /// The only device whose files are copied, where there is one.
     pub device: Option<u64>,
 }
@@ -16,6 +18,9 @@ impl Except {
     pub fn why(&self, meta: &Meta) -> Option<&'static str> {
         if meta.id == self.store {
             return Some("it is the store itself");
+        }
+        if self.cache == Some(meta.id) {
+            return Some("it is the files cache of this import");
         }
         self.is_elsewhere(meta).then_some("it is on another file system")
     }

@@ -2,8 +2,8 @@
 //!
 //! Whatever is made gets a private name in its directory first, and the name that it is to have
 //! when it is whole and has all its attributes: what had that name before is there until then,
-//! and stays where something fails. What is there already is left alone if it is the same. Names
-//! that only the machine has are left alone too.
+//! and stays where something fails. What is there already is left alone if it is the same, as the
+//! [`FilesCache`] knows or a comparison shows. Names that only the machine has are left alone too.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use efscrypt::fs::{COOKIE_DOT_DOT, FileSystem};
 
 use super::How;
-use super::contents::{Copy, Losses, is_damage};
+use super::contents::{Copy, Losses, Same, is_damage};
+use super::files_cache::FilesCache;
 use super::host::{HostDir, private_name, set_mode_and_times_of, set_owner_of};
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
@@ -32,11 +33,15 @@ const LIST: usize = 512;
 /// What the owner of a directory needs to change what is in it.
 const OWNER: u32 = 0o700;
 
+/// Device and inode.
+type Id = (u64, u64);
+
 /// An export.
 pub struct Exporter<'a> {
     store: &'a FileSystem,
     monitor: &'a Monitor,
     how: How,
+    cache: &'a FilesCache,
     /// Where it goes, once more: links are made from here.
     root: HostDir,
     /// The number of the next private name; the first is anyone's guess.
@@ -61,9 +66,15 @@ pub struct Made {
 }
 
 impl<'a> Exporter<'a> {
-    pub fn new(store: &'a FileSystem, monitor: &'a Monitor, how: How, root: HostDir) -> Self {
+    pub fn new(
+        store: &'a FileSystem,
+        monitor: &'a Monitor,
+        how: How,
+        cache: &'a FilesCache,
+        root: HostDir,
+    ) -> Self {
         let private = AtomicU64::new(RandomState::new().build_hasher().finish());
-        Exporter { store, monitor, how, root, private, links: Links::new() }
+        Exporter { store, monitor, how, cache, root, private, links: Links::new() }
     }
 
     /// The directory where it begins, and the one that takes its place.
@@ -95,14 +106,21 @@ impl<'a> Exporter<'a> {
         meta: &Meta,
         buffer: &mut [u8],
     ) -> Result<bool> {
-        if there.kind != meta.kind || !self.has_contents(dir, name, there, meta, buffer)? {
+        if there.kind != meta.kind {
             return Ok(false);
         }
+        let lasting = match self.compare(dir, name, there, meta, buffer)? {
+            Same::No => return Ok(false),
+            Same::Now => false,
+            Same::Lasting => true,
+        };
         let place = Place::Path(dir.host.proc_path(name));
         let complete = self.is_complete(there, meta, &place)?;
         if there.links > 1 {
             let take = || self.links.take(meta.id, there.id, there.links);
-            return Ok(complete && meta.links > 1 && take());
+            if !complete || meta.links < 2 || !take() {
+                return Ok(false);
+            }
         }
         if !complete && !self.may_refit(there, meta, &place)? {
             return Ok(false);
@@ -110,7 +128,19 @@ impl<'a> Exporter<'a> {
         if !complete {
             self.set_by_name(dir, name, meta, name)?;
         }
+        if lasting {
+            let now = if complete { *there } else { dir.host.stat(name)? };
+            if (now.id, now.size) == (there.id, there.size) {
+                self.learn(dir, name, &now, meta);
+            }
+        }
         Ok(true)
+    }
+
+    /// Remembers that both sides are the same.
+    fn learn(&self, dir: &ExportDir, name: &[u8], host: &Meta, store: &Meta) {
+        self.cache.learn(&dir.host, name, host, store);
+        self.cache.save_much(|| self.root.sync().is_ok());
     }
 
     /// Whether what is on the machine may get its attributes as it is: equal size and times do not
@@ -141,50 +171,49 @@ impl<'a> Exporter<'a> {
         self.monitor.failed(trouble.at(&doing));
     }
 
-    fn has_contents(
+    fn compare(
         &self,
         dir: &ExportDir,
         name: &[u8],
         there: &Meta,
         meta: &Meta,
         buffer: &mut [u8],
-    ) -> Result<bool> {
-        Ok(match meta.kind {
-            Kind::Regular => self.is_same_file(dir, name, there, meta, buffer)?,
+    ) -> Result<Same> {
+        let same = match meta.kind {
+            Kind::Regular => return self.compare_file(dir, name, there, meta, buffer),
             Kind::Symlink => dir.host.read_link(name)? == self.store.readlink(meta.id.1)?,
             Kind::CharDevice | Kind::BlockDevice => there.rdev == meta.rdev,
             _ => true,
-        })
+        };
+        Ok(if same { Same::Now } else { Same::No })
     }
 
-    fn is_same_file(
+    fn compare_file(
         &self,
         dir: &ExportDir,
         name: &[u8],
         there: &Meta,
         meta: &Meta,
         buffer: &mut [u8],
-    ) -> Result<bool> {
-        let same_time = there.mtime == meta.mtime;
-        if there.size != meta.size || !(same_time || self.how.checksum) {
-            return Ok(false);
+    ) -> Result<Same> {
+        if there.size != meta.size || !(there.mtime == meta.mtime || self.how.checksum) {
+            return Ok(Same::No);
         }
-        let settled = same_time && meta.is_older_than(there);
-        if settled && !self.how.checksum {
-            return Ok(true);
+        if !self.how.checksum && self.cache.knows(&dir.host, name, there, meta) {
+            return Ok(Same::Lasting);
         }
+        let now = Meta::now();
         let file = match dir.host.open_file(name) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Same::No),
             file => file?,
         };
         let (store, ino, size) = (self.store, meta.id.1, meta.size);
         let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
-        let same = copy.is_same(Count::Compared, buffer)?;
-        if same && same_time && !settled {
-            // Moves the time of its last change: the next export need not compare again.
-            let _ = dir.host.set_times(name, there);
-        }
-        Ok(same)
+        Ok(match copy.is_same(Count::Compared, buffer)? {
+            false => Same::No,
+            true if there.is_settled(now) => Same::Lasting,
+            true => Same::Now,
+        })
     }
 
     /// Sets the attributes of what is no file and no directory, or of a file that is there, and has
@@ -257,6 +286,7 @@ impl<'a> Exporter<'a> {
 
     /// A file under a private name, for one of its own. A damaged one never takes the place of
     /// another, which may be whole, and does not get its time: a later export copies it again.
+    /// Returns which one it is if it is whole.
     fn file(
         &self,
         dir: &ExportDir,
@@ -264,13 +294,14 @@ impl<'a> Exporter<'a> {
         meta: &Meta,
         replaces: bool,
         buffer: &mut [u8],
-    ) -> Result<()> {
+    ) -> Result<Option<Id>> {
         let file: File = dir.host.create_file(private)?;
         let (ino, size) = (meta.id.1, meta.size);
         let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
         let mut losses = Losses::default();
         copy.export(buffer, self.how.keep_damaged.then_some(&mut losses))?;
         let mut meta = *meta;
+        let whole = losses.why.is_none();
         if let Some(why) = losses.why {
             if replaces || losses.ranges.first() == Some(&(0..size)) {
                 return Err(why.into());
@@ -284,7 +315,8 @@ impl<'a> Exporter<'a> {
             // A power cut must not leave the new name with contents that never arrived.
             file.sync_all()?;
         }
-        Ok(())
+        let id = Meta::of_stat(&rustix::fs::fstat(&file)?).id;
+        Ok(whole.then_some(id))
     }
 
     fn make(
@@ -306,8 +338,12 @@ impl<'a> Exporter<'a> {
             Kind::Symlink => Count::Symlinks,
             _ => Count::Special,
         };
+        let mut whole = None;
         self.settle(dir, name, meta.kind, there, |private| match meta.kind {
-            Kind::Regular => self.file(dir, (private, name), meta, there.is_some(), buffer),
+            Kind::Regular => {
+                whole = self.file(dir, (private, name), meta, there.is_some(), buffer)?;
+                Ok(())
+            }
             Kind::Symlink => {
                 dir.host.make_symlink(private, &self.store.readlink(meta.id.1)?)?;
                 self.set_by_name(dir, private, meta, name)
@@ -317,6 +353,12 @@ impl<'a> Exporter<'a> {
                 self.set_by_name(dir, private, meta, name)
             }
         })?;
+        if whole.is_some() {
+            let made = dir.host.stat(name)?;
+            if whole == Some(made.id) {
+                self.learn(dir, name, &made, meta);
+            }
+        }
         Ok(count)
     }
 }

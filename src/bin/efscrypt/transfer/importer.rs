@@ -2,20 +2,21 @@
 //!
 //! Whatever is made is made in [`Staging`] first, and renamed to its place when it is whole and
 //! has all its attributes: what had that name before is there until then, and stays where
-//! something fails. What is there already is left alone if it is the same. Names that only the
-//! store has are left alone too.
+//! something fails. What is there already is left alone if it is the same, as the [`FilesCache`]
+//! knows or a comparison shows. Names that only the store has are left alone too.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use efscrypt::Error;
-use efscrypt::fs::{Attr, CreateMode, Created, FileSystem, NewAttr, RenameMode, SetAttr, SetTime};
+use efscrypt::fs::{Attr, CreateMode, Created, FileSystem, NewAttr, RenameMode, SetAttr};
 use efscrypt::limits::MAX_INLINE_LEN;
 
 use super::How;
-use super::contents::{Copy, read_exact};
+use super::contents::{Copy, Same, read_exact};
 use super::except::Except;
+use super::files_cache::FilesCache;
 use super::host::HostDir;
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
@@ -34,10 +35,11 @@ pub struct Importer<'a> {
     monitor: &'a Monitor,
     how: How,
     except: Except,
+    cache: &'a FilesCache,
     staging: Staging<'a>,
     /// How often space was freed. Held by the one who does it.
     freed: Mutex<u64>,
-    links: Links<u64, Job<Self>>,
+    links: Links<Copied, Job<Self>>,
 }
 
 /// A directory of the machine, and the one that it becomes.
@@ -47,6 +49,14 @@ pub struct ImportDir {
     ino: u64,
     /// Whether the import made it, so that there is nothing in it that it has to look at.
     fresh: bool,
+}
+
+/// What something became.
+#[derive(Clone)]
+pub struct Copied {
+    ino: u64,
+    /// What it was made from, if a change after it was read shows.
+    lasting: Option<Meta>,
 }
 
 impl<'a> Importer<'a> {
@@ -59,10 +69,11 @@ impl<'a> Importer<'a> {
         monitor: &'a Monitor,
         how: How,
         except: Except,
+        cache: &'a FilesCache,
     ) -> efscrypt::Result<Self> {
         let staging = Staging::open(store)?;
         let (freed, links) = (Mutex::new(0), Links::new());
-        Ok(Importer { store, monitor, how, except, staging, freed, links })
+        Ok(Importer { store, monitor, how, except, cache, staging, freed, links })
     }
 
     /// The directory where it begins, and the one that takes its place.
@@ -119,63 +130,78 @@ impl<'a> Importer<'a> {
         there: &Attr,
         meta: &Meta,
         buffer: &mut [u8],
-    ) -> Result<bool> {
-        if there.kind != meta.kind || !self.has_contents(dir, name, there, meta, buffer)? {
-            return Ok(false);
+    ) -> Result<Option<Copied>> {
+        if there.kind != meta.kind {
+            return Ok(None);
         }
+        let lasting = match self.compare(dir, name, there, meta, buffer)? {
+            Same::No => return Ok(None),
+            Same::Now => None,
+            Same::Lasting => Some(*meta),
+        };
+        let kept = Some(Copied { ino: there.ino, lasting });
         let place = Place::Path(dir.host.proc_path(name));
         if there.nlink > 1 {
             let (inode, names) = (Meta::of_attr(there).id, u64::from(there.nlink));
-            return Ok(meta.links > 1
+            let taken = meta.links > 1
                 && self.is_complete(there, meta, &place)?
-                && self.links.take(meta.id, inode, names));
+                && self.links.take(meta.id, inode, names);
+            return Ok(kept.filter(|_| taken));
         }
         self.refresh(there, meta, &place)?;
-        Ok(true)
+        Ok(kept)
     }
 
-    fn has_contents(
+    fn compare(
         &self,
         dir: &ImportDir,
         name: &[u8],
         there: &Attr,
         meta: &Meta,
         buffer: &mut [u8],
-    ) -> Result<bool> {
-        Ok(match meta.kind {
-            Kind::Regular => self.is_same_file(dir, name, there, meta, buffer)?,
+    ) -> Result<Same> {
+        let same = match meta.kind {
+            Kind::Regular => return self.compare_file(dir, name, there, meta, buffer),
             Kind::Symlink => self.store.readlink(there.ino)? == dir.host.read_link(name)?,
             Kind::CharDevice | Kind::BlockDevice => there.rdev == meta.rdev,
             _ => true,
-        })
+        };
+        Ok(if same { Same::Now } else { Same::No })
     }
 
-    fn is_same_file(
+    fn compare_file(
         &self,
         dir: &ImportDir,
         name: &[u8],
         there: &Attr,
         meta: &Meta,
         buffer: &mut [u8],
-    ) -> Result<bool> {
-        let same_time = there.mtime == meta.mtime;
-        if there.size != meta.size || !(same_time || self.how.checksum) {
-            return Ok(false);
+    ) -> Result<Same> {
+        if there.size != meta.size || !(there.mtime == meta.mtime || self.how.checksum) {
+            return Ok(Same::No);
         }
-        let settled = same_time && meta.is_older_than(&Meta::of_attr(there));
-        if settled && !self.how.checksum {
-            return Ok(true);
+        if !self.how.checksum && self.cache.knows(&dir.host, name, meta, &Meta::of_attr(there)) {
+            return Ok(Same::Lasting);
         }
+        let now = Meta::now();
         let file = dir.host.open_file(name)?;
         let (store, ino, size) = (self.store, there.ino, meta.size);
         let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
-        let same = copy.is_same(Count::Compared, buffer)?;
-        if same && same_time && !settled {
-            // Moves the time of its last change: the next import need not compare again.
-            let mtime = Some(SetTime::At(there.mtime));
-            self.store.setattr(ino, &SetAttr { mtime, ..SetAttr::default() })?;
+        Ok(match copy.is_same(Count::Compared, buffer)? {
+            false => Same::No,
+            true if meta.is_settled(now) => Same::Lasting,
+            true => Same::Now,
+        })
+    }
+
+    /// Remembers that both sides are the same, where that will show.
+    fn learn(&self, dir: &ImportDir, name: &[u8], copied: &Copied) -> Result<()> {
+        if let Some(meta) = &copied.lasting {
+            let store = Meta::of_attr(&self.store.getattr(copied.ino)?);
+            self.cache.learn(&dir.host, name, meta, &store);
+            self.cache.save_much(|| self.store.sync().is_ok());
         }
-        Ok(same)
+        Ok(())
     }
 
     /// Whether something of the store has all attributes that it should have.
@@ -240,15 +266,15 @@ impl<'a> Importer<'a> {
         meta: &Meta,
         there: Option<&Attr>,
         buffer: &mut [u8],
-    ) -> Result<(u64, Count)> {
+    ) -> Result<(Copied, Count)> {
         let (host, store) = (&dir.host, self.store);
         let complete = |made: Created| {
             self.refresh(&made.attr, meta, &Place::Path(host.proc_path(name)))?;
             Ok(made.attr.ino)
         };
-        Ok(match meta.kind {
+        let (ino, count) = match meta.kind {
             Kind::Directory => return Err(Trouble::Changed),
-            Kind::Regular => (self.file(dir, name, there, buffer)?, Count::Files),
+            Kind::Regular => return Ok((self.file(dir, name, there, buffer)?, Count::Files)),
             Kind::Symlink => {
                 let target = host.read_link(name)?;
                 let ino = self.settle(dir, name, meta.kind, there, |from, private| {
@@ -262,7 +288,8 @@ impl<'a> Importer<'a> {
                 })?;
                 (ino, Count::Special)
             }
-        })
+        };
+        Ok((Copied { ino, lasting: None }, count))
     }
 
     /// A directory, with nothing in it so far.
@@ -288,19 +315,22 @@ impl<'a> Importer<'a> {
         name: &[u8],
         there: Option<&Attr>,
         buffer: &mut [u8],
-    ) -> Result<u64> {
+    ) -> Result<Copied> {
+        let now = Meta::now();
         let file = dir.host.open_file(name)?;
         let meta = Meta::of_stat(&rustix::fs::fstat(&file)?);
         if meta.kind != Kind::Regular {
             return Err(Trouble::Changed);
         }
+        let lasting = meta.is_settled(now).then_some(meta);
         let (place, still) = (Place::Open(file.as_fd()), || check_still(&file, &meta));
         if meta.size <= MAX_INLINE_LEN as u64 {
             let bytes = &mut buffer[..meta.size as usize];
             read_exact(&file, 0, bytes)?;
-            return self.small_file(dir, name, there, &meta, bytes, &place, still);
+            let ino = self.small_file(dir, name, there, &meta, bytes, &place, still)?;
+            return Ok(Copied { ino, lasting });
         }
-        self.settle(dir, name, Kind::Regular, there, |from, private| {
+        let ino = self.settle(dir, name, Kind::Regular, there, |from, private| {
             let new = NewAttr { mode: PRIVATE, ..NewAttr::default() };
             let made = self.store.create(from, private, &new, CreateMode::Guarded)?.attr;
             let (store, ino, size) = (self.store, made.ino, meta.size);
@@ -310,7 +340,8 @@ impl<'a> Importer<'a> {
             let size = (store.getattr(ino)?.size != size).then_some(size);
             store.setattr(ino, &SetAttr { size, ..meta.to_set() })?;
             Ok(ino)
-        })
+        })?;
+        Ok(Copied { ino, lasting })
     }
 
     /// A file that is made with its contents in one step; where that is all of it, in its place.
@@ -401,9 +432,9 @@ impl Tree for Importer<'_> {
 }
 
 impl Copier for Importer<'_> {
-    type Place = u64;
+    type Place = Copied;
 
-    fn links(&self) -> &Links<u64, Job<Self>> {
+    fn links(&self) -> &Links<Copied, Job<Self>> {
         &self.links
     }
 
@@ -420,23 +451,24 @@ impl Copier for Importer<'_> {
         Ok(Some(meta))
     }
 
-    fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<u64> {
+    fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Copied> {
         let (dir, name) = (&job.node.dir, &*job.name);
-        let (ino, count) = self.with_room(|| {
+        let (copied, count) = self.with_room(|| {
             let there = self.find(dir, name)?;
-            match &there {
-                Some(there) if self.keep(dir, name, there, meta, buffer)? => {
-                    Ok((there.ino, Count::Unchanged))
-                }
-                there => self.make(dir, name, meta, there.as_ref(), buffer),
+            if let Some(there) = &there
+                && let Some(kept) = self.keep(dir, name, there, meta, buffer)?
+            {
+                return Ok((kept, Count::Unchanged));
             }
+            self.make(dir, name, meta, there.as_ref(), buffer)
         })?;
         self.monitor.add(count, 1);
-        Ok(ino)
+        self.learn(dir, name, &copied)?;
+        Ok(copied)
     }
 
-    fn link(&self, job: &Job<Self>, ino: &u64) -> Result<bool> {
-        let (dir, name) = (&job.node.dir, &*job.name);
+    fn link(&self, job: &Job<Self>, copied: &Copied) -> Result<bool> {
+        let (dir, name, ino) = (&job.node.dir, &*job.name, &copied.ino);
         let there = self.find(dir, name)?;
         if there.is_some_and(|there| there.ino == *ino) {
             self.monitor.add(Count::Unchanged, 1);
@@ -453,6 +485,8 @@ impl Copier for Importer<'_> {
                 self.settle(dir, name, Kind::Regular, there.as_ref(), link).map(|_| ())
             }
         })?;
+        // One more name moved the time of its last change.
+        self.learn(dir, name, copied)?;
         self.monitor.add(Count::HardLinks, 1);
         Ok(false)
     }

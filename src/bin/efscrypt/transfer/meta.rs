@@ -25,6 +25,8 @@ pub struct Meta {
     pub links: u64,
     /// Device (0 in a store) and inode.
     pub id: (u64, u64),
+    /// In a store: generation and change attribute.
+    pub version: (u64, u64),
 }
 
 impl Meta {
@@ -45,6 +47,7 @@ impl Meta {
             ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
             links: stat.st_nlink as u64,
             id: (stat.st_dev as u64, stat.st_ino as u64),
+            version: (0, 0),
         }
     }
 
@@ -61,6 +64,7 @@ impl Meta {
             ctime: attr.ctime,
             links: u64::from(attr.nlink),
             id: (0, attr.ino),
+            version: (attr.generation, attr.change),
         }
     }
 
@@ -76,11 +80,11 @@ impl Meta {
         of(self) == of(later)
     }
 
-    /// Whether nothing can have happened to this since `copy` was made of it: its last change is
-    /// so much older that neither the grain of its times nor clocks that differ can hide another.
-    pub fn is_older_than(&self, copy: &Meta) -> bool {
+    /// Whether a change from `now` on moves the time of the last change: that is so much older that
+    /// neither the grain of such times nor clocks that differ can hide another.
+    pub fn is_settled(&self, now: Time) -> bool {
         let settled = Time { seconds: self.ctime.seconds.saturating_add(SETTLED), ..self.ctime };
-        settled < copy.ctime
+        settled < now
     }
 
     /// Whether owner, permissions and time of change are the same.
@@ -110,7 +114,8 @@ mod tests {
         let (time, ctime) = (Time::default(), Time { seconds, nanoseconds });
         let (kind, mtime, atime) = (Kind::Regular, time, time);
         let (mode, uid, gid, size, rdev, links, id) = (0o644, 1, 2, 3, 0, 1, (4, 5));
-        Meta { kind, mode, uid, gid, size, rdev, mtime, atime, ctime, links, id }
+        let version = (0, 0);
+        Meta { kind, mode, uid, gid, size, rdev, mtime, atime, ctime, links, id, version }
     }
 
     #[test]
@@ -124,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_about_when_it_was_copied_is_not_trusted() {
-        let copy = changed_at(10, 500);
-        assert!(changed_at(8, 499).is_older_than(&copy));
+    fn what_changed_about_when_it_was_read_is_not_settled() {
+        let now = Time { seconds: 10, nanoseconds: 500 };
+        assert!(changed_at(8, 499).is_settled(now));
         for (seconds, nanoseconds) in [(8, 500), (9, 0), (10, 500), (11, 0), (i64::MAX, 0)] {
-            assert!(!changed_at(seconds, nanoseconds).is_older_than(&copy));
+            assert!(!changed_at(seconds, nanoseconds).is_settled(now));
         }
     }
 }

@@ -6,8 +6,10 @@
 mod contents;
 mod except;
 mod exporter;
+mod files_cache;
 mod gate;
 mod host;
+mod host_kind;
 mod importer;
 mod links;
 mod meta;
@@ -26,6 +28,7 @@ mod tests;
 
 pub use except::Except;
 pub use exporter::{Exporter, list};
+pub use files_cache::FilesCache;
 pub use host::{HostDir, check_descriptor_paths, raise_open_files};
 pub use importer::Importer;
 pub use monitor::{Monitor, Summary};

@@ -92,7 +92,8 @@ mod tests {
         let time = Time::default();
         let kind = Kind::Regular;
         let (mtime, atime, ctime) = (time, time, time);
-        Meta { kind, mode, uid, gid, size: 0, rdev: 0, mtime, atime, ctime, links: 1, id: (0, 1) }
+        let (size, rdev, links, id, version) = (0, 0, 1, (0, 1), (0, 0));
+        Meta { kind, mode, uid, gid, size, rdev, mtime, atime, ctime, links, id, version }
     }
 
     #[test]

@@ -54,14 +54,16 @@ impl Bench {
 
     /// Copies the tree into the root of the store.
     fn import(&self) -> Summary {
-        self.import_without(Except { store: (0, 0), device: None })
+        self.import_without(Except { store: (0, 0), cache: None, device: None })
     }
 
     fn import_without(&self, except: Except) -> Summary {
         let monitor = Monitor::new("importing", true);
         let how = How { rights: RIGHTS(), checksum: false, keep_damaged: false };
         let fs = self.store.file_system();
-        let import = Arc::new(Importer::new(fs, &monitor, how, except).unwrap());
+        let cache = FilesCache::none();
+        let import = Importer::new(fs, &monitor, how, except, &cache).unwrap();
+        let import = Arc::new(import);
         let root = import.root(self.root(), ROOT_INO).unwrap_or_else(|_| panic!("no root"));
         assert!(walk(&import, root, 2).is_ok());
         Arc::into_inner(import).unwrap().close().unwrap();
@@ -84,7 +86,7 @@ impl Bench {
 }
 
 fn machine() -> Source {
-    Source::Machine(Except { store: (0, 0), device: None })
+    Source::Machine(Except { store: (0, 0), cache: None, device: None })
 }
 
 fn fill(path: &Path, seed: u64, len: usize) {
@@ -252,7 +254,7 @@ fn what_is_on_other_file_systems_is_left_out() {
     fs::create_dir(bench.path("d")).unwrap();
     fill(&bench.path("d/f"), 1, 10);
     let own = fs::metadata(bench.path("")).unwrap().dev();
-    let only = |device| Except { store: (0, 0), device: Some(device) };
+    let only = |device| Except { store: (0, 0), cache: None, device: Some(device) };
     // Everything is on another one than this.
     let imported = bench.import_without(only(own + 1));
     assert_eq!((imported.files, imported.directories), (0, 0));
