@@ -179,6 +179,9 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// There is no memory for what an argument or a file asks for.
+    #[error("out of memory: {0}")]
+    NoMemory(&'static str),
     /// An earlier write or flush failed, so nothing may change until the store is reopened.
     #[error("the store refuses changes since an earlier failure ({0}): close it and open it again")]
     Poisoned(Arc<str>),
@@ -187,6 +190,13 @@ pub enum Error {
     /// Another process, or another handle of this one, has the store open.
     #[error("the store is in use: close the program that has it open")]
     InUse,
+    /// Who has the store open, as far as that can be told; of the kind [`ErrorKind::InUse`].
+    #[error("the store is in use: {0}")]
+    InUseBy(Arc<str>),
+    /// Another opening for writing took the store over while this one had it open, so this one
+    /// changes nothing any more; the text says whose it is.
+    #[error("the store was taken over by {0}, and takes no more changes here")]
+    TakenOver(Arc<str>),
     /// The file is not a store.
     #[error("not an efscrypt store")]
     NotAStore,
@@ -271,11 +281,13 @@ pub enum ErrorKind {
     NoSpace = 30,
     Io = 31,
     Poisoned = 32,
+    NoMemory = 33,
     InUse = 50,
     NotAStore = 51,
     Unsupported = 52,
     Truncated = 53,
     Corrupt = 54,
+    TakenOver = 55,
     WrongKey = 70,
     WrongPassphrase = 71,
     KeyNotFound = 72,
@@ -310,11 +322,13 @@ impl ErrorKind {
         ErrorKind::NoSpace,
         ErrorKind::Io,
         ErrorKind::Poisoned,
+        ErrorKind::NoMemory,
         ErrorKind::InUse,
         ErrorKind::NotAStore,
         ErrorKind::Unsupported,
         ErrorKind::Truncated,
         ErrorKind::Corrupt,
+        ErrorKind::TakenOver,
         ErrorKind::WrongKey,
         ErrorKind::WrongPassphrase,
         ErrorKind::KeyNotFound,
@@ -350,11 +364,13 @@ impl ErrorKind {
             K::NoSpace => Errno::NOSPC,
             K::Io => Errno::IO,
             K::Poisoned => Errno::IO,
+            K::NoMemory => Errno::NOMEM,
             K::InUse => Errno::BUSY,
             K::NotAStore => Errno::INVAL,
             K::Unsupported => Errno::OPNOTSUPP,
             K::Truncated => Errno::IO,
             K::Corrupt => Errno::IO,
+            K::TakenOver => Errno::IO,
             K::WrongKey => Errno::ACCESS,
             K::WrongPassphrase => Errno::ACCESS,
             K::KeyNotFound => Errno::ACCESS,
@@ -394,11 +410,13 @@ impl Error {
             Error::NoSpace => K::NoSpace,
             Error::Io { .. } => K::Io,
             Error::Poisoned(_) => K::Poisoned,
-            Error::InUse => K::InUse,
+            Error::NoMemory(_) => K::NoMemory,
+            Error::InUse | Error::InUseBy(_) => K::InUse,
             Error::NotAStore => K::NotAStore,
             Error::Unsupported(_) => K::Unsupported,
             Error::Truncated { .. } => K::Truncated,
             Error::Corrupt { .. } => K::Corrupt,
+            Error::TakenOver(_) => K::TakenOver,
             Error::WrongKey(_) => K::WrongKey,
             Error::WrongPassphrase => K::WrongPassphrase,
             Error::KeyNotFound(_) => K::KeyNotFound,

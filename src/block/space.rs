@@ -186,19 +186,30 @@ impl Space {
     /// Checks that [`Space::take`] of the units can only succeed: they are reserved, and no more.
     pub fn prepare_take(&self, unit: u64, units: u32) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
-        let mut state = self.state.lock();
-        let region = self.load(&mut state, number)?;
-        match region.busy.all(range.clone()) && !region.live.any(range) {
-            true => Ok(()),
-            false => Err(Error::corrupt(Object::Store, "space taken that was not reserved")),
+        match self.readable(&mut self.state.lock(), number)? {
+            Some(region) if !region.busy.all(range.clone()) || region.live.any(range) => {
+                Err(Error::corrupt(Object::Store, "space taken that was not reserved"))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Reserves the very units that a logged transaction will take, before replay places nodes.
-    pub fn claim(&self, unit: u64, units: u32) -> Result<()> {
+    /// Where nothing is placed, as replay for reading does not, a region that is not `needed` may
+    /// be one that cannot be read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where they are in use, or twice in the log; those of reading the map.
+    pub fn claim(&self, unit: u64, units: u32, needed: bool) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
         let mut state = self.state.lock();
-        let region = self.load(&mut state, number)?;
+        let region = match needed {
+            true => self.load(&mut state, number)?,
+            false => match self.readable(&mut state, number)? {
+                Some(region) => region,
+                None => return Ok(()),
+            },
+        };
         if region.busy.any(range.clone()) {
             return Err(Error::corrupt(Object::Store, "logged space is in use"));
         }
@@ -210,13 +221,14 @@ impl Space {
     /// for reading alone may meet it.
     ///
     /// # Errors
-    /// [`Error::Internal`] where [`Space::prepare_take`] was not asked.
+    /// [`Error::Corrupt`] where they were not, or are taken already: [`Space::prepare_take`] says
+    /// so before, but of a transaction that takes units twice.
     pub fn take(&self, unit: u64, units: u32) -> Result<()> {
         let (number, range) = self.locate(unit, units)?;
         let mut state = self.state.lock();
         let Some(region) = self.readable(&mut state, number)? else { return Ok(()) };
         if region.live.any(range.clone()) || !region.busy.all(range.clone()) {
-            return Err(Error::Internal("space taken that was not reserved"));
+            return Err(Error::corrupt(Object::Store, "space taken that was not reserved"));
         }
         region.live.set(range);
         region.dirty = true;

@@ -33,6 +33,9 @@ impl From<&Finding> for Fact {
         let contents = |kind, ino, unit| Fact::new(kind, [("ino", ino), ("unit", unit)]);
         match *finding {
             F::Row(ref error) => Fact { kind: "row", ..Fact::from(error) },
+            F::Truncated { have, need } => {
+                Fact::new("truncated", [("found", have), ("stored", need)])
+            }
             F::NoRoot => Fact::new("no-root", []),
             F::EntryToNothing { dir, cookie, ino } => leads("entry-to-nothing", dir, cookie, ino),
             F::EntryInNothing { dir, cookie } => entry("entry-in-nothing", dir, cookie),

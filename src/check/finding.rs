@@ -13,6 +13,8 @@ use crate::txn::StructureReport;
 pub enum Finding {
     /// A row that does not parse.
     Row(Error),
+    /// The store is shorter than it was.
+    Truncated { have: u64, need: u64 },
     /// There is no root directory.
     NoRoot,
     /// An entry leads to an inode that does not exist.
@@ -64,6 +66,9 @@ impl fmt::Display for Finding {
         use Finding as F;
         match self {
             F::Row(error) => write!(f, "{error}"),
+            F::Truncated { have, need } => {
+                write!(f, "the store is truncated: it has {have} bytes, and had {need}")
+            }
             F::NoRoot => write!(f, "there is no root directory"),
             F::EntryToNothing { dir, cookie, ino } => {
                 write!(f, "entry {cookie:#x} of directory {dir}: no inode {ino}")

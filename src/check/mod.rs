@@ -39,5 +39,9 @@ pub fn check(fs: &FileSystem) -> Result<CheckReport> {
     let structure = fs.engine().check_structure(|tree, key, value, own| {
         census.row(tree, key, value, own);
     })?;
-    Ok(census.report(structure))
+    let mut report = census.report(structure);
+    if let Some((have, need)) = fs.engine().cut()? {
+        report.findings.insert(0, Finding::Truncated { have, need });
+    }
+    Ok(report)
 }

@@ -44,6 +44,13 @@ pub enum Damage {
         /// How many, of 4 KiB.
         units: u64,
     },
+    /// The store is shorter than it was. What stood behind its end counts as not read.
+    Cut {
+        /// Bytes there are.
+        have: u64,
+        /// Bytes there were.
+        need: u64,
+    },
     /// A superblock that does not open.
     Superblock(Error),
     /// The newest superblock is missing in one of its two places.
@@ -156,6 +163,9 @@ impl fmt::Display for Damage {
             D::Unread { units } => {
                 write!(f, "{units} blocks cannot be read: what stood there counts as lost")
             }
+            D::Cut { have, need } => {
+                write!(f, "the store is truncated: it has {have} bytes, and had {need}")
+            }
             D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
             D::Unopened(error) => write!(f, "the log contradicts the rest of the store: {error}"),
             D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
@@ -222,8 +232,8 @@ impl Repair {
     /// inode, and 16 KiB for each node that is made anew.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`]; [`Error::Corrupt`] where
-    /// no superblock is left that opens; [`Error::Io`] where something cannot be read, tried twice,
+    /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Truncated`] where less is left than the
+    /// smallest store has; [`Error::Corrupt`] where no superblock is left that opens; [`Error::Io`] where something cannot be read, tried twice,
     /// that the repair would give up, unless `wanted` says that it may; those of the provider and
     /// of the device.
     pub fn plan(
@@ -312,6 +322,7 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
     let properties = StoreKey::Property(&[]).encode();
     let wreck = salvage.wreck_mut();
     let mut damage: Vec<Damage> = Vec::new();
+    damage.extend(wreck.cut.map(|(have, need)| Damage::Cut { have, need }));
     damage.extend(std::mem::take(&mut wreck.refused).into_iter().map(Damage::Superblock));
     let nodes = std::mem::take(&mut wreck.losses.damaged);
     damage.extend(nodes.into_iter().map(Damage::Node));

@@ -16,11 +16,12 @@ mod direct;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod whole;
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +33,7 @@ use rustix::process::{Pid, getpid};
 use create::Found;
 use direct::Direct;
 use traffic::Traffic;
+use whole::{Whole, block_len};
 
 use super::writeback::{Writeback, begin};
 use super::{Device, end_of};
@@ -70,6 +72,7 @@ pub struct FileDevice {
     traffic: Traffic,
     writeback: Writeback,
     direct: Direct,
+    whole: Whole,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,9 +130,9 @@ impl FileDevice {
         let kind = kind_of(&found)?;
         let len = match kind {
             Kind::File => found.len(),
-            Kind::Block => rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))
-                .map_err(|error| failed("measure", error.into()))?,
+            Kind::Block => block_len(&file).map_err(|error| failed("measure", error))?,
         };
+        let whole = Whole::new(found.nlink() > 0);
         let growth = Mutex::new(Growth { reserved: len..len });
         let (found, owner) = (Found::Store, getpid());
         // A block device has no lock that keeps writes around its cache and through it apart.
@@ -149,6 +152,7 @@ impl FileDevice {
             traffic: Traffic::default(),
             writeback: Writeback::default(),
             direct,
+            whole,
         })
     }
 
@@ -157,7 +161,7 @@ impl FileDevice {
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.read_only { Err(Errno::ROFS.into()) } else { Ok(()) }
+        if self.read_only { Err(Errno::ROFS.into()) } else { self.look_now_and_then() }
     }
 
     /// Runs a write that ends at `end`; one that changes the file's size runs under `growth`.
@@ -329,7 +333,22 @@ impl Device for FileDevice {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset).map_err(|error| self.ended(error))
+    }
+
+    fn read_fresh(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        rustix::fs::fadvise(
+            &self.file,
+            offset,
+            std::num::NonZeroU64::new(buf.len() as u64),
+            rustix::fs::Advice::DontNeed,
+        )?;
+        self.read_at(offset, buf)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.look()
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
@@ -339,6 +358,7 @@ impl Device for FileDevice {
     }
 
     fn write_through(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.check_writable()?;
         let end = end_of(offset, buf.len() as u64)?;
         let _urgent = self.traffic.urgent();
         if end <= self.known_len()
@@ -363,7 +383,9 @@ impl Device for FileDevice {
 
     fn flush(&self) -> io::Result<()> {
         let _urgent = self.traffic.flush();
-        self.file.sync_data()
+        self.file.sync_data()?;
+        // What was flushed to a file that nobody finds again is not durable.
+        self.look()
     }
 
     /// Linux counts pages that it failed to write as clean, and goes on showing them.

@@ -41,7 +41,10 @@ impl Image {
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         match offset.checked_add(buf.len() as u64) {
             Some(end) if end <= self.len => {}
-            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {
+                let why = format!("the device ends before it, at byte {}", self.len);
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+            }
         }
         for (index, start, part) in pieces(offset, buf.len()) {
             let into = &mut buf[part];

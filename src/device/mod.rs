@@ -42,6 +42,19 @@ pub trait Device: Send + Sync {
     /// Fills `buf` from `offset`. Beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
+    /// As [`Device::read_at`], of what the medium holds: not of a cache of this host, which may not
+    /// show what other hosts wrote. What was written and not flushed may be missing.
+    fn read_fresh(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buf)
+    }
+
+    /// Fails where the device is not what was opened any more: it is shorter than it was, or gone.
+    /// Cheap: called for each change that becomes durable, as whatever is acknowledged then would
+    /// be lost. A device to which that does not happen has nothing to do.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Writes all of `buf` at `offset`. Until a flush returns, a crash may keep, drop or tear it.
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()>;
 
@@ -97,6 +110,14 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         (**self).read_at(offset, buf)
+    }
+
+    fn read_fresh(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_fresh(offset, buf)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        (**self).check()
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {

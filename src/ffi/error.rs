@@ -54,6 +54,8 @@ pub enum efscrypt_status {
     Io = 31,
     /// Changes are refused since an earlier failure: close and open again.
     Poisoned = 32,
+    /// No memory for what an argument or a file asks for.
+    NoMemory = 33,
     /// The store is open elsewhere.
     InUse = 50,
     /// Not a store.
@@ -64,6 +66,8 @@ pub enum efscrypt_status {
     Truncated = 53,
     /// Bytes do not authenticate, or make no sense.
     Corrupt = 54,
+    /// Another opening took the store over: this one changes nothing any more. Close it.
+    TakenOver = 55,
     /// The key does not open the store.
     WrongKey = 70,
     /// Wrong passphrase.
@@ -128,6 +132,8 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::NoSpace => S::NoSpace,
             ErrorKind::Io => S::Io,
             ErrorKind::Poisoned => S::Poisoned,
+            ErrorKind::NoMemory => S::NoMemory,
+            ErrorKind::TakenOver => S::TakenOver,
             ErrorKind::InUse => S::InUse,
             ErrorKind::NotAStore => S::NotAStore,
             ErrorKind::Unsupported => S::Unsupported,

@@ -164,7 +164,10 @@ impl FileSystem {
             }
             None => match self.place(to.dir, to.name)? {
                 Place::Free(cookie) => draft.add_entry(to.dir, to.name, entry(cookie))?,
-                Place::Taken(_) => return Err(Error::Internal("a name appeared under its lock")),
+                Place::Taken(_) => {
+                    let object = Object::Inode { ino: to.dir };
+                    return Err(Error::corrupt(object, "a name is there, and cannot be found"));
+                }
             },
         }
         draft.remove_entry(from.dir, from.name, source)?;

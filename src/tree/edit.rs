@@ -249,7 +249,7 @@ impl State {
         if let Some(split) = books.put(root, key, value)? {
             let level = root.page.level() + 1;
             if level > MAX_LEVEL {
-                return Err(Error::Internal("tree too high"));
+                return Err(Error::corrupt(Object::Store, "a tree is as high as it may be"));
             }
             let mut page = Page::new(level);
             page.put(&LOWEST, &VOID);

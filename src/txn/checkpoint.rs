@@ -103,6 +103,7 @@ impl Engine {
             return Ok(());
         }
         self.healthy()?;
+        self.look_at_device()?;
         let idle = || self.forest.dirty_bytes() == 0 && !self.space.has_given();
         match &reason {
             Reason::Durability(lsn) if self.queue.durable() >= *lsn => return Ok(()),

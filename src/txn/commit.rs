@@ -111,10 +111,7 @@ impl Engine {
         // Also where that failed: what it retired is given back by the next checkpoint.
         self.expect_retired();
         prepared?;
-        if self.options.read_only {
-            // Nothing is written, and a damaged space map keeps nobody from reading.
-            return Ok(());
-        }
+        // Replay for reading checks the same, but where the map cannot be read.
         for edit in edits.iter() {
             match edit? {
                 Edit::Take { unit, units, .. } => self.space.prepare_take(unit, units)?,

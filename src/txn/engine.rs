@@ -12,6 +12,7 @@ use super::inode_numbers::{FIRST, Numbers};
 use super::newest::{Newest, newest};
 use super::queue::{Lsn, Queue, Turn};
 use super::recovery::Recovery;
+use super::watch::Watch;
 use crate::block::{
     Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, StoreKeys, read_ring,
 };
@@ -73,6 +74,8 @@ pub struct Usage {
 /// Rows and space of one store. Thread-safe: readers and writers call it from any thread.
 pub struct Engine {
     pub(super) device: Arc<dyn Device>,
+    /// The same.
+    pub(super) watch: Arc<Watch>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) space: Arc<Space>,
     pub(super) pins: Arc<Pins>,
@@ -135,6 +138,7 @@ impl Engine {
         edits.put(STORE_TREE, &row, RootRow::EMPTY.as_bytes());
         engine.commit(&mut edits, super::Class::Freeing)?;
         engine.checkpoint()?;
+        engine.watch.arm();
         Ok(engine)
     }
 
@@ -168,6 +172,8 @@ impl Engine {
         options: &EngineOptions,
         recovery: Recovery,
     ) -> Result<Engine> {
+        let watch = Arc::new(Watch::new(device));
+        let device: Arc<dyn Device> = Arc::clone(&watch) as _;
         let body = &superblock.body;
         let layout = Layout {
             log_base: body.log_base.get(),
@@ -207,6 +213,7 @@ impl Engine {
         let inodes = Numbers::new(body.next_ino.get());
         Ok(Engine {
             device,
+            watch,
             sealer,
             space,
             pins,
@@ -347,7 +354,9 @@ impl Engine {
     /// # Errors
     /// Those of the device, which poison the store: the transaction may or may not be durable.
     pub fn sync(&self, lsn: Lsn) -> Result<()> {
-        self.sealer.check_process()?;
+        self.healthy()?;
+        // Also where nothing is to be written: what was durable may be lost.
+        self.look_at_device()?;
         loop {
             match self.queue.turn(lsn, &self.ring, || self.healthy())? {
                 Turn::Done => return Ok(()),
@@ -388,6 +397,9 @@ impl Engine {
     /// [`Error::Poisoned`] with the first cause, [`Error::Forked`].
     pub fn healthy(&self) -> Result<()> {
         self.sealer.check_process()?;
+        if let Some(cause) = self.watch.ended() {
+            self.poison(cause);
+        }
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
             None => Ok(()),

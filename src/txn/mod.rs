@@ -34,6 +34,7 @@ mod queue;
 mod recovery;
 mod run;
 mod salvage;
+mod watch;
 
 pub(crate) use check::Owners;
 pub use check::{MAX_DAMAGED, StructureReport};

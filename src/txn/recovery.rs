@@ -71,9 +71,31 @@ impl Engine {
     ) -> Result<Engine> {
         let need = superblock.body.device_len.get();
         let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-        if have < need {
+        if have >= need {
+            return Engine::recover_whole(device, sealer, superblock, rejected, options);
+        }
+        if !options.read_only {
             return Err(Error::Truncated { have, need });
         }
+        // What is left can be read, where that is enough to open it.
+        Engine::recover_whole(device, sealer, superblock, rejected, options).map_err(|error| {
+            match error {
+                Error::Io { source, .. } if source.kind() == ErrorKind::UnexpectedEof => {
+                    Error::Truncated { have, need }
+                }
+                error => error,
+            }
+        })
+    }
+
+    /// Recovery of a store whose device has all of it, or that is only to be read.
+    fn recover_whole(
+        device: Arc<dyn Device>,
+        sealer: Arc<Sealer>,
+        superblock: Superblock,
+        rejected: u32,
+        options: &EngineOptions,
+    ) -> Result<Engine> {
         if !options.read_only {
             make_durable(&*device, &sealer, &superblock)?;
         }
@@ -113,6 +135,7 @@ impl Engine {
             engine.queue.restart(first);
             recovery.finished_rewrap = engine.finish_rewrap()?;
             engine.set_epoch(next, recovery);
+            engine.watch.arm();
         } else {
             engine.set_epoch(epoch, recovery);
         }
@@ -229,12 +252,8 @@ impl Engine {
                 }
                 for edit in edits.iter() {
                     if let Edit::Take { unit, units, .. } = edit? {
-                        match self.space.claim(unit, units) {
-                            // No node is placed anywhere.
-                            Err(Error::Corrupt { .. } | Error::Io { .. })
-                                if self.options.read_only => {}
-                            claimed => claimed?,
-                        }
+                        self.space.claim(unit, units, !self.options.read_only)?;
+                        self.reaches(unit, units)?;
                     }
                 }
                 logged.transactions += 1;
@@ -247,6 +266,19 @@ impl Engine {
                 "a record that was acknowledged is gone",
             )),
             false => Ok(logged),
+        }
+    }
+
+    /// Sees that the device has units whose contents were durable.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] to a writer: they were there once.
+    fn reaches(&self, unit: u64, units: u32) -> Result<()> {
+        let have = self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        let need = unit.saturating_add(units.into()).saturating_mul(UNIT as u64);
+        match have < need && !self.options.read_only {
+            true => Err(Error::Truncated { have, need }),
+            false => Ok(()),
         }
     }
 
@@ -263,6 +295,7 @@ impl Engine {
     /// Whether what a transaction took holds what it says. What cannot be read is taken to be
     /// there, as nothing that was acknowledged is given up for it, and `unread` says why.
     pub(super) fn has_contents(&self, edits: &Edits, unread: &mut Option<Error>) -> Result<bool> {
+        let once = self.committed.read().body.device_len.get();
         for edit in edits.iter() {
             let Edit::Take { unit, units, check } = edit? else { continue };
             if units > RUN_UNITS {
@@ -270,8 +303,11 @@ impl Engine {
             }
             let mut bytes = vec![0; units as usize * UNIT];
             match self.read_units(unit, &mut bytes) {
-                // Nothing was ever written there.
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::UnexpectedEof => {
+                // Nothing was ever written there, unless the device was longer once.
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::UnexpectedEof
+                        && unit.saturating_mul(UNIT as u64) >= once =>
+                {
                     return Ok(false);
                 }
                 Err(error @ Error::Io { .. }) => {

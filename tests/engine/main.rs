@@ -6,6 +6,7 @@ mod crash;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod forged;
+mod forged_log;
 mod full;
 mod hook;
 mod model;

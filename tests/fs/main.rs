@@ -5,6 +5,9 @@ mod bed;
 mod bitmaps;
 mod collisions;
 mod compact;
+mod cut;
+#[path = "../kit/cut.rs"]
+mod cut_device;
 mod damage;
 mod durable;
 #[path = "../kit/flawed.rs"]

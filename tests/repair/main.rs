@@ -7,6 +7,9 @@
 mod bed;
 mod blocks;
 mod crashes;
+mod cut;
+#[path = "../kit/cut.rs"]
+mod cut_device;
 #[path = "../kit/flawed.rs"]
 mod flawed;
 mod gaps;

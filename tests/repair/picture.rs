@@ -27,6 +27,16 @@ impl Seen {
     pub fn forget_mtime(&mut self) {
         self.mtime = Time { seconds: 0, nanoseconds: 0 };
     }
+
+    /// Units of the contents of a regular file.
+    pub fn units_len(&self) -> usize {
+        if self.kind == FileType::Regular { self.units.len() } else { 0 }
+    }
+
+    /// Whether a unit of the contents is this.
+    pub fn has(&self, unit: usize, bytes: &[u8]) -> bool {
+        self.units[unit].as_deref() == Some(bytes)
+    }
 }
 
 pub type Picture = BTreeMap<u64, Seen>;

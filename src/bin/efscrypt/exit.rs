@@ -59,11 +59,13 @@ pub const CODES: &[(u8, &str)] = &[
     (30, "no space left"),
     (31, "input or output failed"),
     (32, "the store refuses changes since an earlier failure"),
+    (33, "out of memory"),
     (50, "the store, or the destination of an export, is in use"),
     (51, "not a store"),
     (52, "made by a newer version"),
     (53, "truncated"),
     (54, "damaged or tampered with"),
+    (55, "another opening took the store over"),
     (70, "wrong key"),
     (71, "wrong passphrase"),
     (72, "the key service has no such key"),
@@ -142,10 +144,11 @@ impl Failure {
 
     /// Whether nothing else that is done with the same store, or in the same place, can succeed.
     pub fn is_final(&self) -> bool {
-        const FINAL: [ErrorKind; 6] = [
+        const FINAL: [ErrorKind; 7] = [
             ErrorKind::ReadOnly,
             ErrorKind::NoSpace,
             ErrorKind::Poisoned,
+            ErrorKind::TakenOver,
             ErrorKind::KeyDisabled,
             ErrorKind::KeyUnavailable,
             ErrorKind::Forked,
@@ -195,6 +198,7 @@ fn io_kind(kind: io::ErrorKind) -> ErrorKind {
         io::ErrorKind::TooManyLinks => ErrorKind::TooManyLinks,
         io::ErrorKind::FileTooLarge => ErrorKind::FileTooLarge,
         io::ErrorKind::StaleNetworkFileHandle => ErrorKind::Stale,
+        io::ErrorKind::UnexpectedEof => ErrorKind::Truncated,
         _ => ErrorKind::Io,
     }
 }
@@ -231,6 +235,7 @@ mod tests {
             (io(io::ErrorKind::QuotaExceeded), 30),
             (io(io::ErrorKind::NotFound), 11),
             (io(io::ErrorKind::FileTooLarge), 19),
+            (io(io::ErrorKind::UnexpectedEof), 53),
             (io(io::ErrorKind::PermissionDenied), 31),
             (Error::InUse, 50),
             (Error::NotAStore, 51),

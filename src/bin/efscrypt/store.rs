@@ -187,7 +187,11 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Io => io_hint(error)?,
         ErrorKind::NotAStore => "name a file that `efscrypt create` made",
         ErrorKind::Unsupported => "use a newer efscrypt",
-        ErrorKind::Truncated => "its end is missing: copy it again from where it is whole",
+        ErrorKind::Truncated => {
+            "its end is missing: copy it again from where it is whole, or lengthen a device that \
+             was made shorter; what is left can be read (`efscrypt export`), and `efscrypt check \
+             --repair --give-up-unreadable` makes a store of it"
+        }
         ErrorKind::Corrupt => corrupt_hint(error),
         ErrorKind::WrongKey => "name the key service file of this store with --kms",
         ErrorKind::KeyNotFound => {

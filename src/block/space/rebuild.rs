@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use zerocopy::FromZeros;
 
 use super::{Bitmap, Entries, Region, Space, State};
-use crate::format::{SPACE_LEVELS, SPACE_ROOTS, SpacePage};
-use crate::limits::REGION_UNITS;
+use crate::format::{SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
+use crate::limits::{REGION_UNITS, UNIT};
 
 /// Bits of units, by region.
 pub type UnitSet = BTreeMap<u64, Bitmap>;
@@ -75,6 +75,45 @@ impl Space {
                 .insert(number, Region { live, busy, free, longest: free, backed: 0, dirty });
         }
         recount
+    }
+
+    /// Forgets what the map says of units behind the first `len` bytes of the device, which were cut
+    /// off, and what it needs of them itself.
+    pub fn cut(&self, len: u64) {
+        let units = (len / UNIT as u64).saturating_sub(self.layout.pool_base);
+        // Those whose homes are all there.
+        let homes = SpacePage::reserved_units(0);
+        let regions = units.checked_sub(homes).map_or(0, |units| units / REGION_UNITS + 1);
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.regions.retain(|number, _| *number < regions);
+        state.unreadable.retain(|number| *number < regions);
+        state.index.retain(|page, _| page.first_region() < regions);
+        let top = SPACE_LEVELS - 1;
+        for (index, entry) in (0..).zip(&mut state.roots) {
+            if (SpacePage { level: top, index }).first_region() >= regions {
+                *entry = SpaceEntry::UNTOUCHED;
+            }
+        }
+        let Some(last) = regions.checked_sub(1) else { return };
+        // The pages on the way to the last region name regions behind it; they are written with it.
+        let (mut page, mut way) = (SpacePage { level: 0, index: last }, Vec::new());
+        while page.level < top {
+            page = page.parent().0;
+            way.push(page);
+        }
+        for page in way.into_iter().rev() {
+            if let Ok(entries) = self.index_page(state, page) {
+                for (entry, child) in entries.iter_mut().zip(page.children()) {
+                    if child.first_region() >= regions {
+                        *entry = SpaceEntry::UNTOUCHED;
+                    }
+                }
+            }
+        }
+        if let Ok(region) = self.load(state, last) {
+            region.dirty = true;
+        }
     }
 
     /// What is in use in a region once the log is applied.

@@ -83,6 +83,9 @@ impl<'a> Mender<'a> {
     /// Mends the rows; with `contents` all units are read and compared with their checksums.
     pub fn run(mut self, contents: bool) -> Result<Mended> {
         self.rounds()?;
+        if self.mend_cut()? {
+            self.rounds()?;
+        }
         if self.mend_units(contents)? {
             self.rounds()?;
         }

@@ -64,6 +64,33 @@ impl Mender<'_> {
         self.flushed(before)
     }
 
+    /// Gives up the units of extents that lie behind the end of the device: they would be read as
+    /// what is written there next. `true` where rows were changed.
+    pub(super) fn mend_cut(&mut self) -> Result<bool> {
+        let (before, mut cut, mut failed) = (self.changes, Vec::new(), None);
+        self.pieces(&mut |salvage, piece| {
+            let units = piece.extent.unit..piece.extent.unit + u64::from(piece.extent.units);
+            let mut bad = Vec::new();
+            for (place, unit) in (piece.first..).zip(units) {
+                match salvage.is_cut_off(unit) {
+                    Ok(true) => bad.push(place),
+                    Ok(false) => {}
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if !bad.is_empty() {
+                cut.push((piece.ino, piece.first, bad));
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (ino, first, bad) in cut {
+            self.give_up(ino, first, &bad)?;
+        }
+        self.flushed(before)
+    }
+
     /// Gives each unit to one extent at most: to the newest that has its checksum.
     fn settle(
         &mut self,

@@ -292,3 +292,65 @@ fn only_what_was_never_touched_is_readied_with_zeros() {
         assert!(bytes[at..at + 4096].iter().all(|found| *found == byte), "at {at}");
     }
 }
+
+/// What is written to a device whose file somebody cuts, deletes or replaces is never acknowledged.
+#[test]
+fn a_file_that_is_cut_or_deleted_is_noticed_and_stays_so() {
+    let cut = |path: &Path, len| File::options().write(true).open(path).unwrap().set_len(len);
+    type Act = fn(&Path);
+    let acts: [(&str, Act); 3] = [
+        ("cut", |path| File::options().write(true).open(path).unwrap().set_len(5000).unwrap()),
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+        ("deleted", |path| {
+            let other = path.with_extension("other");
+            fs::write(&other, [1; 1 << 20]).unwrap();
+            fs::rename(&other, path).unwrap();
+        }),
+    ];
+    for (word, act) in acts {
+        let (_dir, path) = scratch();
+        let device = FileDevice::create(&path).unwrap();
+        device.write_at(0, &[7; 1 << 20]).unwrap();
+        device.flush().unwrap();
+        device.check().unwrap();
+        act(&path);
+        let error = device.check().unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(device.flush().is_err() && device.write_at(0, b"x").is_err(), "{word}");
+        if word == "cut" {
+            cut(&path, 2 << 20).unwrap();
+        }
+        assert!(device.check().is_err(), "{word}: forgotten");
+    }
+}
+
+#[test]
+fn a_write_does_not_hide_that_the_file_was_cut() {
+    let (_dir, path) = scratch();
+    let device = FileDevice::create(&path).unwrap();
+    device.write_at(0, &[7; 1 << 20]).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    // It would make the file as long as it was.
+    assert!(device.write_at((1 << 20) - 4096, &[8; 4096]).is_err());
+    assert!(device.flush().is_err());
+    drop(device);
+
+    let device = FileDevice::open(&path, true).unwrap();
+    let error = device.read_at(8192, &mut [0; 4096]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    assert!(error.to_string().contains("at byte 4096"), "{error}");
+}
+
+#[test]
+fn a_file_that_grows_or_moves_is_still_there() {
+    let (dir, path) = scratch();
+    let device = FileDevice::create(&path).unwrap();
+    device.write_at(0, &[7; 1 << 20]).unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(4 << 20).unwrap();
+    device.flush().unwrap();
+    fs::rename(&path, dir.path().join("moved")).unwrap();
+    device.write_at(2 << 20, &[8; 4096]).unwrap();
+    device.flush().unwrap();
+    device.check().unwrap();
+}

@@ -21,9 +21,6 @@ impl Contents {
                 .try_for_each(|read| read);
         }
         read.map_err(|error| match error {
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Error::corrupt(object, "the device ends before it")
-            }
             Error::Io { op, source, .. } => Error::io(op, object, source),
             other => other,
         })

@@ -66,7 +66,7 @@ impl Argon2Cost {
         let params = params.map_err(failed)?;
         let mut memory = Vec::new();
         if memory.try_reserve_exact(params.block_count()).is_err() {
-            return Err(Error::Internal("no memory for Argon2id"));
+            return Err(Error::NoMemory("Argon2id needs as much as its parameters say"));
         }
         memory.resize(params.block_count(), Block::new());
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -83,7 +83,7 @@ impl KeyRecord {
     /// Adds a version with new material, which wraps from now on.
     pub(super) fn add_version(&mut self, sealer: &Sealer<'_>, rng: &Rng, now: u64) -> Result<()> {
         let last = self.versions.last().map_or(0, |v| v.version);
-        let version = last.checked_add(1).ok_or(Error::Internal("a key has 2^32 versions"))?;
+        let version = last.checked_add(1).ok_or(corrupt("a key has its last version"))?;
         let aad = material_aad(sealer.service, &self.id.0, version);
         let material = SealedKey::seal(sealer.key, &aad, &rng.secret()?, rng)?;
         self.versions.push(VersionRecord { version, created: now, material });
@@ -92,7 +92,7 @@ impl KeyRecord {
 
     /// Number and material of the version that wraps.
     pub(super) fn newest(&self, sealer: &Sealer<'_>) -> Result<(u32, Secret<32>)> {
-        let newest = self.versions.last().ok_or(Error::Internal("a key without a version"))?;
+        let newest = self.versions.last().ok_or(corrupt("a key without a version"))?;
         Ok((newest.version, self.material(sealer, newest)?))
     }
 
@@ -107,8 +107,8 @@ impl KeyRecord {
 
     fn material(&self, sealer: &Sealer<'_>, version: &VersionRecord) -> Result<Secret<32>> {
         let aad = material_aad(sealer.service, &self.id.0, version.version);
-        let corrupt = || Error::corrupt(Object::KeyService, "key material does not authenticate");
-        version.material.open(sealer.key, &aad).ok_or_else(corrupt)
+        let material = version.material.open(sealer.key, &aad);
+        material.ok_or_else(|| corrupt("key material does not authenticate"))
     }
 
     /// Refuses a key that may not be used.
@@ -188,4 +188,8 @@ pub(super) fn check_alias(alias: &str) -> Result<()> {
 /// Ties material to its service, key and version.
 fn material_aad(service: &[u8; 16], id: &[u8; 16], version: u32) -> Vec<u8> {
     [b"efscrypt-kms/1/key", &service[..], id, &version.to_le_bytes()].concat()
+}
+
+fn corrupt(why: &'static str) -> Error {
+    Error::corrupt(Object::KeyService, why)
 }

@@ -42,6 +42,11 @@ impl Salvage {
             engine.space.reserve_nodes(count, &mut places)?;
         }
         engine.forest.add_places(places);
+        // From here on a store of the length that there is.
+        let have = engine.device.len();
+        let have = have.map_err(|error| Error::io("measure", Object::Store, error))?;
+        let body = &mut engine.committed.get_mut().body;
+        body.device_len = body.device_len.get().min(have).into();
         engine.options.read_only = false;
         make_durable(&*engine.device, &engine.sealer, &superblock)?;
         let epoch = engine.epoch();

@@ -69,12 +69,15 @@ pub struct Wreck {
     pub uncertain: bool,
     /// What is missing of the log.
     pub log: LogLoss,
+    /// Bytes that the device has and had, where it was cut.
+    pub cut: Option<(u64, u64)>,
 }
 
 impl Wreck {
     /// Whether nothing was found wrong below the rows. The space map is not part of it.
     pub fn is_sound(&self) -> bool {
         self.refused.is_empty()
+            && self.cut.is_none()
             && !(self.alone || self.outdated || self.no_root || self.uncertain)
             && self.losses.damaged.is_empty()
             && self.log == LogLoss::default()
@@ -129,12 +132,12 @@ impl Salvage {
         let device: Arc<dyn Device> = Arc::clone(&watched) as _;
         let chosen = choose(&watched, &mut unlock)?;
         let superblock = chosen.superblock;
-        may_repair(&*device, &superblock)?;
+        let (cut, fitted) = fit(&*device, &superblock)?;
+        watched.had(superblock.body.device_len.get());
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
-        let mut engine =
-            Engine::assemble(device, sealer, superblock.clone(), &options, Recovery::default())?;
+        let mut engine = Engine::assemble(device, sealer, fitted, &options, Recovery::default())?;
         // Each state that was lost may have begun an epoch, and promised numbers of inodes.
         let lost = if chosen.outdated { RING_SLOTS } else { 0 };
         let epoch = next_epoch(superblock.body.epoch.get() + lost)?;
@@ -146,6 +149,7 @@ impl Salvage {
             refused: chosen.refused,
             alone: chosen.alone,
             outdated: chosen.outdated,
+            cut,
             ..Wreck::default()
         };
         let (kept, unsound) = (Owners::new(&engine.space), chosen.unsound);
@@ -223,7 +227,26 @@ impl Salvage {
             self.watched.forget(|offset| ring.may_reach(&tail, &end, offset));
         }
         self.kept = kept;
+        if let Some((have, _)) = self.wreck.cut {
+            self.engine.space.cut(have);
+        }
         Ok(())
+    }
+
+    /// Whether units lie behind the end of the device. They count as not read then: perhaps they
+    /// are still there elsewhere.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn is_cut_off(&self, unit: u64) -> Result<bool> {
+        let len = self.engine.device.len();
+        let len = len.map_err(|error| Error::io("measure", Object::Store, error))?;
+        let offset = unit.saturating_mul(UNIT as u64);
+        let off = offset.saturating_add(UNIT as u64) > len;
+        if off {
+            self.watched.note(offset);
+        }
+        Ok(off)
     }
 
     /// Sees that numbers of inodes begin above all that are known, and that some can be given out:
@@ -427,18 +450,30 @@ impl Salvage {
     }
 }
 
-/// Whether a store may be repaired from a superblock.
-fn may_repair(device: &dyn Device, superblock: &Superblock) -> Result<()> {
+/// Whether a store may be repaired from a superblock: what the device has and had where it was cut,
+/// and the superblock of a store that fits what is left.
+fn fit(device: &dyn Device, superblock: &Superblock) -> Result<(Option<(u64, u64)>, Superblock)> {
     if superblock.header.ro_compat.get() != 0 {
         return Err(Error::Unsupported("it can only be opened read-only"));
     }
-    // What is cut off is perhaps still there elsewhere: repaired, nobody would miss it.
+    let io = |error| Error::io("measure", Object::Store, error);
     let need = superblock.body.device_len.get();
-    let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-    match have < need {
-        true => Err(Error::Truncated { have, need }),
-        false => Ok(()),
+    let have = device.len().map_err(io)?;
+    let mut fitted = superblock.clone();
+    if have >= need {
+        return Ok((None, fitted));
     }
+    let body = &mut fitted.body;
+    let units = (have / UNIT as u64).saturating_sub(body.pool_base.get());
+    if units < Layout::LEAST_UNITS {
+        return Err(Error::Truncated { have, need });
+    }
+    if device.capacity().map_err(io)?.is_some() {
+        // It does not grow: what it had room for is not there any more.
+        body.pool_units = body.pool_units.get().min(units).into();
+        body.used_units = body.used_units.get().min(body.pool_units.get()).into();
+    }
+    Ok((Some((have, need)), fitted))
 }
 
 /// The first generation above all nodes that were found whose superblock has the slot that the next

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,11 +19,18 @@ type Failures = BTreeMap<u64, (ErrorKind, String)>;
 pub(super) struct Watched {
     inner: Arc<dyn Device>,
     failures: Mutex<Failures>,
+    /// Where the device ended once: what lies below and is gone counts as not read.
+    once: AtomicU64,
 }
 
 impl Watched {
     pub fn new(inner: Arc<dyn Device>) -> Watched {
-        Watched { inner, failures: Mutex::default() }
+        Watched { inner, failures: Mutex::default(), once: AtomicU64::new(0) }
+    }
+
+    /// Says how long the device was once.
+    pub fn had(&self, len: u64) {
+        self.once.fetch_max(len, Ordering::Relaxed);
     }
 
     /// The number of units that could not be read.
@@ -65,8 +73,10 @@ impl Watched {
     fn read_unit(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let again = self.inner.read_at(offset, buf).or_else(|_| self.inner.read_at(offset, buf));
         again.inspect_err(|error| {
-            // Behind the end there is nothing, now and later.
-            if error.kind() != ErrorKind::UnexpectedEof {
+            // Behind the end there is nothing, now and later, unless the device was longer.
+            let there = error.kind() != ErrorKind::UnexpectedEof
+                || offset < self.once.load(Ordering::Relaxed);
+            if there {
                 let at = offset - offset % UNIT as u64;
                 self.failures.lock().insert(at, (error.kind(), error.to_string()));
             }
@@ -100,6 +110,14 @@ impl Device for Watched {
             (at, rest) = (next, behind);
         }
         result
+    }
+
+    fn read_fresh(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.inner.read_fresh(offset, buf)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.inner.check()
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
