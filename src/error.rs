@@ -20,6 +20,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Object {
     /// The store as a whole.
     Store,
+    /// The unit that says who has the store open.
+    Owner,
     /// A slot of the superblock ring: place 0 or 1, slot 0 to 7.
     Superblock {
         /// Which of the two places.
@@ -88,6 +90,7 @@ impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Object::Store => write!(f, "the store"),
+            Object::Owner => write!(f, "the owner unit"),
             Object::Superblock { place, slot } => {
                 write!(f, "superblock slot {slot} of place {place}")
             }

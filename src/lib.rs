@@ -43,3 +43,4 @@ pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{
     DataAccess, DomainDescription, Providers, Rewrap, Store, StoreDescription, StoreOptions,
 };
+pub use txn::Takeover;

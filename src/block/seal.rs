@@ -13,8 +13,9 @@ use crate::crypto::{KeyArena, Label, Rng, SealKey, Slot, derive};
 use crate::error::{Error, Object, Result};
 use crate::format::{
     FORMAT_VERSION, LOG_ALIGN, LOG_HEADER_LEN, LogHeader, NODE_HEADER_LEN, NodeHeader, NodePointer,
-    Page, SPACE_BODY, SPACE_HEADER_LEN, SUITE, SpaceEntry, SpaceHeader, SpacePage, StoreId,
-    Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
+    OWNER_BODY_LEN, OWNER_HEADER_LEN, OwnerBody, OwnerHeader, Page, SPACE_BODY, SPACE_HEADER_LEN,
+    SUITE, SpaceEntry, SpaceHeader, SpacePage, StoreId, Superblock, SuperblockBody, TreeId,
+    UnverifiedSuperblock,
 };
 use crate::limits::{MAX_LEVEL, NODE_SIZE, UNIT};
 use crate::secret::Secret;
@@ -28,6 +29,7 @@ pub struct MetaKeys {
     superblock: SealKey,
     log: SealKey,
     space: SealKey,
+    owner: SealKey,
 }
 
 impl MetaKeys {
@@ -50,6 +52,7 @@ impl MetaKeys {
                 superblock: subkey(Label::MetaSuper),
                 log: subkey(Label::MetaLog),
                 space: subkey(Label::MetaSpace),
+                owner: subkey(Label::MetaOwner),
             })
         })
     }
@@ -284,6 +287,34 @@ impl Sealer {
         let identity = self.identity(b"elog", keys.epoch, header.seq.get());
         let aad = Identity { previous, durable: header.durable, ..identity };
         keys.log.open(&header.nonce, aad.as_bytes(), payload, &header.tag).is_ok()
+    }
+
+    /// Seals an owner unit.
+    pub fn seal_owner(&self, body: &OwnerBody) -> Result<Box<[u8; UNIT]>> {
+        let keys = self.newest();
+        let keys = keys.get()?;
+        let mut unit = Box::new([0; UNIT]);
+        let (header, rest) = unit.split_at_mut(OWNER_HEADER_LEN);
+        let sealed = &mut rest[..OWNER_BODY_LEN];
+        sealed.copy_from_slice(body.as_bytes());
+        let mut clear = OwnerHeader::new(self.store_id, keys.epoch);
+        clear.nonce = self.rng.nonce()?;
+        let aad = self.identity(b"ownr", keys.epoch, 0);
+        clear.tag = keys.owner.seal(&clear.nonce, aad.as_bytes(), sealed);
+        header.copy_from_slice(clear.as_bytes());
+        Ok(unit)
+    }
+
+    /// The owner that a unit names; `None` where it is not one of this store.
+    pub fn open_owner(&self, unit: &mut [u8; UNIT]) -> Option<OwnerBody> {
+        let header = OwnerHeader::parse(unit).filter(|found| found.store_id == self.store_id)?;
+        let epoch = header.key_epoch.get();
+        let keys = self.version(epoch, Object::Owner).ok()?;
+        let keys = keys.get().ok()?;
+        let aad = self.identity(b"ownr", epoch, 0);
+        let body = &mut unit[OWNER_HEADER_LEN..OWNER_HEADER_LEN + OWNER_BODY_LEN];
+        keys.owner.open(&header.nonce, aad.as_bytes(), body, &header.tag).ok()?;
+        OwnerBody::read_from_bytes(body).ok()
     }
 
     /// Seals a superblock for one place of the ring, with the store's random keys in it.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{COOKIE_COUNTER_BITS, StoreKey, UnverifiedSuperblock};
 use crate::keys::{Kek, newest};
 use crate::store::{Providers, StoreOptions};
-use crate::txn::{Engine, EngineOptions, Recount, Salvage};
+use crate::txn::{Engine, EngineOptions, Recount, Salvage, Takeover};
 
 /// Bits of the hash of a name in every store but those of some tests.
 const HASH_BITS: u32 = 55;
@@ -23,6 +23,7 @@ const HASH_BITS: u32 = 55;
 pub struct Repair {
     salvage: Salvage,
     report: RepairReport,
+    takeover: Takeover,
 }
 
 /// What a repair reads, and what it may give up.
@@ -250,7 +251,8 @@ impl Repair {
             let meta = MetaKeys::derive(&arena, &kek.secret, store_id, kek.version)?;
             Ok((meta, Arc::new(Rng::new(&arena)?)))
         };
-        Repair::plan_with(device, unlock, &options.engine, wanted)
+        let repair = Repair::plan_with(device, unlock, &options.engine, wanted)?;
+        Ok(Repair { takeover: options.takeover, ..repair })
     }
 
     /// As [`Repair::plan`], with keys that `unlock` gives.
@@ -294,7 +296,7 @@ impl Repair {
             damage.insert(0, Damage::Unread { units: salvage.unread() });
         }
         let report = RepairReport { damage, notes: mended.notes, needed, unfinished: None };
-        Ok(Repair { salvage, report })
+        Ok(Repair { salvage, report, takeover: Takeover::AtOnce })
     }
 
     /// What the repair does.
@@ -307,11 +309,12 @@ impl Repair {
     ///
     /// # Errors
     /// [`Error::NoSpace`] where there is no room for what changes, [`Error::ReadOnly`] from
-    /// a device that was opened so: nothing was written. Those of the device.
+    /// a device that was opened so, [`Error::InUseBy`] where somebody has the store open, as
+    /// [`StoreOptions::takeover`] says: nothing was written. Those of the device.
     pub fn commit(self) -> Result<RepairReport> {
         let mut report = self.report;
         if report.needed {
-            report.unfinished = self.salvage.commit()?;
+            report.unfinished = self.salvage.commit(self.takeover)?;
         }
         Ok(report)
     }

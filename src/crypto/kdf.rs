@@ -20,6 +20,8 @@ pub enum Label {
     MetaLog,
     /// META KEK: seals pages of the space map. Context: KEK version, 4 bytes.
     MetaSpace,
+    /// META KEK: seals the owner unit. Context: KEK version, 4 bytes.
+    MetaOwner,
     /// META KEK: commitment. Context: KEK version, 4 bytes.
     MetaCommit,
     /// DATA KEK: wraps data keys. Context: KEK version, 4 bytes.
@@ -52,11 +54,12 @@ pub enum Label {
 
 impl Label {
     /// Every label.
-    pub const ALL: [Label; 18] = [
+    pub const ALL: [Label; 19] = [
         Label::MetaNode,
         Label::MetaSuper,
         Label::MetaLog,
         Label::MetaSpace,
+        Label::MetaOwner,
         Label::MetaCommit,
         Label::DataWrap,
         Label::DataCommit,
@@ -80,6 +83,7 @@ impl Label {
             Label::MetaSuper => b"efscrypt/1/meta-superblock",
             Label::MetaLog => b"efscrypt/1/meta-log",
             Label::MetaSpace => b"efscrypt/1/meta-space",
+            Label::MetaOwner => b"efscrypt/1/meta-owner",
             Label::MetaCommit => b"efscrypt/1/meta-commit",
             Label::DataWrap => b"efscrypt/1/data-wrap",
             Label::DataCommit => b"efscrypt/1/data-commit",

@@ -13,6 +13,8 @@
 
 mod create;
 mod direct;
+#[cfg(target_os = "linux")]
+mod loops;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -55,7 +57,8 @@ const LARGE: usize = SMALL_UNITS as usize * UNIT + 1;
 /// A [`Device`] on a regular file or a block device.
 ///
 /// The file is locked while the device is open (`flock`), so a second writer, in this process or
-/// another, gets [`Error::InUse`]. Durability is `fdatasync`: as good as the host file system and
+/// another, gets [`Error::InUse`]; a block device is claimed, so that nobody mounts it or opens it so
+/// by another node, and the file that a loop device is made of is locked too. Durability is `fdatasync`: as good as the host file system and
 /// the drive make it.
 #[derive(Debug)]
 pub struct FileDevice {
@@ -73,6 +76,8 @@ pub struct FileDevice {
     writeback: Writeback,
     direct: Direct,
     whole: Whole,
+    /// The file that a loop device is made of, locked as the device is.
+    backing: Option<File>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +97,8 @@ impl FileDevice {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::InvalidArgument`] for other types,
-    /// [`Error::InUse`] when another handle has it open (for a read-only open: open for writing),
+    /// [`Error::InUse`] when another handle has it open (for a read-only open: open for writing), and
+    /// [`Error::InUseBy`] when that is by another name: through a loop device, or the file below,
     /// else [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> Result<FileDevice> {
         let path = path.as_ref();
@@ -132,6 +138,7 @@ impl FileDevice {
             Kind::File => found.len(),
             Kind::Block => block_len(&file).map_err(|error| failed("measure", error))?,
         };
+        let backing = other_names(&found, kind, read_only)?;
         let whole = Whole::new(found.nlink() > 0);
         let growth = Mutex::new(Growth { reserved: len..len });
         let (found, owner) = (Found::Store, getpid());
@@ -153,6 +160,7 @@ impl FileDevice {
             writeback: Writeback::default(),
             direct,
             whole,
+            backing,
         })
     }
 
@@ -311,6 +319,7 @@ impl Drop for FileDevice {
         if getpid() == self.owner {
             // What holds a lock that cannot be given up is closed with the file.
             let _ = self.file.unlock();
+            let _ = self.backing.as_ref().map(File::unlock);
         }
     }
 }
@@ -480,6 +489,22 @@ fn write_all_vectored(
         bufs = &bufs[done..];
     }
     Ok(())
+}
+
+/// Sees that nobody uses the same bytes by another name, as far as that can be told: a loop device
+/// and the file that it is made of. Locks that file.
+#[cfg(target_os = "linux")]
+fn other_names(found: &Metadata, kind: Kind, read_only: bool) -> Result<Option<File>> {
+    match kind {
+        Kind::Block => loops::lock_backing(found, read_only),
+        Kind::File if read_only => Ok(None),
+        Kind::File => loops::refuse_looped(found).map(|()| None),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn other_names(_: &Metadata, _: Kind, _: bool) -> Result<Option<File>> {
+    Ok(None)
 }
 
 fn kind_of(found: &Metadata) -> Result<Kind> {

@@ -2,12 +2,14 @@
 
 use std::ffi::c_char;
 use std::mem::offset_of;
+use std::time::Duration;
 
 use super::bytes::text;
 use super::sized::{Sized, sized};
 use crate::error::{Error, Result};
 use crate::keys::EncryptionContext;
 use crate::store::{DataAccess, StoreOptions};
+use crate::txn::Takeover;
 
 /// Most pairs of one option: above every limit of what they are for.
 const MOST_PAIRS: usize = 256;
@@ -64,11 +66,18 @@ pub struct efscrypt_options {
     pub strict_memory: u8,
     /// Not 0: every change is durable when its function returns.
     pub durable: u8,
+    /// What opening for writing does about another opening that may still have the store open and
+    /// that no lock shows, on another host, in another container, or by another name of the device:
+    /// 0 watches it and fails with `EFSCRYPT_STATUS_IN_USE` as soon as it moves, 1 takes the store
+    /// over at once, 2 fails at once. What was taken over answers `EFSCRYPT_STATUS_TAKEN_OVER`.
+    pub takeover: u32,
+    /// How long it is watched before the store is taken over, seconds; 0 for 30.
+    pub takeover_after: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size, and holds numbers and pointers.
 unsafe impl Sized for efscrypt_options {
-    const LEAST: usize = offset_of!(efscrypt_options, durable) + 1;
+    const LEAST: usize = offset_of!(efscrypt_options, takeover_after) + 4;
 }
 
 /// The options of the caller's, or the default for NULL.
@@ -94,6 +103,13 @@ pub(super) unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOp
     if given.root_mode != 0 {
         mount.root_mode = given.root_mode;
     }
+    options.takeover = match (given.takeover, given.takeover_after) {
+        (0, 0) => Takeover::default(),
+        (0, seconds) => Takeover::After(Duration::from_secs(seconds.into())),
+        (1, _) => Takeover::AtOnce,
+        (2, _) => Takeover::Never,
+        _ => return Err(Error::InvalidArgument("takeover is 0, 1 or 2")),
+    };
     options.strict_memory = given.strict_memory != 0;
     if given.data_optional != 0 {
         options.data_access = DataAccess::IfAvailable;

@@ -13,7 +13,7 @@ use crate::format::{KeySlot, StoreId, UnverifiedSuperblock};
 use crate::fs::FileSystem;
 use crate::fs::data::{Contents, DataKeys};
 use crate::keys::{EncryptionContext, Kek, KeyProvider, newest};
-use crate::txn::{Engine, FIRST_FS_TREE};
+use crate::txn::{Engine, FIRST_FS_TREE, Opener};
 
 impl Store {
     /// Opens a store: has the providers unlock its domains, two calls in all, and recovers what
@@ -21,7 +21,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for options; [`Error::NotAStore`], [`Error::Truncated`],
-    /// [`Error::Unsupported`], [`Error::Corrupt`]; [`Error::WrongKey`] and those of the providers;
+    /// [`Error::Unsupported`], [`Error::Corrupt`]; [`Error::InUseBy`] where somebody has it open,
+    /// as [`StoreOptions::takeover`] says; [`Error::WrongKey`] and those of the providers;
     /// [`Error::KeyUnavailable`] where contents are required and nobody has their key; those of the
     /// device.
     pub fn open(
@@ -33,7 +34,7 @@ impl Store {
         let arena = options.arena()?;
         let context = &options.context;
         let mut data = None;
-        let engine = Engine::open(
+        let engine = Engine::open_as(
             device,
             |superblock| {
                 let store_id = &superblock.header.store_id;
@@ -45,6 +46,7 @@ impl Store {
                 Ok((meta, Arc::new(Rng::new(&arena)?)))
             },
             &options.engine,
+            &Opener::this(options.takeover),
         )?;
         Store::assemble(Arc::new(engine), arena, providers, options, data)
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fs::MountOptions;
 use crate::keys::{EncryptionContext, KeyProvider};
 use crate::limits::MAX_NAME_LEN;
-use crate::txn::EngineOptions;
+use crate::txn::{EngineOptions, Takeover};
 
 /// Longest key and value of a tag, bytes.
 const TAG_MAX: (usize, usize) = (60, 1024);
@@ -72,6 +72,9 @@ pub struct StoreOptions {
     pub context: EncryptionContext,
     /// Whether the contents key is needed.
     pub data_access: DataAccess,
+    /// What an opening for writing does about another that may still have the store open, where no
+    /// lock says so: on another host, in another container, by another name of the device.
+    pub takeover: Takeover,
     /// Whether key memory that cannot be locked into RAM is an error.
     pub strict_memory: bool,
     /// Name of a new store, up to 255 bytes.

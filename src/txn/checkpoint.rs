@@ -78,7 +78,8 @@ impl Engine {
     /// # Errors
     /// As there.
     pub fn finish(&self) -> Result<()> {
-        self.checkpoint_with(Reason::Last)
+        self.checkpoint_with(Reason::Last)?;
+        self.disown()
     }
 
     /// Writes a checkpoint for a reason of its own.
@@ -112,7 +113,7 @@ impl Engine {
             Reason::Changes | Reason::Last
                 if idle() && self.queue.durable() == self.queue.appended() =>
             {
-                return Ok(());
+                return self.keep();
             }
             _ => {}
         }
@@ -131,6 +132,7 @@ impl Engine {
             self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
         let root = self.forest.seal(&mut picture.trees)?;
         let space = self.space.write(&picture.space)?;
+        self.beat()?;
         self.flush()?;
 
         next.body.log_applied = U64::ZERO;
@@ -162,6 +164,8 @@ impl Engine {
         next.body.log_head = U64::new(tail.offset);
         next.body.log_seq = U64::new(tail.seq);
         next.body.log_tag = tail.tag;
+        // Another's superblock must not be overwritten.
+        self.own()?;
         write_superblock(&*self.device, &self.sealer, &next)?;
         self.flush()?;
         self.inodes.promised(promise);

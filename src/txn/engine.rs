@@ -11,10 +11,11 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::inode_numbers::{FIRST, Numbers};
 use super::newest::{Newest, newest};
 use super::queue::{Lsn, Queue, Turn};
-use super::recovery::Recovery;
+use super::recovery::{Recovery, check_whole};
 use super::watch::Watch;
 use crate::block::{
-    Layout, LogRing, LogTail, MetaKeys, Pin, Pins, Sealer, Space, StoreKeys, read_ring,
+    Identity, Layout, LogRing, LogTail, MetaKeys, Ownership, Pin, Pins, Sealer, Space, StoreKeys,
+    Takeover, read_ring,
 };
 use crate::crypto::{Rng, Slot};
 use crate::device::Device;
@@ -44,6 +45,22 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
         EngineOptions { log_bytes: 32 << 20, cache_bytes: 64 << 20, read_only: false }
+    }
+}
+
+/// Who opens a store for writing, and what becomes of who had it before.
+#[derive(Clone)]
+pub struct Opener {
+    /// Who opens it.
+    pub identity: Identity,
+    /// What to do about an owner that may still be there.
+    pub takeover: Takeover,
+}
+
+impl Opener {
+    /// This process.
+    pub fn this(takeover: Takeover) -> Opener {
+        Opener { identity: Identity::this(), takeover }
     }
 }
 
@@ -93,6 +110,10 @@ pub struct Engine {
     /// Whether so much was dirty that a checkpoint is due.
     pub(super) crowded: AtomicBool,
     pub(super) poison: OnceLock<Arc<str>>,
+    /// Who took the store over.
+    pub(super) taken: OnceLock<Arc<str>>,
+    /// That the store is this engine's; not of one that only reads.
+    pub(super) ownership: Option<Ownership>,
     pub(super) options: EngineOptions,
     /// Places for nodes that only freeing transactions may use.
     pub(super) reserve: usize,
@@ -130,7 +151,10 @@ impl Engine {
         let superblock = Superblock::new(keys.store_id, keys.slots, body);
         let store_keys = StoreKeys::generate(keys.meta.arena(), &keys.rng)?;
         let sealer = Arc::new(Sealer::new(keys.store_id, keys.rng, keys.meta, store_keys));
-        let engine = Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        let mut engine =
+            Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        let (device, sealer) = (Arc::clone(&engine.device), Arc::clone(&engine.sealer));
+        engine.ownership = Some(Ownership::begin(device, sealer, &Identity::this())?);
         engine.forest.add(STORE_TREE, None);
         engine.forest.add(FIRST_FS_TREE, None);
         let mut edits = super::Edits::new();
@@ -142,6 +166,19 @@ impl Engine {
         Ok(engine)
     }
 
+    /// As [`Engine::open_as`], for this process, which takes the store over from whoever has it open:
+    /// for callers that know that nobody has.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(
+        device: Arc<dyn Device>,
+        unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        options: &EngineOptions,
+    ) -> Result<Engine> {
+        Engine::open_as(device, unlock, options, &Opener::this(Takeover::AtOnce))
+    }
+
     /// Opens a store: finds its newest superblock, has `unlock` make the META keys for it, and
     /// recovers what the log holds. `unlock` is called again where that slot of the ring turns out
     /// to be damaged and the next has other wrapped keys; its last success counts. Reads a bounded
@@ -149,17 +186,29 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotAStore`], [`Error::Unsupported`], [`Error::Truncated`], [`Error::Corrupt`],
-    /// those of `unlock`, and those of the device.
-    pub fn open(
+    /// [`Error::InUseBy`], those of `unlock`, and those of the device.
+    pub fn open_as(
         device: Arc<dyn Device>,
-        unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
+        opener: &Opener,
     ) -> Result<Engine> {
-        let Newest { superblock, sealer, rejected } = newest(read_ring(&*device)?, unlock)?;
-        if superblock.header.ro_compat.get() != 0 && !options.read_only {
-            return Err(Error::Unsupported("it can only be opened read-only"));
+        let mut found = newest(read_ring(&*device)?, &mut unlock)?;
+        let mut ownership = None;
+        if !options.read_only {
+            found.check_writable()?;
+            check_whole(&*device, &found.superblock)?;
+            let (to, sealer) = (Arc::clone(&device), Arc::clone(&found.sealer));
+            let (own, watched) = Ownership::claim(to, sealer, &opener.identity, opener.takeover)?;
+            if watched {
+                // Whoever had it may have written another one meanwhile.
+                found = newest(read_ring(&*device)?, &mut unlock)?;
+                found.check_writable()?;
+            }
+            ownership = Some(own);
         }
-        let mut engine = Engine::recover(device, Arc::new(sealer), superblock, rejected, options)?;
+        let Newest { superblock, sealer, rejected } = found;
+        let mut engine = Engine::recover(device, sealer, superblock, rejected, options, ownership)?;
         engine.recovery.rejected_slots = rejected;
         Ok(engine)
     }
@@ -226,6 +275,8 @@ impl Engine {
             flushing: Mutex::new(()),
             crowded: AtomicBool::new(false),
             poison: OnceLock::new(),
+            taken: OnceLock::new(),
+            ownership: None,
             options: options.clone(),
             reserve,
             inodes,
@@ -359,11 +410,13 @@ impl Engine {
         self.look_at_device()?;
         loop {
             match self.queue.turn(lsn, &self.ring, || self.healthy())? {
-                Turn::Done => return Ok(()),
+                Turn::Done => return self.keep(),
                 Turn::Checkpoint => self.checkpoint_for(lsn)?,
                 Turn::Lead(bytes, last) => {
                     let mut lead = Lead { engine: self, last, tail: None };
-                    let written = self.queue.write(&self.ring, &bytes).and_then(|tail| {
+                    // A heartbeat that is due goes with the flush.
+                    let written = self.beat_if_due().and_then(|_| {
+                        let tail = self.queue.write(&self.ring, &bytes)?;
                         self.flush()?;
                         Ok(tail)
                     });
@@ -394,21 +447,25 @@ impl Engine {
     /// Refuses to go on once the engine is poisoned, and in a forked child.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] with the first cause, [`Error::Forked`].
+    /// [`Error::Poisoned`] with the first cause, [`Error::TakenOver`], [`Error::Forked`].
     pub fn healthy(&self) -> Result<()> {
         self.sealer.check_process()?;
         if let Some(cause) = self.watch.ended() {
             self.poison(cause);
         }
-        match self.poison.get() {
-            Some(cause) => Err(Error::Poisoned(Arc::clone(cause))),
-            None => Ok(()),
+        match (self.taken.get(), self.poison.get()) {
+            (Some(by), _) => Err(Error::TakenOver(Arc::clone(by))),
+            (None, Some(cause)) => Err(Error::Poisoned(Arc::clone(cause))),
+            (None, None) => Ok(()),
         }
     }
 
     /// Poisons the engine if `result` is a failure: what is on the device is no longer known.
     pub(super) fn or_poison<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
+            if let Error::TakenOver(by) = error {
+                self.taken.get_or_init(|| Arc::clone(by));
+            }
             self.poison(&error.to_string());
         }
         result

@@ -36,7 +36,7 @@ impl Forge {
     /// As opening it.
     pub fn open(device: Arc<dyn Device>) -> Result<Forge> {
         let newest = newest(read_ring(&*device)?, |_| fixed_unlock(1))?;
-        Ok(Forge { device, sealer: Arc::new(newest.sealer), superblock: newest.superblock })
+        Ok(Forge { device, sealer: newest.sealer, superblock: newest.superblock })
     }
 
     /// Changes the sealed body of the superblock.

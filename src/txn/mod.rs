@@ -30,6 +30,7 @@ mod forge;
 mod inode_numbers;
 mod newest;
 mod numbers;
+mod owning;
 mod queue;
 mod recovery;
 mod run;
@@ -39,7 +40,7 @@ mod watch;
 pub(crate) use check::Owners;
 pub use check::{MAX_DAMAGED, StructureReport};
 pub use commit::Class;
-pub use engine::{Engine, EngineOptions, Keys, Usage};
+pub use engine::{Engine, EngineOptions, Keys, Opener, Usage};
 #[cfg(any(test, feature = "sim"))]
 pub use fixed::{fixed_keys, fixed_keys_in, fixed_unlock, fixed_unlock_in};
 #[cfg(any(test, feature = "sim"))]
@@ -49,6 +50,6 @@ pub use recovery::Recovery;
 pub use run::Run;
 pub use salvage::{LogLoss, Salvage, Wreck};
 
-pub use crate::block::Recount;
+pub use crate::block::{Identity, Recount, Takeover};
 pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};
 pub use crate::tree::KeyRange;

@@ -26,9 +26,22 @@ pub(super) type Unlocked = (Slot<MetaKeys>, Arc<Rng>);
 pub(super) struct Newest {
     pub(super) superblock: Superblock,
     /// What seals and opens the blocks of its store.
-    pub(super) sealer: Sealer,
+    pub(super) sealer: Arc<Sealer>,
     /// Newer slots, or others of its generation, that do not authenticate.
     pub(super) rejected: u32,
+}
+
+impl Newest {
+    /// Refuses to write to what only a later version can write to.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub(super) fn check_writable(&self) -> Result<()> {
+        match self.superblock.header.ro_compat.get() {
+            0 => Ok(()),
+            _ => Err(Error::Unsupported("it can only be opened read-only")),
+        }
+    }
 }
 
 /// Why a slot does not count.
@@ -61,7 +74,7 @@ pub(super) fn newest(
             match search.open(slot) {
                 Ok((superblock, sealer)) => {
                     rejected += settle(&sealer, doubtful)?;
-                    return Ok(Newest { superblock, sealer, rejected });
+                    return Ok(Newest { superblock, sealer: Arc::new(sealer), rejected });
                 }
                 Err(Failure::Forged(error)) => {
                     rejected += 1;

@@ -17,7 +17,7 @@ use super::checkpoint::Reason;
 use super::inode_numbers::AHEAD;
 use super::numbers::{COUNT_BITS, next_epoch};
 use super::{Class, Edits, Engine, EngineOptions};
-use crate::block::{LogTail, Sealer, holds_other_keys, may_be_outdated, write_place};
+use crate::block::{LogTail, Ownership, Sealer, holds_other_keys, may_be_outdated, write_place};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{
@@ -44,6 +44,16 @@ pub(super) fn make_durable(
     Ok(())
 }
 
+/// Sees that a device has all that a superblock needs.
+///
+/// # Errors
+/// [`Error::Truncated`]; those of the device.
+pub(super) fn check_whole(device: &dyn Device, superblock: &Superblock) -> Result<()> {
+    let need = superblock.body.device_len.get();
+    let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    if have < need { Err(Error::Truncated { have, need }) } else { Ok(()) }
+}
+
 /// What opening found in the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -62,39 +72,40 @@ pub struct Recovery {
 }
 
 impl Engine {
+    /// Recovers a store that is open to nobody else, or that is only to be read: then the device may
+    /// lack its end.
     pub(super) fn recover(
         device: Arc<dyn Device>,
         sealer: Arc<Sealer>,
         superblock: Superblock,
         rejected: u32,
         options: &EngineOptions,
+        ownership: Option<Ownership>,
     ) -> Result<Engine> {
-        let need = superblock.body.device_len.get();
-        let have = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-        if have >= need {
-            return Engine::recover_whole(device, sealer, superblock, rejected, options);
-        }
+        let whole = check_whole(&*device, &superblock);
         if !options.read_only {
-            return Err(Error::Truncated { have, need });
+            whole?;
+            return Engine::recover_whole(device, sealer, superblock, rejected, options, ownership);
         }
+        let read = Engine::recover_whole(device, sealer, superblock, rejected, options, ownership);
         // What is left can be read, where that is enough to open it.
-        Engine::recover_whole(device, sealer, superblock, rejected, options).map_err(|error| {
-            match error {
-                Error::Io { source, .. } if source.kind() == ErrorKind::UnexpectedEof => {
-                    Error::Truncated { have, need }
-                }
-                error => error,
+        read.map_err(|error| match (error, whole) {
+            (Error::Io { source, .. }, Err(truncated))
+                if source.kind() == ErrorKind::UnexpectedEof =>
+            {
+                truncated
             }
+            (error, _) => error,
         })
     }
 
-    /// Recovery of a store whose device has all of it, or that is only to be read.
     fn recover_whole(
         device: Arc<dyn Device>,
         sealer: Arc<Sealer>,
         superblock: Superblock,
         rejected: u32,
         options: &EngineOptions,
+        ownership: Option<Ownership>,
     ) -> Result<Engine> {
         if !options.read_only {
             make_durable(&*device, &sealer, &superblock)?;
@@ -110,6 +121,7 @@ impl Engine {
             (superblock.header.generation.get(), superblock.body.next_ino.get());
         let mut engine =
             Engine::assemble(device, sealer, superblock, options, Recovery::default())?;
+        engine.ownership = ownership;
         if !options.read_only {
             engine.see_medium(&tail)?;
             // A state that is gone may have given out numbers, and left records that would follow

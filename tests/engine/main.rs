@@ -10,6 +10,7 @@ mod forged_log;
 mod full;
 mod hook;
 mod model;
+mod owner;
 mod races;
 mod reopened;
 mod replay;

@@ -12,4 +12,5 @@ mod full;
 mod import;
 mod mount;
 mod plan;
+mod twice;
 mod writer;

@@ -41,6 +41,11 @@ impl Loop {
         let device = run(Command::new("losetup").args(["--find", "--show"]).arg(image))?;
         Some(Loop { _dir: dir, device: device.trim().into() })
     }
+
+    /// The file that it is made of.
+    pub fn image(&self) -> PathBuf {
+        self._dir.path().join("image")
+    }
 }
 
 impl Drop for Loop {

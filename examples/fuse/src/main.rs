@@ -18,12 +18,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, available_parallelism};
+use std::time::Duration;
 use std::{io, mem};
 
 use clap::Parser;
 use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
-use efscrypt::{Providers, Store, StoreOptions};
+use efscrypt::{Providers, Store, StoreOptions, Takeover};
 use fuser::Session;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, configure_io_flusher_behavior, set_dumpable_behavior,
@@ -60,6 +61,11 @@ struct Args {
     /// Change nothing
     #[arg(long)]
     read_only: bool,
+
+    /// What to do where another opening may still have the store open that no lock shows, as on
+    /// another host: watch it for so many seconds before taking the store over, `now`, or `never`
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = takeover)]
+    takeover: Takeover,
 
     /// Let other users in, as the permissions of files allow
     #[arg(long)]
@@ -179,6 +185,7 @@ fn open(args: &Args) -> Result<Store, Failure> {
     let providers = Providers::same(args.kms.provider()?);
     let mut options = StoreOptions::default();
     options.engine.read_only = args.read_only;
+    options.takeover = args.takeover;
     options.engine.cache_bytes = (args.cache_size as usize) << 20;
     options.context = args
         .context
@@ -206,4 +213,17 @@ impl Args {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it has the form KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Seconds, `now` or `never`.
+fn takeover(text: &str) -> Result<Takeover, String> {
+    match text {
+        "now" => Ok(Takeover::AtOnce),
+        "never" => Ok(Takeover::Never),
+        _ => {
+            let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
+            let seconds = seconds.ok_or("it is 1 to 3600 seconds, `now` or `never`")?;
+            Ok(Takeover::After(Duration::from_secs(seconds)))
+        }
+    }
 }

@@ -103,9 +103,9 @@ impl Service {
     }
 
     fn errno(&self, error: &Error) -> Errno {
-        use ErrorKind::{Corrupt, Internal, Io, Poisoned};
+        use ErrorKind::{Corrupt, Internal, Io, Poisoned, TakenOver, Truncated};
         let kind = error.kind();
-        if matches!(kind, Corrupt | Internal | Io | Poisoned)
+        if matches!(kind, Corrupt | Internal | Io | Poisoned | TakenOver | Truncated)
             && self.complaints.fetch_add(1, Ordering::Relaxed) < MOST_COMPLAINTS
         {
             say(&error.to_string());

@@ -4,12 +4,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use efscrypt::device::FileDevice;
 use efscrypt::fs::{Attr, FileSystem};
 use efscrypt::keys::{EncryptionContext, KeyProvider};
-use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions};
+use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions, Takeover};
 
 use crate::exit::Failure;
 use crate::unlock::KmsArgs;
@@ -29,6 +30,11 @@ pub struct StoreArgs {
     #[arg(long, value_name = "MIB", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
     cache: u32,
+
+    /// What to do where another opening may still have the store open that no lock shows, as on
+    /// another host: watch it for so many seconds before taking the store over, `now`, or `never`
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = takeover)]
+    takeover: Takeover,
 
     #[command(flatten)]
     kms: KmsArgs,
@@ -151,6 +157,7 @@ impl StoreArgs {
     /// The options that the arguments give.
     pub fn options(&self) -> Result<StoreOptions, Failure> {
         let mut options = StoreOptions::default();
+        options.takeover = self.takeover;
         options.engine.cache_bytes = (self.cache as usize) << 20;
         options.context = self
             .context
@@ -165,6 +172,19 @@ impl StoreArgs {
 pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it has the form KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Seconds, `now` or `never`.
+fn takeover(text: &str) -> Result<Takeover, String> {
+    match text {
+        "now" => Ok(Takeover::AtOnce),
+        "never" => Ok(Takeover::Never),
+        _ => {
+            let seconds = text.parse().ok().filter(|seconds| (1..=3600).contains(seconds));
+            let seconds = seconds.ok_or("it is 1 to 3600 seconds, `now` or `never`")?;
+            Ok(Takeover::After(Duration::from_secs(seconds)))
+        }
+    }
 }
 
 /// A key of a key service: an id, or `alias/NAME`, also where only NAME is given.
@@ -202,6 +222,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             "`efscrypt key enable KEY` allows its use, \
              after `efscrypt key cancel-deletion KEY` where it was to be deleted"
         }
+        ErrorKind::TakenOver => "close it there, then run the command again",
         ErrorKind::Poisoned => "run the command again: it opens the store anew",
         _ => return None,
     })

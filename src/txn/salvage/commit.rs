@@ -1,11 +1,15 @@
 //! The commit of a salvaged state.
 
+use std::sync::Arc;
+
 use zerocopy::IntoBytes;
 
 use super::Salvage;
-use crate::block::LogTail;
+use crate::block::{Identity, LogTail, Ownership, Takeover, read_ring};
 use crate::error::{Error, Object, Result};
-use crate::format::{Edits, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey};
+use crate::format::{
+    Edits, FIRST_FS_TREE, RootRow, STORE_TREE, StoreKey, Superblock, UnverifiedSuperblock,
+};
 use crate::limits::NODE_UNITS;
 use crate::txn::checkpoint::Reason;
 use crate::txn::numbers::COUNT_BITS;
@@ -18,8 +22,9 @@ impl Salvage {
     ///
     /// # Errors
     /// [`Error::NoSpace`] where there is no room for the nodes that changed, [`Error::Corrupt`]
-    /// where units have two owners: nothing was written. Those of the device.
-    pub fn commit(mut self) -> Result<Option<Error>> {
+    /// where units have two owners, [`Error::InUseBy`] where somebody has the store open, as
+    /// `takeover` says: nothing was written. Those of the device.
+    pub fn commit(mut self, takeover: Takeover) -> Result<Option<Error>> {
         let mut edits = Edits::new();
         // Its value is filled in by the checkpoint.
         let row = StoreKey::Root(FIRST_FS_TREE).encode();
@@ -47,6 +52,12 @@ impl Salvage {
         let have = have.map_err(|error| Error::io("measure", Object::Store, error))?;
         let body = &mut engine.committed.get_mut().body;
         body.device_len = body.device_len.get().min(have).into();
+        let (device, sealer) = (Arc::clone(&engine.device), Arc::clone(&engine.sealer));
+        let (own, watched) = Ownership::claim(device, sealer, &Identity::this(), takeover)?;
+        if watched && read_ring(&*engine.device).is_ok_and(|ring| is_newer(&ring, &superblock)) {
+            return Err(Error::corrupt(Object::Store, "it changed while it was read"));
+        }
+        engine.ownership = Some(own);
         engine.options.read_only = false;
         make_durable(&*engine.device, &engine.sealer, &superblock)?;
         let epoch = engine.epoch();
@@ -54,6 +65,16 @@ impl Salvage {
         engine.checkpoint_with(Reason::Epoch(epoch, first))?;
         engine.queue.restart(first);
         // No slot is left empty: an empty one behind the newest says that a state was lost.
-        Ok(if unsound { engine.write_keys(superblock.keys).err() } else { None })
+        let unfinished = if unsound { engine.write_keys(superblock.keys).err() } else { None };
+        // The repair is durable, whether that can be said or not.
+        let _open = engine.disown();
+        Ok(unfinished)
     }
+}
+
+/// Whether a ring has a superblock that is newer than one.
+fn is_newer(ring: &[UnverifiedSuperblock], than: &Superblock) -> bool {
+    let generation = than.header.generation.get();
+    let own = ring.iter().filter(|slot| slot.header.store_id == than.header.store_id);
+    own.map(|slot| slot.header.generation.get()).any(|newer| newer > generation)
 }

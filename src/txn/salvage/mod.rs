@@ -465,10 +465,11 @@ fn fit(device: &dyn Device, superblock: &Superblock) -> Result<(Option<(u64, u64
     }
     let body = &mut fitted.body;
     let units = (have / UNIT as u64).saturating_sub(body.pool_base.get());
-    if units < Layout::LEAST_UNITS {
+    let fixed = device.capacity().map_err(io)?.is_some();
+    if units < if fixed { Layout::LEAST_UNITS } else { 1 } {
         return Err(Error::Truncated { have, need });
     }
-    if device.capacity().map_err(io)?.is_some() {
+    if fixed {
         // It does not grow: what it had room for is not there any more.
         body.pool_units = body.pool_units.get().min(units).into();
         body.used_units = body.used_units.get().min(body.pool_units.get()).into();
