@@ -299,6 +299,10 @@ enum efscrypt_status
    */
   EFSCRYPT_STATUS_POISONED = 32,
   /**
+   * No memory for what an argument or a file asks for.
+   */
+  EFSCRYPT_STATUS_NO_MEMORY = 33,
+  /**
    * The store is open elsewhere.
    */
   EFSCRYPT_STATUS_IN_USE = 50,
@@ -318,6 +322,10 @@ enum efscrypt_status
    * Bytes do not authenticate, or make no sense.
    */
   EFSCRYPT_STATUS_CORRUPT = 54,
+  /**
+   * Another opening took the store over: this one changes nothing any more. Close it.
+   */
+  EFSCRYPT_STATUS_TAKEN_OVER = 55,
   /**
    * The key does not open the store.
    */
@@ -1020,6 +1028,17 @@ typedef struct efscrypt_options {
    * Not 0: every change is durable when its function returns.
    */
   uint8_t durable;
+  /**
+   * What opening for writing does about another opening that may still have the store open and
+   * that no lock shows, on another host, in another container, or by another name of the device:
+   * 0 watches it and fails with `EFSCRYPT_STATUS_IN_USE` as soon as it moves, 1 takes the store
+   * over at once, 2 fails at once. What was taken over answers `EFSCRYPT_STATUS_TAKEN_OVER`.
+   */
+  uint32_t takeover;
+  /**
+   * How long it is watched before the store is taken over, seconds; 0 for 30.
+   */
+  uint32_t takeover_after;
 } efscrypt_options;
 
 /**

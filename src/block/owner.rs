@@ -5,8 +5,8 @@
 //! Whoever finds another's there was taken over, and changes nothing any more. Somebody who may
 //! still be there is watched first: as long as the store is open the heartbeat moves.
 //!
-//! Nothing else rests on the unit: one that is torn, damaged, forged or an older one costs a wait at
-//! most, or a store that has to be opened again.
+//! Nothing else rests on the unit: one that is torn, damaged, forged or an older one costs a wait
+//! at most, or a store that has to be opened again.
 
 mod host;
 

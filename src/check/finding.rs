@@ -66,9 +66,7 @@ impl fmt::Display for Finding {
         use Finding as F;
         match self {
             F::Row(error) => write!(f, "{error}"),
-            F::Truncated { have, need } => {
-                write!(f, "the store is truncated: it has {have} bytes, and had {need}")
-            }
+            F::Truncated { have, need } => write!(f, "truncated to {have} bytes of {need}"),
             F::NoRoot => write!(f, "there is no root directory"),
             F::EntryToNothing { dir, cookie, ino } => {
                 write!(f, "entry {cookie:#x} of directory {dir}: no inode {ino}")

@@ -365,6 +365,8 @@ pub fn set_attr() -> efscrypt_set_attr {
 
 fn small() -> StoreOptions {
     let mut options = StoreOptions::default();
+    // A store that a test leaves as if the process died is not open.
+    options.takeover = efscrypt::Takeover::AtOnce;
     options.engine.log_bytes = 512 << 10;
     options
 }

@@ -14,15 +14,9 @@ pub struct Cut {
 }
 
 impl Cut {
-    pub fn new(inner: MemoryDevice) -> Arc<Cut> {
-        let end = AtomicU64::new(u64::MAX);
-        Arc::new(Cut { inner, end, fixed: false })
-    }
-
-    /// A device of a fixed length.
-    pub fn fixed(inner: MemoryDevice) -> Arc<Cut> {
-        let end = AtomicU64::new(u64::MAX);
-        Arc::new(Cut { inner, end, fixed: true })
+    /// A device that grows, or one of a fixed length.
+    pub fn new(inner: MemoryDevice, fixed: bool) -> Arc<Cut> {
+        Arc::new(Cut { inner, end: AtomicU64::new(u64::MAX), fixed })
     }
 
     /// Ends the device at a byte; what was behind it is gone.

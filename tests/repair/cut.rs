@@ -15,10 +15,7 @@ use crate::cut_device::Cut;
 use crate::picture::{Picture, picture};
 
 fn cut(base: &MemoryDevice, fixed: bool, len: u64) -> Arc<Cut> {
-    let device = match fixed {
-        true => Cut::fixed(base.snapshot()),
-        false => Cut::new(base.snapshot()),
-    };
+    let device = Cut::new(base.snapshot(), fixed);
     device.cut(len);
     device
 }

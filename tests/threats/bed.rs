@@ -6,7 +6,7 @@ use efscrypt::device::Device;
 use efscrypt::fs::NewAttr;
 use efscrypt::keys::KeyProvider;
 use efscrypt::txn::EngineOptions;
-use efscrypt::{DataAccess, Providers, Result, Store, StoreOptions};
+use efscrypt::{DataAccess, Providers, Result, Store, StoreOptions, Takeover};
 
 pub const META: &str = "meta key";
 pub const DATA: &str = "data key";
@@ -16,6 +16,8 @@ pub const FILE: NewAttr = NewAttr { mode: 0o640, uid: 7, gid: 8, atime: None, mt
 pub fn options() -> StoreOptions {
     StoreOptions {
         engine: EngineOptions { log_bytes: 512 << 10, cache_bytes: 8 << 20, read_only: false },
+        // Copies of stores are opened that are open.
+        takeover: Takeover::AtOnce,
         ..StoreOptions::default()
     }
 }

@@ -15,6 +15,7 @@ const POOL: u64 = 1 << 20;
 fn sealed(offset: u64, bytes: &[u8]) -> Vec<&[u8]> {
     let len = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     match bytes {
+        _ if offset == 128 << 10 => vec![&bytes[64..256]],
         _ if offset < 512 << 10 => vec![&bytes[9216..14_040]],
         _ if offset < POOL => vec![&bytes[64..64 + len(4)]],
         _ if bytes.starts_with(b"EFSSPAC") => vec![&bytes[64..]],
