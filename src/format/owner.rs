@@ -1,5 +1,5 @@
-//! Owner: who has the store open for writing. One unit in the unused space between the places of the
-//! superblock ring; what counts of it fits in one sector, so no crash tears it.
+//! Owner: who has the store open for writing. One unit in the unused space between the places of
+//! the superblock ring; what counts of it fits in one sector, so no crash tears it.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -166,8 +166,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// As [`Engine::open_as`], for this process, which takes the store over from whoever has it open:
-    /// for callers that know that nobody has.
+    /// As [`Engine::open_as`], for this process, which takes the store over from whoever has it
+    /// open: for callers that know that nobody has.
     ///
     /// # Errors
     /// As there.

@@ -72,8 +72,8 @@ pub struct Recovery {
 }
 
 impl Engine {
-    /// Recovers a store that is open to nobody else, or that is only to be read: then the device may
-    /// lack its end.
+    /// Recovers a store that is open to nobody else, or that is only to be read: then the device
+    /// may lack its end.
     pub(super) fn recover(
         device: Arc<dyn Device>,
         sealer: Arc<Sealer>,

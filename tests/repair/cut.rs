@@ -1,5 +1,5 @@
-//! Stores that lost their end: what is left is read, each lost thing is an error, and a repair makes
-//! a store of it, if it may give up what is gone.
+//! Stores that lost their end: what is left is read, each lost thing is an error, and a repair
+//! makes a store of it, if it may give up what is gone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -77,8 +77,8 @@ impl Space {
         recount
     }
 
-    /// Forgets what the map says of units behind the first `len` bytes of the device, which were cut
-    /// off, and what it needs of them itself.
+    /// Forgets what the map says of units behind the first `len` bytes of the device, which were
+    /// cut off, and what it needs of them itself.
     pub fn cut(&self, len: u64) {
         let units = (len / UNIT as u64).saturating_sub(self.layout.pool_base);
         // Those whose homes are all there.

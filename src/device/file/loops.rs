@@ -1,8 +1,8 @@
 //! Loop devices: a file that is a block device too. A lock on the one says nothing to who opens the
 //! other, and each has a cache of its own: whoever writes to both destroys what is there.
 //!
-//! Linux tells what a loop device is made of. Where it does not, or not in this mount namespace, the
-//! owner unit of the store is what is left.
+//! Linux tells what a loop device is made of. Where it does not, or not in this mount namespace,
+//! the owner unit of the store is what is left.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
