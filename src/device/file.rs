@@ -18,6 +18,7 @@ mod loops;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod wait;
 mod whole;
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
@@ -35,6 +36,7 @@ use rustix::process::{Pid, getpid};
 use create::Found;
 use direct::Direct;
 use traffic::Traffic;
+pub use wait::Holder;
 use whole::{Whole, block_len};
 
 use super::writeback::{Writeback, begin};

@@ -18,7 +18,7 @@ mod writeback;
 use std::io;
 use std::sync::Arc;
 
-pub use file::FileDevice;
+pub use file::{FileDevice, Holder};
 pub use memory::MemoryDevice;
 
 /// Where a store's bytes live. All methods may be called from many threads at once. A device that

@@ -73,11 +73,16 @@ pub struct efscrypt_options {
     pub takeover: u32,
     /// How long it is watched before the store is taken over, seconds; 0 for 30.
     pub takeover_after: u32,
+    /// Milliseconds that opening waits for who has the store open: it may be about to close. Not at
+    /// all by default.
+    pub lock_wait_ms: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size, and holds numbers and pointers.
 unsafe impl Sized for efscrypt_options {
-    const LEAST: usize = offset_of!(efscrypt_options, takeover_after) + 4;
+    const LEAST: usize = offset_of!(efscrypt_options, reserved) + size_of::<u32>();
 }
 
 /// The options of the caller's, or the default for NULL.
@@ -89,6 +94,9 @@ pub(super) unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOp
     let mut options = StoreOptions::default();
     // SAFETY: as the caller promises.
     let Some(given) = (unsafe { sized(pointer)? }) else { return Ok(options) };
+    if given.reserved != 0 {
+        return Err(Error::InvalidArgument("reserved options are not zero"));
+    }
     let or = |given: usize, default: usize| if given == 0 { default } else { given };
     let StoreOptions { engine, mount, .. } = &mut options;
     engine.cache_bytes = or(given.cache_bytes, engine.cache_bytes);
@@ -110,6 +118,7 @@ pub(super) unsafe fn options(pointer: *const efscrypt_options) -> Result<StoreOp
         (2, _) => Takeover::Never,
         _ => return Err(Error::InvalidArgument("takeover is 0, 1 or 2")),
     };
+    options.lock_wait = Duration::from_millis(given.lock_wait_ms.into());
     options.strict_memory = given.strict_memory != 0;
     if given.data_optional != 0 {
         options.data_access = DataAccess::IfAvailable;

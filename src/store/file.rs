@@ -33,7 +33,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the store in a file or on a block device, as [`Store::open`] does.
+    /// Opens the store in a file or on a block device, as [`Store::open`] does. Where another
+    /// handle has it open, waits as [`StoreOptions::lock_wait`] says.
     ///
     /// # Errors
     /// Those of [`FileDevice::open`] and [`Store::open`].
@@ -42,7 +43,8 @@ impl Store {
         providers: Providers,
         options: StoreOptions,
     ) -> Result<Store> {
-        let device = FileDevice::open(path, options.engine.read_only)?;
+        let (read_only, patience) = (options.engine.read_only, options.lock_wait);
+        let device = FileDevice::open_patiently(path, read_only, patience, || {})?;
         Store::open(Arc::new(device), providers, options)
     }
 }

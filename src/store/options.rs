@@ -1,6 +1,7 @@
 //! How a store is made and opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::crypto::KeyArena;
 use crate::error::{Error, Result};
@@ -77,6 +78,9 @@ pub struct StoreOptions {
     pub takeover: Takeover,
     /// Whether key memory that cannot be locked into RAM is an error.
     pub strict_memory: bool,
+    /// How long [`Store::open_file`](super::Store::open_file) waits for who has the store open:
+    /// it may be about to close. Not at all by default.
+    pub lock_wait: Duration,
     /// Name of a new store, up to 255 bytes.
     pub name: Option<String>,
     /// Tags of a new store: keys up to 60 bytes, values up to 1,024.

@@ -85,9 +85,17 @@ fn a_store_has_one_writer() {
     assert!(message.contains("in use"), "{message}");
     drop(reader);
     let writer = FileDevice::open(bench.path("s"), false).unwrap();
-    assert_eq!(bench.fail(&["describe", "s"]).0, 50);
     assert_eq!(bench.fail(&["create", "s", "--data-key", "alias/data"]).0, 12);
-    drop(writer);
+    // Who is about to close it is waited for.
+    let closing = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(writer);
+    });
+    let waited = bench.command(&["describe", "s"]).output().unwrap();
+    let said = String::from_utf8_lossy(&waited.stderr).into_owned();
+    assert!(waited.status.success() && said.contains("in use"), "{said}");
+    assert!(said.contains("waiting up to 5 s"), "{said}");
+    closing.join().unwrap();
     bench.ok(&["rewrap", "s", "--data-key", "alias/meta"]);
 }
 

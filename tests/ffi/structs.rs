@@ -67,7 +67,7 @@ fn what_callers_receive_has_room_to_stay_as_it_is() {
     assert_eq!(size_of::<efscrypt_error>(), 8 + 256 + 32);
     assert_eq!(size_of::<efscrypt_statfs>(), 72);
     // What the callers fill in has no hole that nobody sets.
-    assert_eq!(size_of::<efscrypt_options>(), 104);
+    assert_eq!(size_of::<efscrypt_options>(), 112);
     assert_eq!(size_of::<efscrypt_set_attr>(), 80);
     assert_eq!(size_of::<efscrypt_provider_ops>(), 32);
     assert_eq!(size_of::<efscrypt_rewrap>(), 40);

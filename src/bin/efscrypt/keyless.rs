@@ -1,7 +1,6 @@
 //! `efscrypt check --keyless`: what shows without any key.
 
 use efscrypt::check::{KeylessKey, KeylessReport, check_keyless};
-use efscrypt::device::FileDevice;
 use efscrypt::keys::Domain;
 use serde::Serialize;
 
@@ -40,7 +39,7 @@ struct KeyView {
 /// Runs `efscrypt check --keyless`.
 pub fn run(store: &StoreArgs, quiet: bool, json: bool) -> Result<(), Failure> {
     let failed = |verb| move |error| store.failure(verb, error);
-    let device = FileDevice::open(store.path(), true).map_err(failed("open"))?;
+    let device = store.device(true)?;
     let monitor = Monitor::new("checking", quiet);
     let report = monitor.watch(|| {}, || check_keyless(&device)).map_err(failed("check"))?;
     let view = KeylessView::new(report);

@@ -77,8 +77,7 @@ impl NoteView {
 /// follows.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let store = &args.store;
-    let device =
-        FileDevice::open(store.path(), args.dry_run).map_err(|e| store.failure("open", e))?;
+    let device = store.device(args.dry_run)?;
     let provider = store.provider()?;
     let repair = plan(args, device, &provider).map_err(|error| {
         let unread = matches!(error, Error::Io { .. });
@@ -155,7 +154,7 @@ pub fn explain(
     error: Error,
 ) -> Result<(), Failure> {
     let store = &args.store;
-    let device = FileDevice::open(store.path(), true).map_err(|e| store.failure("open", e))?;
+    let device = store.device(true)?;
     let Ok(repair) = plan(args, device, provider) else { return Err(store.failure("open", error)) };
     if !repair.report().needed {
         return Err(store.failure("open", error));

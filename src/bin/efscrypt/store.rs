@@ -13,7 +13,11 @@ use efscrypt::keys::{EncryptionContext, KeyProvider};
 use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions, Takeover};
 
 use crate::exit::Failure;
+use crate::output;
 use crate::unlock::KmsArgs;
+
+/// How long a command waits for who has the store open: a mount that just ended commits yet.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store, and the key service that opens it.
 #[derive(Args)]
@@ -105,9 +109,16 @@ impl StoreArgs {
         Ok((store.map_err(|error| self.failure("open", error))?, provider))
     }
 
-    /// The store's file.
+    /// The store's file. Where somebody has it open, waits for a while and says so.
     pub fn device(&self, read_only: bool) -> Result<FileDevice, Failure> {
-        FileDevice::open(&self.path, read_only).map_err(|error| self.failure("open", error))
+        let waiting = || {
+            let holder = FileDevice::holder(&self.path);
+            let by = holder.map_or(String::new(), |holder| format!(" by {holder}"));
+            let (path, wait) = (self.path.display(), PATIENCE.as_secs());
+            output::say(&format!("store {path} is in use{by}: waiting up to {wait} s"));
+        };
+        let opened = FileDevice::open_patiently(&self.path, read_only, PATIENCE, waiting);
+        opened.map_err(|error| self.failure("open", error))
     }
 
     /// Opens the store on a device, and tells what the store itself has against it from failures
