@@ -74,6 +74,24 @@
 #define EFSCRYPT_MESSAGE_LEN 256
 
 /**
+ * A caller of whom nothing is known: set-user-ID and set-group-ID bits go with a change of
+ * contents or owner, as by the functions that ask for no standing.
+ */
+#define EFSCRYPT_STANDING_OTHER 0
+
+/**
+ * A caller in the file's group: set-user-ID goes, and set-group-ID where the group may execute
+ * the file.
+ */
+#define EFSCRYPT_STANDING_MEMBER 1
+
+/**
+ * A caller with Linux's `CAP_FSETID`: a change of contents leaves both bits, and one of the owner
+ * does what it does for a member.
+ */
+#define EFSCRYPT_STANDING_PRIVILEGED 2
+
+/**
  * A file whose range ends behind it grows to the end of the range.
  */
 #define EFSCRYPT_BEYOND_GROW 0
@@ -786,6 +804,52 @@ typedef struct efscrypt_wcc {
 } efscrypt_wcc;
 
 /**
+ * Attributes to be set, or of a new inode. Set it to zero but for `size`, then each field that is
+ * meant together with its `EFSCRYPT_SET_` bit in `valid`; others are ignored. Of a new inode, what
+ * is not set has its default: owner and group 0, all times now, and permission bits for the owner
+ * alone.
+ */
+typedef struct efscrypt_set_attr {
+  /**
+   * `sizeof(efscrypt_set_attr)`: later versions only add at the end.
+   */
+  size_t size;
+  /**
+   * Which fields count: `EFSCRYPT_SET_` bits.
+   */
+  uint32_t valid;
+  /**
+   * Permission bits; others are ignored. The caller applies a umask.
+   */
+  uint32_t mode;
+  /**
+   * Owner. Setting owner or group of anything but a directory takes away its set-ID bits, as
+   * the caller's standing says (`efscrypt_fs_setattr_as`), unless the mode is set too.
+   */
+  uint32_t uid;
+  /**
+   * Group. What is made in a directory with the set-group-ID bit has the directory's.
+   */
+  uint32_t gid;
+  /**
+   * Bytes of contents; not for a new inode.
+   */
+  uint64_t file_size;
+  /**
+   * Last access.
+   */
+  struct efscrypt_time atime;
+  /**
+   * Last change of contents.
+   */
+  struct efscrypt_time mtime;
+  /**
+   * Do nothing unless this is the ctime: `EFSCRYPT_STATUS_NOT_SYNC`; not for a new inode.
+   */
+  struct efscrypt_time guard;
+} efscrypt_set_attr;
+
+/**
  * An entry of a directory, as it is read. Valid during the call that shows it. Later versions only
  * add at the end, so it is not copied by its size.
  */
@@ -846,52 +910,6 @@ typedef struct efscrypt_handle {
    */
   uint8_t bytes[EFSCRYPT_HANDLE_LEN];
 } efscrypt_handle;
-
-/**
- * Attributes to be set, or of a new inode. Set it to zero but for `size`, then each field that is
- * meant together with its `EFSCRYPT_SET_` bit in `valid`; others are ignored. Of a new inode, what
- * is not set has its default: owner and group 0, all times now, and permission bits for the owner
- * alone.
- */
-typedef struct efscrypt_set_attr {
-  /**
-   * `sizeof(efscrypt_set_attr)`: later versions only add at the end.
-   */
-  size_t size;
-  /**
-   * Which fields count: `EFSCRYPT_SET_` bits.
-   */
-  uint32_t valid;
-  /**
-   * Permission bits; others are ignored. The caller applies a umask.
-   */
-  uint32_t mode;
-  /**
-   * Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
-   * and its set-group-ID bit where the group may execute it, unless the mode is set too.
-   */
-  uint32_t uid;
-  /**
-   * Group. What is made in a directory with the set-group-ID bit has the directory's.
-   */
-  uint32_t gid;
-  /**
-   * Bytes of contents; not for a new inode.
-   */
-  uint64_t file_size;
-  /**
-   * Last access.
-   */
-  struct efscrypt_time atime;
-  /**
-   * Last change of contents.
-   */
-  struct efscrypt_time mtime;
-  /**
-   * Do nothing unless this is the ctime: `EFSCRYPT_STATUS_NOT_SYNC`; not for a new inode.
-   */
-  struct efscrypt_time guard;
-} efscrypt_set_attr;
 
 /**
  * Answer to a creation. It never grows.
@@ -1039,6 +1057,15 @@ typedef struct efscrypt_options {
    * How long it is watched before the store is taken over, seconds; 0 for 30.
    */
   uint32_t takeover_after;
+  /**
+   * Milliseconds that opening waits for who has the store open: it may be about to close. Not at
+   * all by default.
+   */
+  uint32_t lock_wait_ms;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
 } efscrypt_options;
 
 /**
@@ -1169,6 +1196,79 @@ void efscrypt_description_free(const struct efscrypt_description *description);
 int32_t efscrypt_status_errno(uint32_t status);
 
 /**
+ * As `efscrypt_fs_write`, for a caller who is one of `EFSCRYPT_STANDING_OTHER`,
+ * `EFSCRYPT_STANDING_MEMBER`, `EFSCRYPT_STANDING_PRIVILEGED` to the file.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_write_as(const struct efscrypt_store *store,
+                                     uint32_t standing,
+                                     uint64_t ino,
+                                     uint64_t offset,
+                                     const uint8_t *buf,
+                                     size_t len,
+                                     struct efscrypt_wcc *file,
+                                     struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_write_delegated`, for a caller of a standing, as `efscrypt_fs_write_as` takes
+ * it.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_write_delegated_as(const struct efscrypt_store *store,
+                                               uint32_t standing,
+                                               uint64_t ino,
+                                               uint64_t offset,
+                                               const uint8_t *buf,
+                                               size_t len,
+                                               struct efscrypt_wcc *file,
+                                               struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_append`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_append_as(const struct efscrypt_store *store,
+                                      uint32_t standing,
+                                      uint64_t ino,
+                                      const uint8_t *buf,
+                                      size_t len,
+                                      struct efscrypt_wcc *file,
+                                      struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_punch_hole`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_punch_hole_as(const struct efscrypt_store *store,
+                                          uint32_t standing,
+                                          uint64_t ino,
+                                          uint64_t offset,
+                                          uint64_t len,
+                                          struct efscrypt_wcc *file,
+                                          struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_setattr`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_setattr_as(const struct efscrypt_store *store,
+                                       uint32_t standing,
+                                       uint64_t ino,
+                                       const struct efscrypt_set_attr *set,
+                                       struct efscrypt_wcc *file,
+                                       struct efscrypt_error *error);
+
+/**
  * Asks for the space of `len` bytes from `offset` on, which keep their contents. Fails at once
  * with `EFSCRYPT_STATUS_NO_SPACE` where the store cannot hold them, and sets the size as `beyond`
  * says: `EFSCRYPT_BEYOND_GROW` or `EFSCRYPT_BEYOND_KEEP`. Space is not set aside: a store that
@@ -1201,32 +1301,34 @@ efscrypt_status efscrypt_fs_zero_range(const struct efscrypt_store *store,
                                        struct efscrypt_error *error);
 
 /**
- * As `efscrypt_fs_allocate`, for a caller that keeps set-user-ID and set-group-ID bits.
+ * As `efscrypt_fs_allocate`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
  *
  * # Safety
  * As there.
  */
-efscrypt_status efscrypt_fs_privileged_allocate(const struct efscrypt_store *store,
-                                                uint64_t ino,
-                                                uint64_t offset,
-                                                uint64_t len,
-                                                uint32_t beyond,
-                                                struct efscrypt_wcc *file,
-                                                struct efscrypt_error *error);
+efscrypt_status efscrypt_fs_allocate_as(const struct efscrypt_store *store,
+                                        uint32_t standing,
+                                        uint64_t ino,
+                                        uint64_t offset,
+                                        uint64_t len,
+                                        uint32_t beyond,
+                                        struct efscrypt_wcc *file,
+                                        struct efscrypt_error *error);
 
 /**
- * As `efscrypt_fs_zero_range`, for a caller that keeps set-user-ID and set-group-ID bits.
+ * As `efscrypt_fs_zero_range`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
  *
  * # Safety
  * As there.
  */
-efscrypt_status efscrypt_fs_privileged_zero_range(const struct efscrypt_store *store,
-                                                  uint64_t ino,
-                                                  uint64_t offset,
-                                                  uint64_t len,
-                                                  uint32_t beyond,
-                                                  struct efscrypt_wcc *file,
-                                                  struct efscrypt_error *error);
+efscrypt_status efscrypt_fs_zero_range_as(const struct efscrypt_store *store,
+                                          uint32_t standing,
+                                          uint64_t ino,
+                                          uint64_t offset,
+                                          uint64_t len,
+                                          uint32_t beyond,
+                                          struct efscrypt_wcc *file,
+                                          struct efscrypt_error *error);
 
 /**
  * Closes an inode as `efscrypt_fs_close` does, `times` times at once: for servers whose clients
@@ -1381,11 +1483,10 @@ efscrypt_status efscrypt_fs_read(const struct efscrypt_store *store,
                                  struct efscrypt_error *error);
 
 /**
- * Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
- * set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
- * a failure a first part of them may be written, in whole steps of at most 1 MiB: `error->done`
- * says how many bytes. `file` receives what became of the file. Durable after
- * `efscrypt_store_commit`.
+ * Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID and
+ * set-group-ID bits; `efscrypt_fs_write_as` asks who writes. After a failure a first part of them
+ * may be written, in whole steps of at most 1 MiB: `error->done` says how many bytes. `file`
+ * receives what became of the file. Durable after `efscrypt_store_commit`.
  *
  * # Safety
  * `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.
@@ -1668,77 +1769,35 @@ efscrypt_status efscrypt_fs_rename(const struct efscrypt_store *store,
                                    struct efscrypt_error *error);
 
 /**
- * As `efscrypt_fs_write`, for a caller that keeps set-user-ID and set-group-ID bits, as one with
- * Linux's `CAP_FSETID` does.
+ * As `efscrypt_fs_rename`, and leaves a whiteout at the old name in the same step: a character
+ * device with number 0, by which an overlay of file systems knows that the name is not there.
+ * `set` says what it gets; its mode is 0 unless given. `how` is not `EFSCRYPT_RENAME_EXCHANGE`.
+ * `whiteout` receives what was made; its `ino` is 0 where both names were of one inode, and
+ * nothing happened.
  *
  * # Safety
- * As there.
+ * As for `efscrypt_fs_rename`; `set` is NULL or points to as many bytes as its size says;
+ * `whiteout` is NULL or valid for a write.
  */
-efscrypt_status efscrypt_fs_privileged_write(const struct efscrypt_store *store,
-                                             uint64_t ino,
-                                             uint64_t offset,
-                                             const uint8_t *buf,
-                                             size_t len,
-                                             struct efscrypt_wcc *file,
-                                             struct efscrypt_error *error);
+efscrypt_status efscrypt_fs_rename_whiteout(const struct efscrypt_store *store,
+                                            uint64_t from_dir,
+                                            const uint8_t *from,
+                                            size_t from_len,
+                                            uint64_t to_dir,
+                                            const uint8_t *to,
+                                            size_t to_len,
+                                            uint32_t how,
+                                            const struct efscrypt_set_attr *set,
+                                            struct efscrypt_attr *whiteout,
+                                            struct efscrypt_wcc *from_parent,
+                                            struct efscrypt_wcc *to_parent,
+                                            struct efscrypt_error *error);
 
 /**
- * As `efscrypt_fs_write_delegated`, for a caller that keeps set-user-ID and set-group-ID bits.
- *
- * # Safety
- * As there.
- */
-efscrypt_status efscrypt_fs_privileged_write_delegated(const struct efscrypt_store *store,
-                                                       uint64_t ino,
-                                                       uint64_t offset,
-                                                       const uint8_t *buf,
-                                                       size_t len,
-                                                       struct efscrypt_wcc *file,
-                                                       struct efscrypt_error *error);
-
-/**
- * As `efscrypt_fs_append`, for a caller that keeps set-user-ID and set-group-ID bits.
- *
- * # Safety
- * As there.
- */
-efscrypt_status efscrypt_fs_privileged_append(const struct efscrypt_store *store,
-                                              uint64_t ino,
-                                              const uint8_t *buf,
-                                              size_t len,
-                                              struct efscrypt_wcc *file,
-                                              struct efscrypt_error *error);
-
-/**
- * As `efscrypt_fs_punch_hole`, for a caller that keeps set-user-ID and set-group-ID bits.
- *
- * # Safety
- * As there.
- */
-efscrypt_status efscrypt_fs_privileged_punch_hole(const struct efscrypt_store *store,
-                                                  uint64_t ino,
-                                                  uint64_t offset,
-                                                  uint64_t len,
-                                                  struct efscrypt_wcc *file,
-                                                  struct efscrypt_error *error);
-
-/**
- * As `efscrypt_fs_setattr`, for a caller whose new size leaves set-user-ID and set-group-ID bits;
- * a new owner takes them away still.
- *
- * # Safety
- * As there.
- */
-efscrypt_status efscrypt_fs_privileged_setattr(const struct efscrypt_store *store,
-                                               uint64_t ino,
-                                               const struct efscrypt_set_attr *set,
-                                               struct efscrypt_wcc *file,
-                                               struct efscrypt_error *error);
-
-/**
- * Sets attributes, all or none; a size cuts or grows a regular file, and
- * takes away its set-ID bits as `efscrypt_fs_write` does. Setting nothing changes
- * nothing. Durable after `efscrypt_store_commit`.
+ * Sets attributes, all or none; a size cuts or grows a regular file, and takes away its set-ID
+ * bits as `efscrypt_fs_write` does. Another size than before moves mtime; that which the file has,
+ * set alone, moves no time: `EFSCRYPT_SET_MTIME_NOW` with it does, as `ftruncate` and `O_TRUNC` of
+ * POSIX do. Setting nothing changes nothing. Durable after `efscrypt_store_commit`.
  *
  * # Safety
  * `store` is valid; `set` points to as many bytes as its size says; `file` is NULL or valid for a

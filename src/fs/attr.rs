@@ -1,7 +1,7 @@
 //! Attributes of an inode: given out, and set.
 
 use super::FileSystem;
-use super::caller::{Caller, without_set_ids};
+use super::caller::Caller;
 use super::file::check_regular;
 use crate::error::{Error, Result};
 use crate::format::{InodeRow, TimeRow};
@@ -231,15 +231,16 @@ pub enum SetTime {
 pub struct SetAttr {
     /// Permission bits; others are ignored.
     pub mode: Option<u32>,
-    /// Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
-    /// and its set-group-ID bit where the group may execute it, unless the mode is set too: then
-    /// it is what the caller says.
+    /// Owner. Setting owner or group of anything but a directory takes away set-ID bits as the
+    /// caller's [`Standing`](super::Standing) says, unless the mode is set too: then it is what
+    /// the caller says.
     pub uid: Option<u32>,
     /// Group.
     pub gid: Option<u32>,
-    /// Size of a regular file. Another one than before moves mtime. Setting it takes set-ID bits
-    /// away as setting the owner does, unless the mode is set too, or the caller is
-    /// [privileged](FileSystem::privileged).
+    /// Size of a regular file. Another one than before moves mtime; that which the file has, set
+    /// alone, moves no time, as `truncate` of Linux. A server for `ftruncate` and `O_TRUNC`, which
+    /// move mtime in any case, sets mtime to [`SetTime::Now`] with it. Setting it takes set-ID
+    /// bits away as setting the owner does, also where the size stays.
     pub size: Option<u64>,
     /// Last access.
     pub atime: Option<SetTime>,
@@ -299,6 +300,9 @@ impl FileSystem {
             return Ok(Wcc::of(ino, &before, &after));
         };
         check_regular(&before)?;
+        if !resized && set.is_size_alone() && !set.changes_beside_size(&before, caller) {
+            return Ok(Wcc::of(ino, &before, &before));
+        }
         let truncate = |row: &mut InodeRow, finish: &mut super::data::Finish<'_>| {
             self.data.truncate(ino, row, size, finish)
         };
@@ -319,14 +323,24 @@ impl SetAttr {
         })
     }
 
+    /// Whether nothing but a size is set.
+    fn is_size_alone(&self) -> bool {
+        self.size.is_some() && SetAttr { size: None, guard: None, ..*self } == SetAttr::default()
+    }
+
+    /// Whether a size that stays changes something else of a row.
+    fn changes_beside_size(&self, row: &InodeRow, caller: Caller) -> bool {
+        let mode = row.mode.get();
+        row.flags.get() & InodeRow::EXCLUSIVE != 0 || caller.mode_after(mode, false, true) != mode
+    }
+
     /// Sets everything but the size, at a moment, with the mtime where none is given.
     fn apply(&self, row: &mut InodeRow, (now, mtime): (TimeRow, TimeRow), caller: Caller) {
         let mut mode = row.mode.get();
         let directory = FileType::of_mode(mode) == Some(FileType::Directory);
         let owner = self.uid.is_some() || self.gid.is_some();
-        let contents = self.size.is_some() && caller.loses_set_ids();
-        if (owner || contents) && !directory {
-            mode = without_set_ids(mode);
+        if !directory {
+            mode = caller.mode_after(mode, owner, self.size.is_some());
         }
         if let Some(new) = self.mode {
             mode = (mode & !PERMISSION_BITS) | (new & PERMISSION_BITS);

@@ -256,6 +256,18 @@ impl FileSystem {
     }
 }
 
+/// The row of a whiteout for a directory: what says, to an overlay of file systems, that a name is
+/// not there.
+pub(super) fn whiteout_row(
+    draft: &Draft<'_>,
+    dir: u64,
+    parent: &InodeRow,
+    new: &NewAttr,
+) -> InodeRow {
+    let kind = FileType::CharDevice;
+    new_row(draft, dir, parent, &Node { kind, new, rdev: 0, verifier: None, contents: &[] })
+}
+
 fn new_row(draft: &Draft<'_>, dir: u64, parent: &InodeRow, node: &Node<'_>) -> InodeRow {
     let new = node.new;
     let (now, change) = (draft.stamp.now, draft.stamp.change);

@@ -22,8 +22,8 @@ use crate::format::{EntryRow, FsKey, InodeRow, MAX_INO, TimeRow, TreeId};
 use crate::limits::MAX_FILE_SIZE;
 use crate::txn::{Class, Edits, Lsn};
 
-/// Most inodes of one operation: rename has two directories and two children.
-const MOST: usize = 4;
+/// Most inodes of one operation: rename has two directories, two children and a whiteout.
+const MOST: usize = 5;
 /// Most names of one operation.
 const NAMES: usize = 2;
 /// One in so many drafts hands its locks on.

@@ -56,7 +56,7 @@ impl FileSystem {
     }
 
     /// Writes bytes to a regular file from `offset` on, which grows as needed, and takes its set-ID
-    /// bits away unless the caller is [privileged](FileSystem::privileged). A write of up to 4 KiB
+    /// bits away, as far as the caller's [`Standing`](super::Standing) says. A write of up to 4 KiB
     /// inside one unit of 4 KiB is one transaction; larger ones may be several, of up to 1 MiB
     /// each and fewer bytes where space is fragmented or the old contents were. Durable after
     /// [`FileSystem::fsync`].

@@ -49,7 +49,7 @@ mod xattr;
 
 pub use allocate::Beyond;
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
-pub use caller::Privileged;
+pub use caller::{Acting, Standing};
 pub use create::{CreateMode, Created, NewAttr};
 pub use durable::{Stability, Stable};
 pub use file::{Read, Write};

@@ -209,6 +209,15 @@ impl Caller {
                 let renamed = fs.rename(from, name, to, new_name, *mode)?;
                 Ok(after([renamed.from.after, renamed.to.after]))
             }
+            O::Whiteout { from, to, mode } => {
+                let (from, name) = self.parent(fs, from)?;
+                let (to, new_name) = self.parent(fs, to)?;
+                let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
+                let renamed = fs.rename_whiteout(from, name, to, new_name, *mode, &new(0))?;
+                let dirs = [renamed.from.after, renamed.to.after];
+                let after = renamed.whiteout.iter().chain(&dirs).copied().collect();
+                Ok(Done { made: renamed.whiteout, after, len: None })
+            }
             _ => Err(Error::Internal("an operation that changes no names")),
         }
     }

@@ -279,7 +279,13 @@ impl Model {
                 });
             }
             Edit::Remove { dir, name } => self.remove(*dir, name),
-            Edit::Rename { from, to, mode } => self.rename(from, to, *mode),
+            Edit::Rename { from, to, mode, whiteout } => {
+                self.rename(from, to, *mode);
+                if *whiteout {
+                    let made = done.made.as_ref().ok_or("left nothing")?;
+                    self.make(from.0, &from.1, FileType::CharDevice, (0, 0), made)?;
+                }
+            }
             Edit::Touch { ino, privileged } => self.change(*ino, |node| {
                 if !*privileged {
                     node.seen.mode = without_set_ids(node.seen.mode);
@@ -531,13 +537,20 @@ fn touch_contents(node: &mut Node, now: Time) {
     (node.seen.mtime, node.seen.ctime) = (now, now);
 }
 
-/// The mode of a file whose contents or owner changed.
+/// The mode of a file whose contents or owner somebody changed of whom nothing is known.
 fn without_set_ids(mode: u32) -> u32 {
-    mode & !(if mode & 0o010 != 0 { 0o6000 } else { 0o4000 })
+    mode & !0o6000
 }
 
 fn apply(node: &mut Node, set: &SetAttr, now: Time) {
     let seen = &mut node.seen;
+    let size_alone = SetAttr { size: None, guard: None, ..*set } == SetAttr::default();
+    if set.size == Some(seen.size) && size_alone {
+        // It is what it was, unless that takes something else away.
+        if node.verifier.is_none() && seen.mode == without_set_ids(seen.mode) {
+            return;
+        }
+    }
     let owner = set.uid.is_some() || set.gid.is_some();
     if seen.kind != FileType::Directory && (owner || set.size.is_some()) {
         seen.mode = without_set_ids(seen.mode);

@@ -48,6 +48,12 @@ pub enum Operation {
         to: String,
         mode: RenameMode,
     },
+    /// A rename that leaves a whiteout at the old name.
+    Whiteout {
+        from: String,
+        to: String,
+        mode: RenameMode,
+    },
     Write {
         file: On,
         at: u64,
@@ -207,6 +213,7 @@ impl Operation {
             | O::Mkdir { path, .. }
             | O::Symlink { path, .. }
             | O::Mknod { path, .. } => Some(path),
+            O::Whiteout { from, .. } => Some(from),
             _ => None,
         }
     }
@@ -327,8 +334,9 @@ impl fmt::Debug for Operation {
             O::Link { of, path } => write!(f, "Link {{ of: {of:?}, path: {path:?}.into() }}"),
             O::Unlink { path } => write!(f, "Unlink {{ path: {path:?}.into() }}"),
             O::Rmdir { path } => write!(f, "Rmdir {{ path: {path:?}.into() }}"),
-            O::Rename { from, to, mode } => {
-                write!(f, "Rename {{ from: {from:?}.into(), to: {to:?}.into(), ")?;
+            O::Rename { from, to, mode } | O::Whiteout { from, to, mode } => {
+                let verb = if matches!(self, O::Rename { .. }) { "Rename" } else { "Whiteout" };
+                write!(f, "{verb} {{ from: {from:?}.into(), to: {to:?}.into(), ")?;
                 write!(f, "mode: RenameMode::{mode:?} }}")
             }
             O::SetXattr { of, name, value, mode } => {

@@ -51,6 +51,8 @@ pub(super) enum Edit {
         from: (u64, String),
         to: (u64, String),
         mode: RenameMode,
+        /// Whether something is left at the old name.
+        whiteout: bool,
     },
     /// A change of contents that moves the times alone.
     Touch {
@@ -110,7 +112,8 @@ impl Model {
             O::Link { of, path } => self.link(of, path),
             O::Unlink { path } => self.unlink(path, false),
             O::Rmdir { path } => self.unlink(path, true),
-            O::Rename { from, to, mode } => self.expect_rename(from, to, *mode),
+            O::Rename { from, to, mode } => self.expect_rename(from, to, *mode, false),
+            O::Whiteout { from, to, mode } => self.expect_rename(from, to, *mode, true),
             O::Write { file, at, bytes } => self.write(file, Some(*at), *bytes, false),
             O::PrivilegedWrite { file, at, bytes } => self.write(file, Some(*at), *bytes, true),
             O::Append { file, bytes } => self.write(file, None, *bytes, false),
@@ -204,7 +207,10 @@ impl Model {
         }
     }
 
-    fn expect_rename(&self, from: &str, to: &str, mode: RenameMode) -> Answer {
+    fn expect_rename(&self, from: &str, to: &str, mode: RenameMode, whiteout: bool) -> Answer {
+        if whiteout && mode == RenameMode::Exchange {
+            return Err(Kind::InvalidArgument);
+        }
         let (from, to) = (self.parent(from)?, self.parent(to)?);
         let source = self.entry(from.0, &from.1)?.ok_or(Kind::NotFound)?;
         let target = self.entry(to.0, &to.1)?;
@@ -229,7 +235,7 @@ impl Model {
             },
             _ => {}
         }
-        Ok(Edit::Rename { from, to, mode }.into())
+        Ok(Edit::Rename { from, to, mode, whiteout }.into())
     }
 
     /// Whether `dir` is `ino` or below it.

@@ -229,7 +229,10 @@ impl Workload {
             0 => self.existing(paths, |_| true).unwrap_or(fresh),
             _ => fresh,
         };
-        Operation::Rename { from, to, mode }
+        match self.rng.one_in(5) {
+            true => Operation::Whiteout { from, to, mode },
+            false => Operation::Rename { from, to, mode },
+        }
     }
 
     fn write(&mut self, paths: &[(String, FileType)]) -> Operation {

@@ -141,6 +141,16 @@ static void names(efscrypt_store *store, uint64_t *dir, uint64_t *file)
     OK(efscrypt_fs_lookup(store, *dir, NAME("also"), &attr, &error));
     CHECK(attr.ino == *file);
     OK(efscrypt_fs_unlink(store, ROOT, NAME("twin"), &wcc, &error));
+    /* A whiteout takes the place of a name that moves. */
+    OK(efscrypt_fs_mkdir(store, *dir, NAME("old"), NULL, NULL, &error));
+    IS(INVALID_ARGUMENT, efscrypt_fs_rename_whiteout(store, *dir, NAME("old"), ROOT, NAME("dir"),
+                                                     EFSCRYPT_RENAME_EXCHANGE, NULL, NULL, NULL, NULL, &error));
+    OK(efscrypt_fs_rename_whiteout(store, *dir, NAME("old"), ROOT, NAME("new"), EFSCRYPT_RENAME_NO_REPLACE,
+                                   NULL, &attr, &wcc, &other, &error));
+    CHECK(attr.mode == 0020000 && attr.rdev == 0 && attr.nlink == 1 && wcc.after.nlink == 2);
+    CHECK(wcc.after.size == wcc.before.size && other.after.nlink == 4);
+    OK(efscrypt_fs_unlink(store, *dir, NAME("old"), NULL, &error));
+    OK(efscrypt_fs_rmdir(store, ROOT, NAME("new"), NULL, &error));
     IS(NOT_EMPTY, efscrypt_fs_rmdir(store, ROOT, NAME("dir"), NULL, &error));
     OK(efscrypt_fs_mkdir(store, ROOT, NAME("empty"), NULL, NULL, &error));
     OK(efscrypt_fs_rmdir(store, ROOT, NAME("empty"), &wcc, &error));
@@ -182,16 +192,18 @@ static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
     /* Contents that change take set-ID bits away, unless the caller keeps them. */
     set.valid = EFSCRYPT_SET_MODE;
     set.mode = 06755;
-    OK(efscrypt_fs_privileged_setattr(store, file, &set, &wcc, &error));
-    OK(efscrypt_fs_privileged_write(store, file, 4096, page, 4, &wcc, &error));
-    OK(efscrypt_fs_privileged_append(store, file, page, 4096, &wcc, &error));
-    OK(efscrypt_fs_privileged_punch_hole(store, file, 0, 10, &wcc, &error));
+    const uint32_t keeps = EFSCRYPT_STANDING_PRIVILEGED;
+    OK(efscrypt_fs_setattr_as(store, keeps, file, &set, &wcc, &error));
+    OK(efscrypt_fs_write_as(store, keeps, file, 4096, page, 4, &wcc, &error));
+    OK(efscrypt_fs_append_as(store, keeps, file, page, 4096, &wcc, &error));
+    OK(efscrypt_fs_punch_hole_as(store, keeps, file, 0, 10, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 8196);
-    OK(efscrypt_fs_privileged_allocate(store, file, 8000, 1000, EFSCRYPT_BEYOND_GROW, &wcc, &error));
+    IS(INVALID_ARGUMENT, efscrypt_fs_append_as(store, 3, file, page, 1, NULL, &error));
+    OK(efscrypt_fs_allocate_as(store, keeps, file, 8000, 1000, EFSCRYPT_BEYOND_GROW, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 9000);
-    OK(efscrypt_fs_privileged_zero_range(store, file, 8990, 20, EFSCRYPT_BEYOND_GROW, &wcc, &error));
+    OK(efscrypt_fs_zero_range_as(store, keeps, file, 8990, 20, EFSCRYPT_BEYOND_GROW, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.size == 9010);
-    OK(efscrypt_fs_privileged_write_delegated(store, file, 4096, page, 4, &wcc, &error));
+    OK(efscrypt_fs_write_delegated_as(store, keeps, file, 4096, page, 4, &wcc, &error));
     CHECK((wcc.after.mode & 07777) == 06755 && wcc.after.change != wcc.before.change);
     CHECK(memcmp(&wcc.after.mtime, &wcc.before.mtime, sizeof wcc.after.mtime) == 0);
     OK(efscrypt_fs_write_delegated(store, file, 4096, page, 4, &wcc, &error));

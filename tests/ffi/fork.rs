@@ -46,6 +46,7 @@ fn all_say_forked(store: &Open) -> i32 {
     let (out, len) = (&raw mut out, &raw mut len);
     let mut handle = efscrypt_handle { len: 0, bytes: [0; EFSCRYPT_HANDLE_LEN] };
     let handle = &raw mut handle;
+    let (attr, keeps) = (null_mut(), EFSCRYPT_STANDING_PRIVILEGED);
     // SAFETY: all pointers are valid.
     let answers = unsafe {
         [
@@ -64,6 +65,7 @@ fn all_say_forked(store: &Open) -> i32 {
             efscrypt_fs_unlink(s, root, a, 1, none, e),
             efscrypt_fs_rmdir(s, root, a, 1, none, e),
             efscrypt_fs_rename(s, root, a, 1, root, a, 1, 0, none, none, e),
+            efscrypt_fs_rename_whiteout(s, root, a, 1, root, a, 1, 0, set, attr, none, none, e),
             efscrypt_fs_open(s, root, e),
             efscrypt_fs_close(s, root, e),
             efscrypt_fs_close_times(s, root, 1, e),
@@ -72,16 +74,16 @@ fn all_say_forked(store: &Open) -> i32 {
             efscrypt_fs_write(s, root, 0, b, 8, none, e),
             efscrypt_fs_write_delegated(s, root, 0, b, 8, none, e),
             efscrypt_fs_append(s, root, b, 8, none, e),
-            efscrypt_fs_privileged_write(s, root, 0, b, 8, none, e),
-            efscrypt_fs_privileged_write_delegated(s, root, 0, b, 8, none, e),
-            efscrypt_fs_privileged_append(s, root, b, 8, none, e),
-            efscrypt_fs_privileged_punch_hole(s, root, 0, 8, none, e),
-            efscrypt_fs_privileged_setattr(s, root, set, none, e),
+            efscrypt_fs_write_as(s, keeps, root, 0, b, 8, none, e),
+            efscrypt_fs_write_delegated_as(s, keeps, root, 0, b, 8, none, e),
+            efscrypt_fs_append_as(s, keeps, root, b, 8, none, e),
+            efscrypt_fs_punch_hole_as(s, keeps, root, 0, 8, none, e),
+            efscrypt_fs_setattr_as(s, keeps, root, set, none, e),
             efscrypt_fs_punch_hole(s, root, 0, 8, none, e),
             efscrypt_fs_allocate(s, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
             efscrypt_fs_zero_range(s, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
-            efscrypt_fs_privileged_allocate(s, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
-            efscrypt_fs_privileged_zero_range(s, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
+            efscrypt_fs_allocate_as(s, keeps, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
+            efscrypt_fs_zero_range_as(s, keeps, root, 0, 8, EFSCRYPT_BEYOND_GROW, none, e),
             efscrypt_fs_seek_data(s, root, 0, out, e),
             efscrypt_fs_seek_hole(s, root, 0, out, e),
             efscrypt_fs_readlink(s, root, b, 8, len, e),

@@ -3,9 +3,9 @@
 use efscrypt::ErrorKind as Kind;
 use efscrypt::Result;
 use efscrypt::device::MemoryDevice;
-use efscrypt::fs::{ROOT_INO, SetAttr, SetTime, Time};
+use efscrypt::fs::{Beyond, CreateMode, ROOT_INO, SetAttr, SetTime, Standing, Time};
 
-use crate::bed::{assert_clean, create, kind, make, mkdir, pattern};
+use crate::bed::{FILE, assert_clean, create, kind, make, mkdir, pattern};
 
 #[test]
 fn setattr_is_all_or_nothing() {
@@ -50,14 +50,33 @@ fn setattr_is_all_or_nothing() {
 }
 
 #[test]
-fn a_size_that_stays_moves_no_mtime() {
+fn a_size_that_stays_moves_no_time_unless_told() {
     let fs = create(MemoryDevice::new(), 1);
     let ino = make(&fs, ROOT_INO, b"a");
-    let before = fs.write(ino, 0, &pattern(1, 9_000)).unwrap().file.after;
+    let mut before = fs.getattr(ino).unwrap();
     let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
-    let same = fs.setattr(ino, &size(9_000)).unwrap().after;
-    assert_eq!(same.mtime, before.mtime);
-    assert!(same.ctime > before.ctime);
+    for len in [0, 100, 9_000] {
+        if len > 0 {
+            before = fs.write(ino, 0, &pattern(1, len as usize)).unwrap().file.after;
+        }
+        let same = fs.setattr(ino, &size(len)).unwrap();
+        assert_eq!((same.after, same.before.change), (before, before.change), "{len}");
+        let told = SetAttr { mtime: Some(SetTime::Now), ..size(len) };
+        let told = fs.setattr(ino, &told).unwrap().after;
+        assert!(told.mtime > before.mtime && told.ctime == told.mtime, "{len}");
+        assert!(told.change > before.change && told.size == len, "{len}");
+        let wrong = SetAttr { guard: Some(before.ctime), ..size(len) };
+        assert_eq!(kind(fs.setattr(ino, &wrong)), Some(Kind::NotSync));
+        before = told;
+    }
+    // What else it changes, it changes.
+    fs.setattr(ino, &SetAttr { mode: Some(0o4755), ..SetAttr::default() }).unwrap();
+    let lost = fs.setattr(ino, &size(9_000)).unwrap();
+    assert!(lost.after.mode == 0o755 && lost.after.change > lost.before.change);
+    let once = CreateMode::Exclusive([7; 8]);
+    let made = fs.create(ROOT_INO, b"once", &FILE, once).unwrap().attr.ino;
+    fs.setattr(made, &size(0)).unwrap();
+    assert_eq!(kind(fs.create(ROOT_INO, b"once", &FILE, once)), Some(Kind::Exists));
     for other in [9_001, 0] {
         let wcc = fs.setattr(ino, &size(other)).unwrap();
         assert!(wcc.after.mtime > wcc.before.mtime, "{other}");
@@ -94,35 +113,58 @@ fn set_id_bits_go_with_the_contents_and_the_owner() {
     let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
     let owner = SetAttr { gid: Some(9), ..SetAttr::default() };
     type Change<'a> = &'a dyn Fn() -> Result<()>;
-    let privileged = fs.privileged();
-    let changes: [(&str, bool, Change<'_>); 13] = [
-        ("write", true, &|| fs.write(ino, 10, b"x").map(drop)),
-        ("write nothing", false, &|| fs.write(ino, 10, b"").map(drop)),
-        ("append", true, &|| fs.append(ino, b"x").map(drop)),
-        ("punch", true, &|| fs.punch_hole(ino, 0, 4096).map(drop)),
-        ("truncate", true, &|| fs.setattr(ino, &size(40_000)).map(drop)),
-        ("grow", true, &|| fs.setattr(ino, &size(60_000)).map(drop)),
-        ("chown", true, &|| fs.setattr(ino, &owner).map(drop)),
-        ("chown, privileged", true, &|| privileged.setattr(ino, &owner).map(drop)),
-        ("write, privileged", false, &|| privileged.write(ino, 0, &[1; 9_000]).map(drop)),
-        ("write, delegated", true, &|| fs.write_delegated(ino, 0, &[1; 9_000]).map(drop)),
-        ("write, delegated and privileged", false, &|| {
+    const NONE: usize = 0;
+    const MEMBER: usize = 1;
+    const OTHER: usize = 2;
+    let (privileged, member) = (fs.privileged(), fs.acting(Standing::Member));
+    let other = fs.acting(Standing::Other);
+    let changes: [(&str, usize, Change<'_>); 24] = [
+        ("write", OTHER, &|| fs.write(ino, 10, b"x").map(drop)),
+        ("write nothing", NONE, &|| fs.write(ino, 10, b"").map(drop)),
+        ("append", OTHER, &|| fs.append(ino, b"x").map(drop)),
+        ("punch", OTHER, &|| fs.punch_hole(ino, 0, 4096).map(drop)),
+        ("allocate", OTHER, &|| fs.allocate(ino, 0, 9, Beyond::Keep).map(drop)),
+        ("truncate", OTHER, &|| fs.setattr(ino, &size(40_000)).map(drop)),
+        ("the same size", OTHER, &|| fs.setattr(ino, &size(40_000)).map(drop)),
+        ("grow", OTHER, &|| fs.setattr(ino, &size(60_000)).map(drop)),
+        ("chown", OTHER, &|| fs.setattr(ino, &owner).map(drop)),
+        ("chown of another", OTHER, &|| other.setattr(ino, &owner).map(drop)),
+        ("write of another", OTHER, &|| other.write(ino, 0, b"x").map(drop)),
+        ("write, delegated", OTHER, &|| fs.write_delegated(ino, 0, &[1; 9_000]).map(drop)),
+        ("chown, member", MEMBER, &|| member.setattr(ino, &owner).map(drop)),
+        ("write, member", MEMBER, &|| member.write(ino, 0, &[1; 9_000]).map(drop)),
+        ("append, member", MEMBER, &|| member.append(ino, b"x").map(drop)),
+        ("truncate, member", MEMBER, &|| member.setattr(ino, &size(9_000)).map(drop)),
+        ("zeros, member", MEMBER, &|| member.zero_range(ino, 0, 9, Beyond::Keep).map(drop)),
+        ("allocate, member", MEMBER, &|| member.allocate(ino, 0, 9, Beyond::Keep).map(drop)),
+        ("punch, member", MEMBER, &|| member.punch_hole(ino, 0, 9).map(drop)),
+        ("chown, privileged", MEMBER, &|| privileged.setattr(ino, &owner).map(drop)),
+        ("write, privileged", NONE, &|| privileged.write(ino, 0, &[1; 9_000]).map(drop)),
+        ("write, delegated and privileged", NONE, &|| {
             privileged.write_delegated(ino, 0, &[1; 9_000]).map(drop)
         }),
-        ("append, privileged", false, &|| privileged.append(ino, b"x").map(drop)),
-        ("truncate, privileged", false, &|| {
+        ("append, privileged", NONE, &|| privileged.append(ino, b"x").map(drop)),
+        ("truncate, privileged", NONE, &|| {
             privileged.punch_hole(ino, 0, 5_000)?;
             privileged.setattr(ino, &size(10_000)).map(drop)
         }),
     ];
-    // Set-group-ID without execution by the group means locking.
-    for (old, cleared) in [(0o6755, 0o755), (0o2745, 0o2745), (0o6705, 0o2705), (0o1644, 0o1644)] {
-        for (what, clears, change) in &changes {
+    // What is left: for who keeps all, for who is in the group, for others.
+    let modes = [
+        [0o6755, 0o755, 0o755],
+        [0o2745, 0o2745, 0o745],
+        [0o6705, 0o2705, 0o705],
+        [0o2664, 0o2664, 0o664],
+        [0o2010, 0o010, 0o010],
+        [0o1644, 0o1644, 0o1644],
+    ];
+    for left in modes {
+        for (what, who, change) in &changes {
+            let old = left[NONE];
             let mode = Some(old);
             fs.setattr(ino, &SetAttr { mode, ..SetAttr::default() }).unwrap();
             change().unwrap();
-            let want = if *clears { cleared } else { old };
-            assert_eq!(fs.getattr(ino).unwrap().mode, want, "{what} of {old:o}");
+            assert_eq!(fs.getattr(ino).unwrap().mode, left[*who], "{what} of {old:o}");
         }
     }
     let dir = mkdir(&fs, ROOT_INO, b"d");

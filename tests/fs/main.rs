@@ -21,3 +21,4 @@ mod semantics;
 mod threads;
 mod trimming;
 mod waits;
+mod whiteouts;

@@ -1,5 +1,6 @@
 //! Space for ranges of files, and references given back together, for C.
 
+use super::acting::acting;
 use super::attr::efscrypt_wcc;
 use crate::error::{Error, Result};
 use crate::ffi::boundary::{put_wanted, with_fs};
@@ -54,13 +55,14 @@ pub unsafe extern "C" fn efscrypt_fs_zero_range(
     unsafe { on_range(store, beyond, file, error, work) }
 }
 
-/// As `efscrypt_fs_allocate`, for a caller that keeps set-user-ID and set-group-ID bits.
+/// As `efscrypt_fs_allocate`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
 ///
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn efscrypt_fs_privileged_allocate(
+pub unsafe extern "C" fn efscrypt_fs_allocate_as(
     store: *const efscrypt_store,
+    standing: u32,
     ino: u64,
     offset: u64,
     len: u64,
@@ -68,18 +70,19 @@ pub unsafe extern "C" fn efscrypt_fs_privileged_allocate(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let work = |fs: &FileSystem, beyond| fs.privileged().allocate(ino, offset, len, beyond);
+    let work = |fs: &FileSystem, beyond| acting(fs, standing)?.allocate(ino, offset, len, beyond);
     // SAFETY: as the caller promises.
     unsafe { on_range(store, beyond, file, error, work) }
 }
 
-/// As `efscrypt_fs_zero_range`, for a caller that keeps set-user-ID and set-group-ID bits.
+/// As `efscrypt_fs_zero_range`, for a caller of a standing, as `efscrypt_fs_write_as` takes it.
 ///
 /// # Safety
 /// As there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn efscrypt_fs_privileged_zero_range(
+pub unsafe extern "C" fn efscrypt_fs_zero_range_as(
     store: *const efscrypt_store,
+    standing: u32,
     ino: u64,
     offset: u64,
     len: u64,
@@ -87,7 +90,7 @@ pub unsafe extern "C" fn efscrypt_fs_privileged_zero_range(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let work = |fs: &FileSystem, beyond| fs.privileged().zero_range(ino, offset, len, beyond);
+    let work = |fs: &FileSystem, beyond| acting(fs, standing)?.zero_range(ino, offset, len, beyond);
     // SAFETY: as the caller promises.
     unsafe { on_range(store, beyond, file, error, work) }
 }

@@ -110,6 +110,29 @@ impl From<Time> for efscrypt_time {
     }
 }
 
+/// No inode: all zero.
+pub(super) fn no_attr() -> efscrypt_attr {
+    let time = efscrypt_time { seconds: 0, nanoseconds: 0, reserved: 0 };
+    efscrypt_attr {
+        ino: 0,
+        generation: 0,
+        mode: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        space: 0,
+        change: 0,
+        rdev: 0,
+        entries: 0,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        btime: time,
+        reserved: [0; 7],
+    }
+}
+
 impl From<Attr> for efscrypt_attr {
     fn from(attr: Attr) -> efscrypt_attr {
         efscrypt_attr {

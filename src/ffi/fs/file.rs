@@ -82,11 +82,10 @@ pub unsafe extern "C" fn efscrypt_fs_read(
     unsafe { with_fs(store, error, body) }
 }
 
-/// Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID bit, and its
-/// set-group-ID bit where the group may execute it; `efscrypt_fs_privileged_write` does not. After
-/// a failure a first part of them may be written, in whole steps of at most 1 MiB: `error->done`
-/// says how many bytes. `file` receives what became of the file. Durable after
-/// `efscrypt_store_commit`.
+/// Writes all of `len` bytes at `offset`, growing the file. Takes away its set-user-ID and
+/// set-group-ID bits; `efscrypt_fs_write_as` asks who writes. After a failure a first part of them
+/// may be written, in whole steps of at most 1 MiB: `error->done` says how many bytes. `file`
+/// receives what became of the file. Durable after `efscrypt_store_commit`.
 ///
 /// # Safety
 /// `store` is valid; `buf` has `len` bytes; `file` is NULL or valid for a write.

@@ -1,6 +1,7 @@
 //! The file system for C, with the nouns and verbs of the Rust interface: by inode number, names as
 //! bytes with a length. One file per noun.
 
+mod acting;
 mod allocate;
 mod attr;
 mod dir;
@@ -8,11 +9,11 @@ mod durable;
 mod file;
 mod handle;
 mod names;
-mod privileged;
 mod set_attr;
 mod whole;
 mod xattr;
 
+pub use acting::*;
 pub use allocate::*;
 pub use attr::*;
 pub use dir::*;
@@ -20,7 +21,6 @@ pub use durable::*;
 pub use file::*;
 pub use handle::*;
 pub use names::*;
-pub use privileged::*;
 pub use set_attr::*;
 pub use whole::*;
 pub use xattr::*;

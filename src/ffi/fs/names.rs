@@ -1,6 +1,6 @@
 //! Names for C: looked up, made, moved and taken away.
 
-use super::attr::{efscrypt_attr, efscrypt_created, efscrypt_wcc};
+use super::attr::{efscrypt_attr, efscrypt_created, efscrypt_wcc, no_attr};
 use super::set_attr::{efscrypt_set_attr, new_attr};
 use crate::error::{Error, Result};
 use crate::ffi::boundary::{put_wanted, with_fs};
@@ -303,12 +303,7 @@ pub unsafe extern "C" fn efscrypt_fs_rename(
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
     let body = |fs: &FileSystem| {
-        let mode = match how {
-            EFSCRYPT_RENAME_REPLACE => RenameMode::Replace,
-            EFSCRYPT_RENAME_NO_REPLACE => RenameMode::NoReplace,
-            EFSCRYPT_RENAME_EXCHANGE => RenameMode::Exchange,
-            _ => return Err(Error::InvalidArgument("no such mode of renaming")),
-        };
+        let mode = rename_mode(how)?;
         // SAFETY: as the caller promises.
         let from = unsafe { bytes(from, from_len)? };
         // SAFETY: as the caller promises.
@@ -322,4 +317,59 @@ pub unsafe extern "C" fn efscrypt_fs_rename(
     };
     // SAFETY: as the caller promises.
     unsafe { with_fs(store, error, body) }
+}
+
+/// As `efscrypt_fs_rename`, and leaves a whiteout at the old name in the same step: a character
+/// device with number 0, by which an overlay of file systems knows that the name is not there.
+/// `set` says what it gets; its mode is 0 unless given. `how` is not `EFSCRYPT_RENAME_EXCHANGE`.
+/// `whiteout` receives what was made; its `ino` is 0 where both names were of one inode, and
+/// nothing happened.
+///
+/// # Safety
+/// As for `efscrypt_fs_rename`; `set` is NULL or points to as many bytes as its size says;
+/// `whiteout` is NULL or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_fs_rename_whiteout(
+    store: *const efscrypt_store,
+    from_dir: u64,
+    from: *const u8,
+    from_len: usize,
+    to_dir: u64,
+    to: *const u8,
+    to_len: usize,
+    how: u32,
+    set: *const efscrypt_set_attr,
+    whiteout: *mut efscrypt_attr,
+    from_parent: *mut efscrypt_wcc,
+    to_parent: *mut efscrypt_wcc,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |fs: &FileSystem| {
+        // SAFETY: as the caller promises.
+        let from = unsafe { bytes(from, from_len)? };
+        // SAFETY: as the caller promises.
+        let to = unsafe { bytes(to, to_len)? };
+        // SAFETY: as the caller promises.
+        let new = unsafe { new_attr(set, 0)? };
+        let renamed = fs.rename_whiteout(from_dir, from, to_dir, to, rename_mode(how)?, &new)?;
+        // SAFETY: as the caller promises.
+        unsafe { put_wanted(whiteout, renamed.whiteout.map_or_else(no_attr, Into::into)) };
+        // SAFETY: as the caller promises.
+        unsafe { put_wanted(from_parent, renamed.from) };
+        // SAFETY: as the caller promises.
+        unsafe { put_wanted(to_parent, renamed.to) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_fs(store, error, body) }
+}
+
+/// What a number of C stands for.
+fn rename_mode(how: u32) -> Result<RenameMode> {
+    match how {
+        EFSCRYPT_RENAME_REPLACE => Ok(RenameMode::Replace),
+        EFSCRYPT_RENAME_NO_REPLACE => Ok(RenameMode::NoReplace),
+        EFSCRYPT_RENAME_EXCHANGE => Ok(RenameMode::Exchange),
+        _ => Err(Error::InvalidArgument("no such mode of renaming")),
+    }
 }

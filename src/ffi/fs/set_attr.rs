@@ -47,8 +47,8 @@ pub struct efscrypt_set_attr {
     pub valid: u32,
     /// Permission bits; others are ignored. The caller applies a umask.
     pub mode: u32,
-    /// Owner. Setting owner or group of anything but a directory takes away its set-user-ID bit,
-    /// and its set-group-ID bit where the group may execute it, unless the mode is set too.
+    /// Owner. Setting owner or group of anything but a directory takes away its set-ID bits, as
+    /// the caller's standing says (`efscrypt_fs_setattr_as`), unless the mode is set too.
     pub uid: u32,
     /// Group. What is made in a directory with the set-group-ID bit has the directory's.
     pub gid: u32,
@@ -136,9 +136,10 @@ pub(super) unsafe fn new_attr(pointer: *const efscrypt_set_attr, mode: u32) -> R
     Ok(new)
 }
 
-/// Sets attributes, all or none; a size cuts or grows a regular file, and
-/// takes away its set-ID bits as `efscrypt_fs_write` does. Setting nothing changes
-/// nothing. Durable after `efscrypt_store_commit`.
+/// Sets attributes, all or none; a size cuts or grows a regular file, and takes away its set-ID
+/// bits as `efscrypt_fs_write` does. Another size than before moves mtime; that which the file has,
+/// set alone, moves no time: `EFSCRYPT_SET_MTIME_NOW` with it does, as `ftruncate` and `O_TRUNC` of
+/// POSIX do. Setting nothing changes nothing. Durable after `efscrypt_store_commit`.
 ///
 /// # Safety
 /// `store` is valid; `set` points to as many bytes as its size says; `file` is NULL or valid for a
