@@ -1,6 +1,7 @@
 //! Mounts an efscrypt store, so that any program can use it.
 
 mod attr;
+mod caller;
 mod committer;
 mod contents;
 mod entries;
@@ -40,6 +41,8 @@ use unlock::KmsArgs;
 /// Fewest and most threads that take requests from the kernel, unless told otherwise. What waits
 /// for the device is handed on, but some of them may write a checkpoint.
 const THREADS: RangeInclusive<usize> = 4..=8;
+/// How long who has the store open may take to close it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
@@ -178,10 +181,22 @@ fn finish(args: &Args, store: Arc<Store>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The store's file. A server whose mount just ended may have it open yet.
+fn device(args: &Args) -> Result<FileDevice, Failure> {
+    let store = args.store.display();
+    let waiting = || {
+        let holder = FileDevice::holder(&args.store);
+        let by = holder.map_or(String::new(), |holder| format!(" by {holder}"));
+        say(&format!("store {store} is in use{by}: waiting up to {} s", PATIENCE.as_secs()));
+    };
+    let opened = FileDevice::open_patiently(&args.store, args.read_only, PATIENCE, waiting);
+    opened.or_fail(|| format!("cannot open store {store}"))
+}
+
 fn open(args: &Args) -> Result<Store, Failure> {
     let doing = || format!("cannot open store {}", args.store.display());
     // The store's file first: a wrong name costs nobody a passphrase.
-    let device = FileDevice::open(&args.store, args.read_only).or_fail(doing)?;
+    let device = device(args)?;
     let providers = Providers::same(args.kms.provider()?);
     let mut options = StoreOptions::default();
     options.engine.read_only = args.read_only;

@@ -1,5 +1,6 @@
 //! The place in the tree of files where the store shows: mounted, tuned, and let go.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +12,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::failure::{Failure, Try};
+use crate::failure::{Failure, Try, say};
 use crate::server::Server;
 use crate::unlock::PASSPHRASE_VARIABLE;
 
@@ -19,6 +20,12 @@ use crate::unlock::PASSPHRASE_VARIABLE;
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// What the kernel reads ahead of a program that reads in order, KiB.
 const READ_AHEAD_KIB: u32 = 1024;
+
+/// The programs that unmount for users.
+const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
+/// Where systems have them.
+const HELPER_PLACES: [&str; 6] =
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin"];
 
 /// How to mount.
 pub struct Options {
@@ -51,8 +58,10 @@ pub enum Attempt {
     Ended,
     /// Programs have files open.
     Busy,
-    /// It is out of sight, and ends when nobody uses it or serves it any more.
+    /// It ends when nobody uses it or serves it any more.
     OutOfSight,
+    /// This process may not, and there is no program that may.
+    Forbidden,
 }
 
 impl Mountpoint {
@@ -110,13 +119,17 @@ impl Mountpoint {
         match unmount(&self.path, UnmountFlags::NOFOLLOW) {
             Ok(()) => Ok(Attempt::Ended),
             Err(Errno::BUSY) => Ok(Attempt::Busy),
-            Err(Errno::PERM) if self.ask_helper(None)? => Ok(Attempt::Ended),
-            Err(Errno::PERM) => Ok(Attempt::Busy),
+            Err(Errno::PERM) => Ok(match self.ask_helper(None) {
+                Some(true) => Attempt::Ended,
+                Some(false) => Attempt::Busy,
+                None => Attempt::Forbidden,
+            }),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Ends the mount whoever uses it: what they do next fails.
+    /// Ends the mount whoever uses it: what they do next fails. Where nobody may unmount it, it
+    /// stays in sight, and answers nothing.
     pub fn cut(&self) -> io::Result<Attempt> {
         if self.is_gone()? {
             return Ok(Attempt::OutOfSight);
@@ -124,10 +137,14 @@ impl Mountpoint {
         let how = UnmountFlags::FORCE | UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
         match unmount(&self.path, how) {
             Ok(()) => Ok(Attempt::Ended),
-            Err(Errno::PERM) if self.ask_helper(Some("-z"))? => match self.abort() {
-                true => Ok(Attempt::Ended),
-                false => Ok(Attempt::OutOfSight),
-            },
+            Err(Errno::PERM) => {
+                if self.ask_helper(Some("-z")) != Some(true) {
+                    let path = self.path.display();
+                    let how = format!("umount {path}, or fusermount3 -u {path}");
+                    say(&format!("nothing here may unmount {path}: remove it with {how}"));
+                }
+                Ok(if self.abort() { Attempt::Ended } else { Attempt::OutOfSight })
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -151,13 +168,25 @@ impl Mountpoint {
         }
     }
 
-    /// Has the program unmount that may do so for users, and returns whether it did.
-    fn ask_helper(&self, how: Option<&str>) -> io::Result<bool> {
-        let mut helper = Command::new("fusermount3");
-        helper.env_remove(PASSPHRASE_VARIABLE);
-        helper.arg("-u").arg("-q").args(how).arg("--").arg(&self.path);
-        Ok(helper.status()?.success())
+    /// Has the program unmount that may do so for users, and returns whether it did; `None` where
+    /// there is none.
+    fn ask_helper(&self, how: Option<&str>) -> Option<bool> {
+        helpers().find_map(|helper| {
+            let mut helper = Command::new(helper);
+            helper.env_remove(PASSPHRASE_VARIABLE);
+            helper.arg("-u").arg("-q").args(how).arg("--").arg(&self.path);
+            helper.status().ok().map(|status| status.success())
+        })
     }
+}
+
+/// Where the program may be that unmounts for users: where the environment says, and where systems
+/// have it, whatever that says.
+fn helpers() -> impl Iterator<Item = PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let told: Vec<_> = env::split_paths(&path).filter(|place| place.is_absolute()).collect();
+    let places = told.into_iter().chain(HELPER_PLACES.map(PathBuf::from));
+    places.flat_map(|place| HELPERS.map(|name| place.join(name)))
 }
 
 /// The number of the device of what is mounted on a directory, from the kernel's own list: nobody

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use efscrypt::fs::{CreateMode, FileType, NewAttr, RenameMode, SetAttr};
+use efscrypt::fs::{CreateMode, FileType, NewAttr, RenameMode, SetAttr, SetTime, Standing};
 use efscrypt::{Error, Result};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -22,6 +22,7 @@ use fuser::{
 use rustix::fs::FallocateFlags;
 
 use crate::attr::{KEPT, Seen, file_type, no_attr, set_time};
+use crate::caller::Caller;
 use crate::contents::{Writer, allocate, write};
 use crate::entries::{Listed, partly};
 use crate::server::{Server, Service, enter, entered};
@@ -38,13 +39,16 @@ const SEEK_HOLE: i32 = 4;
 const LINK_MODE: u32 = 0o777;
 
 /// What the server asks of the kernel, as far as it offers it.
+///
+/// Not `FUSE_ASYNC_DIO`: the kernel drops what it has cached of a file before a direct write, and
+/// after one that it waits for. After one that it does not wait for it drops nothing, so what
+/// readers cached meanwhile is shown for good.
 const WANTED: InitFlags = InitFlags::FUSE_PARALLEL_DIROPS
     .union(InitFlags::FUSE_DO_READDIRPLUS)
     .union(InitFlags::FUSE_READDIRPLUS_AUTO)
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
     .union(InitFlags::FUSE_CACHE_SYMLINKS)
-    .union(InitFlags::FUSE_EXPORT_SUPPORT)
-    .union(InitFlags::FUSE_ASYNC_DIO);
+    .union(InitFlags::FUSE_EXPORT_SUPPORT);
 
 thread_local! {
     /// What a read is decrypted into, on its way to the kernel.
@@ -74,15 +78,17 @@ fn read(service: &Service, ino: u64, offset: u64, size: u32, reply: ReplyData) {
     });
 }
 
-fn set_attr(service: &Service, ino: u64, set: &SetAttr, keeps: bool, reply: ReplyAttr) {
+fn set_attr(service: &Service, ino: u64, set: &SetAttr, caller: Caller, reply: ReplyAttr) {
     let done = service.work(|fs| {
-        if set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && !keeps) {
+        let owner = set.uid.is_some() || set.gid.is_some();
+        if !owner && set.size.is_none() {
+            return fs.setattr(ino, set);
+        }
+        let standing = caller.standing(fs, ino)?;
+        if owner || standing != Standing::Privileged {
             xattr::drop_capabilities(fs, ino)?;
         }
-        match keeps {
-            true => fs.privileged().setattr(ino, set),
-            false => fs.setattr(ino, set),
-        }
+        fs.acting(standing).setattr(ino, set)
     });
     answer!(reply, done, |reply: ReplyAttr, done: efscrypt::fs::Wcc| {
         let seen = service.seen(&done.after);
@@ -155,13 +161,19 @@ impl Filesystem for Server {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let (atime, mtime) = (atime.map(set_time), mtime.map(set_time));
+        let (atime, mut mtime) = (atime.map(set_time), mtime.map(set_time));
+        // `ftruncate` and `O_TRUNC` move the times also where the size stays, and the kernel leaves
+        // that to the server, unless it keeps the times itself. What `truncate` sends looks like
+        // the latter, and ext4 has it move them too.
+        if size.is_some() && !self.service().writes_back() {
+            mtime = mtime.or(Some(SetTime::Now));
+        }
         let set = SetAttr { mode, uid, gid, size, atime, mtime, guard: None };
-        let keeps = keeps_set_ids(req);
+        let caller = Caller::of(req);
         match size {
             // Much may have to be freed.
-            Some(_) => self.hand_on(move |service| set_attr(service, ino.0, &set, keeps, reply)),
-            None => set_attr(self.service(), ino.0, &set, keeps, reply),
+            Some(_) => self.hand_on(move |service| set_attr(service, ino.0, &set, caller, reply)),
+            None => set_attr(self.service(), ino.0, &set, caller, reply),
         }
     }
 
@@ -230,7 +242,7 @@ impl Filesystem for Server {
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -238,14 +250,19 @@ impl Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let mode = match flags {
+        let whiteout = flags.contains(RenameFlags::RENAME_WHITEOUT).then(|| new_attr(req, 0));
+        let mode = match flags.difference(RenameFlags::RENAME_WHITEOUT) {
             RenameFlags::RENAME_NOREPLACE => RenameMode::NoReplace,
             RenameFlags::RENAME_EXCHANGE => RenameMode::Exchange,
             flags if flags.is_empty() => RenameMode::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
         let (from, to) = (name.as_bytes(), new_name.as_bytes());
-        answer!(reply, self.work(|fs| fs.rename(parent.0, from, new_parent.0, to, mode)), empty);
+        let done = self.work(|fs| match &whiteout {
+            Some(new) => fs.rename_whiteout(parent.0, from, new_parent.0, to, mode, new),
+            None => fs.rename(parent.0, from, new_parent.0, to, mode),
+        });
+        answer!(reply, done, empty);
     }
 
     fn link(
@@ -314,7 +331,7 @@ impl Filesystem for Server {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -325,8 +342,9 @@ impl Filesystem for Server {
         reply: ReplyWrite,
     ) {
         let clears = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let caller = Caller::of(req);
         let writer = match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            _ if clears => Writer::Program,
+            _ if clears => Writer::Program(caller),
             true if self.service().writes_back() => Writer::KeptBack,
             true => Writer::Mapped,
             false => Writer::Privileged,
@@ -482,14 +500,14 @@ impl Filesystem for Server {
         let Some(flags) = FallocateFlags::from_bits(mode as u32) else {
             return reply.error(Errno::EOPNOTSUPP);
         };
-        let keeps = keeps_set_ids(req);
+        let caller = Caller::of(req);
         self.hand_on(move |service| {
-            let done = service.work(|fs| match keeps {
-                true => allocate(&fs.privileged(), ino.0, (offset, length), flags),
-                false => {
+            let done = service.work(|fs| {
+                let standing = caller.standing(fs, ino.0)?;
+                if standing != Standing::Privileged {
                     xattr::drop_capabilities(fs, ino.0)?;
-                    allocate(fs, ino.0, (offset, length), flags)
                 }
+                allocate(&fs.acting(standing), ino.0, (offset, length), flags)
             });
             answer!(reply, done, empty);
         });
@@ -515,12 +533,6 @@ impl Filesystem for Server {
         let found = found.and_then(|found| found.ok_or(Errno::ENXIO));
         answer!(reply, found, |reply: ReplyLseek, at: u64| reply.offset(at as i64));
     }
-}
-
-/// Whether a caller keeps set-ID bits where it changes contents. The kernel says so for writes; for
-/// the rest the crate does not hand it on, and root is taken for who has `CAP_FSETID`.
-fn keeps_set_ids(req: &Request) -> bool {
-    req.uid() == 0
 }
 
 /// A name that is not there is an answer, too.

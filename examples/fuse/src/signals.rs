@@ -1,5 +1,6 @@
 //! The signals that end the program.
 
+use std::fs;
 use std::io;
 use std::process;
 use std::sync::mpsc::channel;
@@ -14,6 +15,8 @@ use signal_hook::iterator::Signals;
 use crate::failure::say;
 use crate::mountpoint::{Attempt, Mountpoint};
 
+/// What the kernel says of this process.
+const STATUS: &str = "/proc/self/status";
 /// How long programs that have files open may go on after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often they are asked about.
@@ -25,9 +28,18 @@ const HAND_OVER: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps signals from ending the program, from now on: before it mounts, so that none leaves a
-/// mount behind that nobody serves.
+/// mount behind that nobody serves. Those that who started it has ignored, as `nohup` has SIGHUP
+/// and a script has SIGINT of what it starts aside, stay so.
 pub fn hold() -> io::Result<Signals> {
-    Signals::new([SIGHUP, SIGINT, SIGTERM])
+    let status = fs::read_to_string(STATUS).unwrap_or_default();
+    Signals::new([SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| !ignores(&status, *signal)))
+}
+
+/// Whether a process ignores a signal, by what the kernel says of it.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or(0) >> (signal - 1) & 1 != 0
 }
 
 /// Unmounts when a signal comes, or came since they are held. Programs that still have files open
@@ -52,17 +64,23 @@ pub fn watch(mut signals: Signals, place: Mountpoint, store: &Arc<Store>) -> io:
 fn end(place: &Mountpoint, signals: &mut Signals) -> io::Result<Attempt> {
     let start = Instant::now();
     let mut told = false;
-    while matches!(place.let_go()?, Attempt::Busy) {
+    loop {
+        match place.let_go()? {
+            Attempt::Busy => {}
+            // Nobody can say whether programs have files open either.
+            Attempt::Forbidden => break,
+            Attempt::Ended | Attempt::OutOfSight => return Ok(Attempt::Ended),
+        }
         if !std::mem::replace(&mut told, true) {
             say("programs have files open: they have 10 s to close them");
         }
         if start.elapsed() > GRACE || signals.pending().next().is_some() {
-            write_back(place);
-            return place.cut();
+            break;
         }
         thread::sleep(OFTEN);
     }
-    Ok(Attempt::Ended)
+    write_back(place);
+    place.cut()
 }
 
 /// Has the kernel hand over what programs wrote into memory that shows files, within a time: what
@@ -107,4 +125,16 @@ pub fn only_one(mut store: Arc<Store>) -> Option<Store> {
         thread::sleep(Duration::from_millis(10));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_known() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000003\nSigCgt:\tf\n";
+        assert!(ignores(status, SIGHUP) && ignores(status, SIGINT) && !ignores(status, SIGTERM));
+        assert!(!ignores("", SIGHUP));
+    }
 }

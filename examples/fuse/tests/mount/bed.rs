@@ -81,7 +81,9 @@ impl Bed {
 
     /// The program, with its arguments.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_efscrypt-fuse"));
+        // Whatever the tests were started with is no part of them.
+        let mut command = Command::new("env");
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_efscrypt-fuse")]);
         command.arg(self.path("store")).arg(self.path("mnt")).arg("--kms").arg(self.path("kms"));
         command.arg("--key-file").arg(self.path("key")).args(args);
         command
@@ -89,8 +91,23 @@ impl Bed {
 
     /// Mounts the store, and waits until it is there.
     pub fn mount(&self, args: &[&str]) -> Mounted {
+        self.mount_by(self.command(args))
+    }
+
+    /// As [`Bed::mount`], by a shell that does something first.
+    pub fn mount_after(&self, first: &str) -> Mounted {
+        let program = self.command(&[]);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{first}; exec \"$@\"")).arg("sh");
+        self.mount_by({
+            // Past `env`, which would undo it.
+            shell.args(program.get_args().skip(1));
+            shell
+        })
+    }
+
+    fn mount_by(&self, mut command: Command) -> Mounted {
         let log = self.path("log");
-        let mut command = self.command(args);
         command.stderr(File::create(&log).unwrap()).stdout(Stdio::null());
         let child = Some(command.spawn().unwrap());
         let mut mounted = Mounted { child, root: self.path("mnt"), log };

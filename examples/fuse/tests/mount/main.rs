@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that it could not look")]
 
 mod bed;
+mod direct;
+mod ending;
 mod files;
 mod names;
+mod overlay;
 mod program;
+mod rights;
+mod times;
