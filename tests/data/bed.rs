@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use efscrypt::crypto::{KeyArena, Rng, WrapKey};
+use efscrypt::crypto::{KeyArena, Rng, Slot, WrapKey};
 use efscrypt::device::Device;
 use efscrypt::fs::data::{Contents, DataKeys, FsKey, InodeRow, Written, owned_units};
 use efscrypt::secret::Secret;
@@ -21,6 +21,8 @@ pub struct Bed {
     pub engine: Arc<Engine>,
     pub keys: Arc<DataKeys>,
     pub contents: Contents,
+    /// Where keys are in memory, but for the engine's own.
+    pub arena: Arc<KeyArena>,
 }
 
 fn options() -> EngineOptions {
@@ -28,10 +30,9 @@ fn options() -> EngineOptions {
 }
 
 /// The wrapping key of the DATA domain, the same for every store.
-fn unlock(keys: &DataKeys, store_id: &[u8; 16]) {
-    let arena = KeyArena::new().unwrap();
+pub fn wrap_key(arena: &Arc<KeyArena>, store_id: &[u8; 16]) -> Slot<WrapKey> {
     let kek = Secret::take(&mut [0x24; 32]);
-    keys.unlock(1, WrapKey::derive(&arena, &kek, store_id, 1).unwrap());
+    WrapKey::derive(arena, &kek, store_id, 1).unwrap()
 }
 
 impl Bed {
@@ -64,10 +65,11 @@ impl Bed {
     fn on(engine: Engine) -> Bed {
         let (engine, arena) = (Arc::new(engine), KeyArena::new().unwrap());
         let id = *engine.store_id();
-        let keys = Arc::new(DataKeys::new(arena, id, Arc::clone(engine.rng())));
-        unlock(&keys, &id);
+        let keys = Arc::new(DataKeys::new(Arc::clone(&arena), id, Arc::clone(engine.rng())));
         let contents = Contents::new(Arc::clone(&engine), FIRST_FS_TREE, Arc::clone(&keys));
-        Bed { engine, keys, contents }
+        let bed = Bed { engine, keys, contents, arena };
+        bed.unlock();
+        bed
     }
 
     pub fn relock(&self) {
@@ -75,7 +77,7 @@ impl Bed {
     }
 
     pub fn unlock(&self) {
-        unlock(&self.keys, self.engine.store_id());
+        self.keys.unlock(1, wrap_key(&self.arena, self.engine.store_id()));
     }
 
     pub fn row(&self, ino: u64) -> Result<Option<InodeRow>> {

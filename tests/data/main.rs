@@ -5,5 +5,6 @@
 
 mod bed;
 mod bytes;
+mod keys;
 mod model;
 mod tamper;

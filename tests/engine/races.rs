@@ -47,10 +47,30 @@ fn a_sync_during_a_checkpoint_is_durable() {
     assert!(has(&engine, 2), "an acknowledged transaction is lost");
 }
 
+/// What becomes of the flush behind the superblock's second place.
+#[derive(Clone, Copy, PartialEq)]
+enum Flush {
+    /// The process dies before it.
+    Never,
+    /// It fails, and the superblock is on no medium: only the host's cache has it.
+    Dropped,
+}
+
 /// The process dies between the superblock's write and its flush; the store is opened again; the
 /// power fails during recovery.
 #[test]
 fn power_fails_in_recovery_after_a_killed_process() {
+    power_fails_in_recovery(Flush::Never);
+}
+
+/// The flush behind the superblock fails, and later flushes do not write it; the store is opened
+/// again on the word of the cache; the power fails during recovery.
+#[test]
+fn power_fails_in_recovery_after_a_superblock_was_dropped() {
+    power_fails_in_recovery(Flush::Dropped);
+}
+
+fn power_fails_in_recovery(flush: Flush) {
     let mut failures = Vec::new();
     let mut states = 0;
     for seed in 0..12u64 {
@@ -71,12 +91,18 @@ fn power_fails_in_recovery_after_a_killed_process() {
         let acked = work.history.len() as u64 - 1;
         let shared = Arc::new(std::sync::Mutex::new(work));
         let (other, list, flushes) = (Arc::clone(&engine), Arc::clone(&shared), Arc::clone(&hook));
+        let device = Arc::clone(&sim);
         hook.set(move |op, at, after| {
             // Behind the superblock's second place, before its flush.
             if op != "write" || !after || !(256 << 10..512 << 10).contains(&at) {
                 return Ok(false);
             }
-            flushes.no_flush.store(true, std::sync::atomic::Ordering::SeqCst);
+            match flush {
+                Flush::Never => flushes.no_flush.store(true, std::sync::atomic::Ordering::SeqCst),
+                Flush::Dropped => {
+                    device.set_plan(FaultPlan::new(seed).drop_at_flush(0, 0..512 << 10));
+                }
+            }
             let (engine, list) = (Arc::clone(&other), Arc::clone(&list));
             std::thread::spawn(move || {
                 let mut lsn = 0;

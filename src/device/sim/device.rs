@@ -211,7 +211,9 @@ impl SimDevice {
                     state.take(entry)
                 }
                 Verdict::Fault(Effect::Fail(failure)) => state.refuse(entry, failure.error()),
-                Verdict::Fault(Effect::Lose | Effect::Lie | Effect::Rot { .. }) => {
+                Verdict::Fault(
+                    Effect::Lose | Effect::Lie | Effect::Rot { .. } | Effect::Drop { .. },
+                ) => {
                     entry.change = Change::None;
                     state.take(entry)
                 }
@@ -280,6 +282,11 @@ impl Device for SimDevice {
                     state.journal.push(entry);
                     state.journal.settle_by(&mut rng);
                     Err(failure.error())
+                }
+                Verdict::Fault(Effect::Drop { from, to }) => {
+                    state.journal.push(entry);
+                    state.journal.settle_without(from..to);
+                    Err(Failure::Io.error())
                 }
                 Verdict::Fault(Effect::Lie) => state.take(entry),
                 Verdict::Fault(_) | Verdict::Normal => {

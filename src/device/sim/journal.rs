@@ -98,6 +98,15 @@ impl Journal {
         self.begin_epoch(image);
     }
 
+    /// Of the unsynced steps those that begin in a range of bytes are lost, the others durable.
+    pub(super) fn settle_without(&mut self, range: std::ops::Range<u64>) {
+        let (epoch, pending) = self.at(self.steps());
+        let mut image = epoch.image.clone();
+        let kept = pending.iter().filter(|entry| !range.contains(&entry.offset));
+        kept.for_each(|entry| entry.apply(&mut image));
+        self.begin_epoch(image);
+    }
+
     fn begin_epoch(&mut self, image: Image) {
         let step = self.steps();
         if !self.keep {

@@ -82,10 +82,18 @@ struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Fail(Failure),
+    /// Of the unsynced steps those that begin in this range are gone, the others durable.
+    Drop {
+        from: u64,
+        to: u64,
+    },
     Short,
     Lose,
     Misdirect,
-    Rot { bits: u32, rot: Rot },
+    Rot {
+        bits: u32,
+        rot: Rot,
+    },
     Lie,
 }
 
@@ -109,6 +117,14 @@ impl FaultPlan {
     /// see them, later flushes succeed, and they may be gone all the same.
     pub fn fail(self, op: Op, nth: u64, failure: Failure, repeat: Repeat) -> FaultPlan {
         self.with(op, nth, repeat, Effect::Fail(failure))
+    }
+
+    /// The flush fails with `EIO`: of the steps before it those that begin in the range of bytes
+    /// are not durable and never will be, and all others are. Reads still see everything, and
+    /// later flushes succeed: so Linux does with pages that it could not write. See
+    /// [`Device::drop_cache`](crate::device::Device::drop_cache).
+    pub fn drop_at_flush(self, nth: u64, range: std::ops::Range<u64>) -> FaultPlan {
+        self.with(Op::Flush, nth, Repeat::Once, Effect::Drop { from: range.start, to: range.end })
     }
 
     /// The write fails with `EIO` after some of its bytes, from the first on, were written.

@@ -275,6 +275,24 @@ fn a_lying_flush_is_found_out_by_a_crash() {
 }
 
 #[test]
+fn a_failed_flush_drops_what_it_is_told_and_reads_still_see_it() {
+    let plan = FaultPlan::new(0).drop_at_flush(0, 4096..8192);
+    let device = SimDevice::recording(base(12_288), plan);
+    for at in [0, 4096, 8192] {
+        device.write_at(at, &[1; 4096]).unwrap();
+    }
+    device.flush().unwrap_err();
+    assert_eq!(device.live_image().to_vec(), [1; 12_288]);
+    // A later flush does not bring it back: nobody has it to write any more.
+    device.flush().unwrap();
+    let medium = [[1; 4096], [0xff; 4096], [1; 4096]].concat();
+    assert_eq!(device.durable_image().to_vec(), medium);
+    assert_eq!(device.crash_image(7).to_vec(), medium);
+    device.drop_cache().unwrap();
+    assert_eq!(device.live_image().to_vec(), medium);
+}
+
+#[test]
 fn discarded_bytes_are_old_zero_or_random() {
     let mut kinds = [0; 3];
     for seed in 0..60 {
