@@ -111,39 +111,6 @@ fn small_writes_in_order_make_few_extents_also_side_by_side() {
 }
 
 #[test]
-fn a_stream_never_meets_a_tweak_again_after_a_failure() {
-    use efscrypt::device::sim::{Failure, Op, Repeat};
-    let device = Arc::new(SimDevice::new(MemoryDevice::new(), FaultPlan::new(1)));
-    let bed = Bed::create(device.clone(), 1).unwrap();
-    bed.make(7, 0).unwrap();
-    let mut lanes = std::collections::HashSet::new();
-    let block = vec![0x55u8; UNIT];
-    for n in 0..60u64 {
-        if n % 7 == 5 {
-            device.set_plan(FaultPlan::new(1).fail(Op::Write, 0, Failure::Io, Repeat::Once));
-            bed.write(7, 0, n * UNIT as u64, &block).unwrap_err();
-        }
-        bed.write(7, 0, n * UNIT as u64, &block).unwrap();
-    }
-    let key = |ino| efscrypt::fs::data::FsKey::Data(ino, 0).encode();
-    let mut extents = Vec::new();
-    let visit = |key: &[u8], value: &[u8]| {
-        extents.push(efscrypt::fs::data::owned_units(key, value).unwrap().unwrap());
-        true
-    };
-    bed.engine.scan(1, &key(7), &key(8), visit).unwrap();
-    for (unit, units) in extents {
-        let mut cipher = vec![0; units as usize * UNIT];
-        device.read_at(unit * UNIT as u64, &mut cipher).unwrap();
-        for lane in cipher.chunks(16) {
-            assert!(lanes.insert(lane.to_vec()));
-        }
-    }
-    assert_eq!(lanes.len(), 60 * UNIT / 16);
-    assert!(bed.read_all(7).unwrap().iter().all(|byte| *byte == 0x55));
-}
-
-#[test]
 fn streams_give_way_when_space_is_short() {
     let bed = Bed::create(MemoryDevice::fixed(10 << 20), 1).unwrap();
     for ino in 10..40 {

@@ -120,6 +120,19 @@ fn a_key_of_another_file_is_refused_wherever_it_is_named() {
     }
 }
 
+#[test]
+fn the_key_of_a_file_that_is_gone_is_not_kept() {
+    let bed = Bed::create(MemoryDevice::new(), 1).unwrap();
+    for (ino, len) in [(7, 500), (8, 5000), (9, 100)] {
+        bed.make(ino, 0).unwrap();
+        bed.write_all(ino, 0, &pattern(ino, len)).unwrap();
+    }
+    assert_eq!(bed.keys.expanded(), 3);
+    bed.remove(7, 1).unwrap();
+    bed.remove(8, 1).unwrap();
+    assert_eq!(bed.keys.expanded(), 1);
+}
+
 /// The memory of the arena's mapping that holds an address.
 fn memory(address: usize) -> Vec<u8> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use efscrypt::ErrorKind as Kind;
 use efscrypt::device::MemoryDevice;
-use efscrypt::fs::{CreateMode, FileType, NewAttr, ROOT_INO, RenameMode, SetAttr, Time, XattrMode};
+use efscrypt::fs::data::{FsKey, InodeRow};
+use efscrypt::fs::{
+    CreateMode, FileSystem, FileType, NewAttr, ROOT_INO, RenameMode, SetAttr, Time, XattrMode,
+};
+use efscrypt::txn::{Class, Edits, FIRST_FS_TREE};
+use zerocopy::IntoBytes;
 
 use crate::bed::{
     DIR, FILE, assert_clean, create, create_with_keys, kind, make, mkdir, names, open,
@@ -349,6 +354,35 @@ fn handles_live_as_long_as_their_inode() {
     assert!(next > ino, "{next}");
     assert_eq!(kind(fs.getattr(ino)), Some(Kind::Stale));
     assert_eq!(kind(fs.by_handle(&handle)), Some(Kind::Stale));
+}
+
+/// The number alone is no name: where an inode of another generation has it, a handle is stale.
+#[test]
+fn a_handle_of_another_generation_is_stale() {
+    let device = Arc::new(MemoryDevice::new());
+    let fs = create(device.clone(), 1);
+    let ino = make(&fs, ROOT_INO, b"f");
+    let (handle, generation) = (fs.handle_of(ino).unwrap(), fs.getattr(ino).unwrap().generation);
+    let key = FsKey::Inode(ino).encode();
+    let set = |fs: &FileSystem, generation: u64| {
+        let row = fs.engine().get(FIRST_FS_TREE, &key, |row| InodeRow::parse(row, ino));
+        let mut row = row.unwrap().unwrap().unwrap();
+        row.generation = generation.into();
+        let mut edits = Edits::new();
+        edits.put(FIRST_FS_TREE, &key, row.as_bytes());
+        fs.engine().commit(&mut edits, Class::Normal).unwrap();
+        fs.drop_caches();
+        assert_eq!(fs.getattr(ino).unwrap().generation, generation);
+    };
+    for other in [generation + 1, generation - 1, 0, u64::MAX, generation ^ 1 << 40] {
+        set(&fs, other);
+        assert_eq!(kind(fs.by_handle(&handle)), Some(Kind::Stale));
+        let new = fs.handle_of(ino).unwrap();
+        assert_ne!(new, handle);
+        assert_eq!(fs.by_handle(&new).unwrap(), ino);
+    }
+    set(&fs, generation);
+    assert_eq!(fs.by_handle(&handle).unwrap(), ino);
 }
 
 #[test]

@@ -11,11 +11,17 @@ pub type Write = (u64, Vec<u8>);
 pub struct Tap {
     inner: MemoryDevice,
     writes: Mutex<Vec<Write>>,
+    /// How many of the next writes of contents reach the device in part and fail.
+    failing: Mutex<u32>,
 }
 
 impl Tap {
     pub fn new() -> Arc<Tap> {
-        Arc::new(Tap { inner: MemoryDevice::new(), writes: Mutex::default() })
+        Arc::new(Tap {
+            inner: MemoryDevice::new(),
+            writes: Mutex::default(),
+            failing: Mutex::new(0),
+        })
     }
 
     /// All bytes as they are now.
@@ -26,6 +32,23 @@ impl Tap {
     /// All writes so far, without those of zeros.
     pub fn writes(&self) -> Vec<Write> {
         self.writes.lock().unwrap().clone()
+    }
+
+    /// Lets the next writes of contents fail, after they are remembered as any other: somebody saw
+    /// them on their way.
+    pub fn fail_contents(&self, writes: u32) {
+        *self.failing.lock().unwrap() = writes;
+    }
+
+    fn fails(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let contents = offset >= 1 << 20 && !bytes.starts_with(b"EFS");
+        let mut failing = self.failing.lock().unwrap();
+        if contents && *failing > 0 {
+            *failing -= 1;
+            self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
+            return Err(io::Error::other("as told"));
+        }
+        Ok(())
     }
 
     fn note(&self, offset: u64, bytes: &[u8]) {
@@ -50,12 +73,14 @@ impl Device for Tap {
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         self.note(offset, buf);
+        self.fails(offset, buf)?;
         self.inner.write_at(offset, buf)
     }
 
     fn write_many(&self, offset: u64, bufs: &[io::IoSlice<'_>]) -> io::Result<()> {
         let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
         self.note(offset, &bytes);
+        self.fails(offset, &bytes)?;
         self.inner.write_many(offset, bufs)
     }
 

@@ -70,8 +70,17 @@ fn without_the_newest_superblock_a_store_goes_back_as_a_whole_or_not_at_all() {
         let outcome = put(&scene, &base, &[(place, &zeros)], 0);
         assert!(matches!(outcome, Outcome::State(0)), "the twin at {place} does not serve");
     }
-    put(&scene, &base, &[(one, &zeros), (two, &zeros)], 0);
-    put(&scene, &base, &[(one, &zeros), (two, &zeros)], 1);
+    // To write, and to read only: the state before, whole. A part of one would be neither.
+    let torn = [&scene.image[one..one + SLOT / 2], &[0x5a; SLOT / 2]].concat();
+    for wreck in [&zeros, &torn] {
+        for n in 0..2 {
+            let outcome = put(&scene, &base, &[(one, wreck), (two, wreck)], n);
+            assert!(
+                matches!(outcome, Outcome::State(_) | Outcome::Refused),
+                "only a part is there"
+            );
+        }
+    }
 }
 
 #[test]

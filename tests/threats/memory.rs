@@ -8,8 +8,10 @@ use std::sync::Arc;
 use efscrypt::Rewrap;
 use efscrypt::crypto::KeyArena;
 use efscrypt::device::MemoryDevice;
+use efscrypt::fs::{CreateMode, SetAttr};
 
-use crate::bed::{DATA, FILE, META, create, open};
+use crate::bed::{DATA, FILE, META, create, open, pattern};
+use crate::secrets::Secrets;
 use crate::watch::Watch;
 
 /// A mapping of this process: its range, and its line and flags in `smaps`.
@@ -59,8 +61,12 @@ fn key_pages_are_locked_and_left_out_of_dumps_and_forks() {
     assert!(status.excluded_from_dumps && status.wiped_on_fork);
 }
 
-/// Whether a KEK stands in memory that can be written, but for this thread's stack.
 fn has_kek(watch: &Watch) -> bool {
+    in_memory(|bytes| watch.knows(bytes))
+}
+
+/// Whether something is found in memory that can be written, but for this thread's stack.
+fn in_memory(found: impl Fn(&[u8]) -> bool) -> bool {
     let memory = File::open("/proc/self/mem").unwrap();
     let here = 0u8;
     let here = std::ptr::from_ref(&here) as usize;
@@ -78,7 +84,7 @@ fn has_kek(watch: &Watch) -> bool {
             if got == 0 {
                 break;
             }
-            if watch.knows(&buffer[..got]) {
+            if found(&buffer[..got]) {
                 return true;
             }
             // Windows that begin in this part and end in the next.
@@ -106,4 +112,58 @@ fn an_open_store_holds_no_kek() {
     watch.unmask(|kek| shown.push(Box::new(*kek)));
     assert!(has_kek(&watch));
     drop(shown);
+}
+
+/// Bytes of a caller, who wipes them.
+fn wiped(mut bytes: Vec<u8>) {
+    bytes.fill(0);
+    std::hint::black_box(&bytes);
+}
+
+/// Reads and writes that need working memory of the store's own: those of parts of units.
+#[test]
+fn contents_are_not_left_in_memory() {
+    let (device, watch) = (Arc::new(MemoryDevice::new()), Watch::with(&[META, DATA]));
+    let store = create(&device, &watch);
+    let fs = store.file_system();
+    let mut secrets = Secrets::default();
+    for n in 0..12u64 {
+        let len = [300, 1900, 4096, 10_000, 40_000, 4096 * 70 + 9][n as usize % 6];
+        let new = || pattern(9_000_000 + n, len);
+        let (bytes, name) = (new(), format!("file {n}"));
+        secrets.add(n as usize, &bytes);
+        let mode = CreateMode::Guarded;
+        let (at, ino) = match n {
+            // In the call that makes the file, and over and behind other bytes.
+            0..6 => (0, fs.create_with(1, name.as_bytes(), &FILE, mode, &bytes).unwrap().attr.ino),
+            _ => {
+                let ino = fs.create(1, name.as_bytes(), &FILE, mode).unwrap().attr.ino;
+                fs.write(ino, 0, &[1; 5000][..700 + 300 * n as usize]).unwrap();
+                fs.write(ino, 100 + n, &bytes).unwrap();
+                (100 + n, ino)
+            }
+        };
+        let mut buf = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let most = len.min(done + [100, 5000, 4096][n as usize % 3]);
+            done += fs.read(ino, at + done as u64, &mut buf[done..most]).unwrap().len;
+        }
+        assert!(buf == bytes);
+        wiped(buf);
+        wiped(bytes);
+        // A cut inside a unit, and a hole.
+        fs.punch_hole(ino, at + len as u64 / 2, 50).unwrap();
+        let size = Some(at + len as u64 / 3 * 2 + 1);
+        fs.setattr(ino, &SetAttr { size, ..SetAttr::default() }).unwrap();
+    }
+    let left = || in_memory(|bytes| secrets.find(bytes).next().is_some());
+    assert!(!left(), "contents are left in memory of an open store");
+    store.lock_data().unwrap();
+    store.close().unwrap();
+    assert!(!left(), "contents are left in memory of a closed store");
+    // The search is able to find some.
+    let shown = Box::new(pattern(9_000_003, 10_000));
+    assert!(left());
+    wiped(*shown);
 }
