@@ -17,11 +17,10 @@ pub struct Tap {
 
 impl Tap {
     pub fn new() -> Arc<Tap> {
-        Arc::new(Tap {
-            inner: MemoryDevice::new(),
-            writes: Mutex::default(),
-            failing: Mutex::new(0),
-        })
+        let (inner, writes) = (MemoryDevice::new(), Mutex::default());
+        let tap = Tap { inner, writes, failing: Mutex::default() };
+        tap.fail_contents(0);
+        Arc::new(tap)
     }
 
     /// All bytes as they are now.
