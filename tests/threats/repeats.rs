@@ -68,8 +68,8 @@ fn nothing_that_is_sealed_repeats_a_lane() {
     assert!(mirrored < blocks.len() / 10);
 }
 
-/// The same bytes again and again, in small and large writes: a tweak that comes again, whether what
-/// it sealed was committed or not, gives a lane that was there before.
+/// The same bytes again and again, in small and large writes: a tweak that comes again, whether
+/// what it sealed was committed or not, gives a lane that was there before.
 #[test]
 fn a_tweak_seals_once_also_where_the_write_failed() {
     let (device, watch) = (Tap::new(), Watch::with(&[META, DATA]));
