@@ -204,6 +204,11 @@
 #define EFSCRYPT_SET_GUARD 256
 
 /**
+ * `umask` counts.
+ */
+#define EFSCRYPT_SET_UMASK 512
+
+/**
  * An extended attribute is set whether it exists or not.
  */
 #define EFSCRYPT_XATTR_EITHER 0

@@ -40,6 +40,9 @@ pub const MAX_NAME_LEN: usize = 255;
 pub const MAX_SYMLINK_LEN: usize = 4095;
 /// Longest extended attribute value, bytes (Linux XATTR_SIZE_MAX).
 pub const MAX_XATTR_LEN: usize = 64 * 1024;
+/// Most entries of an access control list: those of 4,096 bytes, which is what Linux hands to and
+/// takes from a file server.
+pub const MAX_ACL_ENTRIES: usize = 511;
 /// Most bytes of the names of all extended attributes of an inode, each with a final NUL (Linux
 /// XATTR_LIST_MAX).
 pub const MAX_XATTR_LIST_LEN: usize = 64 * 1024;

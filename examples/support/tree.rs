@@ -16,7 +16,7 @@ use super::progress::{Progress, grouped};
 use super::sample::Sample;
 
 const PIECE: usize = 1 << 20;
-const FILE: NewAttr = NewAttr { mode: 0o644, uid: 0, gid: 0, atime: None, mtime: None };
+const FILE: NewAttr = NewAttr { mode: 0o644, umask: 0, uid: 0, gid: 0, atime: None, mtime: None };
 const DIRECTORY: NewAttr = NewAttr { mode: 0o755, ..FILE };
 
 /// What was stored.

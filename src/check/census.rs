@@ -11,7 +11,7 @@ use crate::format::{
     COOKIE_COUNTER_BITS, DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, STORE_TREE, StoreKey,
     TreeId, WrappedKeyRow, XattrRow,
 };
-use crate::fs::{FileType, ROOT_INO};
+use crate::fs::{Acl, AclKind, FileType, ROOT_INO, may_have};
 use crate::limits::UNIT;
 use crate::txn::{MAX_DAMAGED, StructureReport};
 
@@ -27,6 +27,8 @@ pub(super) struct Seen {
     pub entries: u64,
     pub name_bytes: u64,
     pub xattrs: u32,
+    /// Whether there is an access list that makes sense.
+    pub acl: bool,
     pub units: u64,
     /// Units of the file that contents were found for reach to here.
     pub end: u64,
@@ -62,6 +64,8 @@ struct Pieces {
     cookie: u64,
     next: u8,
     count: u8,
+    /// Where it is an access control list: which, and its bytes.
+    list: Option<(AclKind, Vec<u8>)>,
 }
 
 pub(super) struct Census<B> {
@@ -158,6 +162,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
             entries: 0,
             name_bytes: 0,
             xattrs: 0,
+            acl: false,
             units: 0,
             end: 0,
             has_first: false,
@@ -217,14 +222,20 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         if chunk > 0 {
             let pieces = &mut self.pieces;
             match (pieces.ino, pieces.cookie, pieces.next) == (ino, cookie, chunk) {
-                true => pieces.next += 1,
+                true => {
+                    pieces.next += 1;
+                    if let Some((_, list)) = &mut pieces.list {
+                        list.extend_from_slice(value);
+                    }
+                }
                 false => self.findings.push(Finding::XattrPiece { ino, cookie }),
             }
             return Ok(());
         }
         self.end_of_pieces();
         let row = XattrRow::parse(value)?;
-        self.pieces = Pieces { ino, cookie, next: 1, count: row.chunks() };
+        let list = AclKind::of_xattr_name(row.name).map(|kind| (kind, row.value.to_vec()));
+        self.pieces = Pieces { ino, cookie, next: 1, count: row.chunks(), list };
         let misplaced = bucket_of(cookie) != (self.bucket)(row.name);
         match self.inodes.get_mut(&ino) {
             Some(seen) if !misplaced => seen.xattrs += 1,
@@ -233,11 +244,18 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         Ok(())
     }
 
-    /// Fails the last attribute if pieces of it are missing.
+    /// Fails the last attribute if pieces of it are missing, or it is a list that makes no sense.
     fn end_of_pieces(&mut self) {
-        let Pieces { ino, cookie, next, count } = std::mem::take(&mut self.pieces);
+        let Pieces { ino, cookie, next, count, list } = std::mem::take(&mut self.pieces);
         if next != count {
-            self.findings.push(Finding::XattrPiece { ino, cookie });
+            return self.findings.push(Finding::XattrPiece { ino, cookie });
+        }
+        let Some((kind, value)) = list else { return };
+        let Some(seen) = self.inodes.get_mut(&ino) else { return };
+        let list = Acl::of_stored(&value, kind, ino, seen.row.mode.get());
+        match list.is_ok() && may_have(kind, seen.kind) {
+            true => seen.acl |= kind == AclKind::Access,
+            false => self.findings.push(Finding::AclBroken { ino, cookie }),
         }
     }
 
@@ -432,6 +450,10 @@ impl Seen {
         // The attributes of an inode that is being freed go before their count does.
         if stored != found && !(row.nlink.get() == 0 && found < stored) {
             findings.push(Finding::Xattrs { ino, stored, found });
+        }
+        let stored = row.flags.get() & InodeRow::ACL != 0;
+        if stored != self.acl && row.nlink.get() > 0 {
+            findings.push(Finding::Acls { ino, stored: stored.into(), found: self.acl.into() });
         }
         let (stored, found) = (row.units.get(), self.units);
         if stored != found {

@@ -61,6 +61,12 @@ impl From<&Finding> for Fact {
             F::XattrPiece { ino, cookie } => {
                 Fact::new("xattr-piece", [("ino", ino), ("cookie", cookie)])
             }
+            F::AclBroken { ino, cookie } => {
+                Fact::new("acl-broken", [("ino", ino), ("cookie", cookie)])
+            }
+            F::Acls { ino, stored, found } => {
+                Fact::counts("acls", ("ino", ino), stored.into(), found.into())
+            }
             F::ContentsOfNothing { ino, unit } => contents("contents-of-nothing", ino, unit),
             F::ContentsBeyondEnd { ino, unit } => contents("contents-beyond-end", ino, unit),
             F::ContentsTwice { ino, unit } => contents("contents-twice", ino, unit),

@@ -45,6 +45,10 @@ pub enum Finding {
     Xattrs { ino: u64, stored: u32, found: u32 },
     /// A piece of an extended attribute without the others, or of nothing.
     XattrPiece { ino: u64, cookie: u64 },
+    /// An access control list that makes no sense, or of an inode that cannot have one.
+    AclBroken { ino: u64, cookie: u64 },
+    /// The inode says that it has an access list and has none, or has one and does not say so.
+    Acls { ino: u64, stored: u32, found: u32 },
     /// Contents of an inode that does not exist or has none.
     ContentsOfNothing { ino: u64, unit: u64 },
     /// Contents behind the end of their file.
@@ -111,6 +115,22 @@ impl fmt::Display for Finding {
             F::XattrPiece { ino, cookie } => {
                 write!(f, "inode {ino}: a stray piece of extended attribute {cookie:#x}")
             }
+            _ => self.write_rest(f),
+        }
+    }
+}
+
+impl Finding {
+    /// Writes what is about contents and lists.
+    fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Finding as F;
+        match self {
+            F::AclBroken { ino, cookie } => {
+                write!(f, "inode {ino}: access control list {cookie:#x} makes no sense")
+            }
+            F::Acls { ino, stored, found } => {
+                write!(f, "inode {ino} has {found} access lists and says {stored}")
+            }
             F::ContentsOfNothing { ino, unit } => {
                 write!(f, "contents at unit {unit} of inode {ino}, which has none")
             }
@@ -130,6 +150,7 @@ impl fmt::Display for Finding {
             F::ContentsLost { ino, unit, units } => {
                 write!(f, "inode {ino}: the contents of {units} units from {unit} on are lost")
             }
+            _ => Ok(()),
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum Mending {
     XattrsLost { count: u32 },
     /// A piece of an extended attribute is left out.
     XattrDropped,
+    /// An access list is gone. What the mode said without it would have been more than the list
+    /// did, so the owner alone has rights now.
+    AclLost,
     /// Contents are gone, bytes from `from` and up to `to`: reading them fails.
     ContentsLost { from: u64, to: u64 },
     /// Contents do not have their checksum, bytes from `from` and up to `to`: reading them fails.
@@ -120,6 +123,12 @@ impl fmt::Display for Mending {
             M::XattrsLost { count: 1 } => write!(f, "1 extended attribute is lost"),
             M::XattrsLost { count } => write!(f, "{count} extended attributes are lost"),
             M::XattrDropped => write!(f, "a piece of an extended attribute is left out"),
+            M::AclLost => {
+                write!(
+                    f,
+                    "its access control list is lost: all rights but the owner's are taken away"
+                )
+            }
             M::ContentsLost { from, to } => write!(f, "contents are lost: bytes {from} to {to}"),
             M::ContentsDamaged { from, to } => {
                 write!(f, "contents are damaged: bytes {from} to {to}")

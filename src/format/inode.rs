@@ -148,7 +148,7 @@ pub struct InodeRow {
     pub verifier: [u8; 8],
     /// Project, for later quotas.
     pub project: U32,
-    /// [`InodeRow::TRIMMING`] and [`InodeRow::EXCLUSIVE`]; other bits are zero.
+    /// [`InodeRow::TRIMMING`], [`InodeRow::EXCLUSIVE`], [`InodeRow::ACL`]; other bits are zero.
     pub flags: U32,
     /// Bytes of the tail behind the fixed part.
     pub tail_len: U32,
@@ -174,6 +174,9 @@ impl InodeRow {
     pub const TRIMMING: u32 = 1;
     /// Flag: created exclusively, and no attribute was set since; `verifier` says by whom.
     pub const EXCLUSIVE: u32 = 2;
+    /// Flag: it has an access control list, so the bits of the group in the mode are the mask.
+    pub const ACL: u32 = 4;
+    const FLAGS: u32 = Self::TRIMMING | Self::EXCLUSIVE | Self::ACL;
     /// Most names of an inode: a directory has one for each subdirectory.
     pub const MAX_NLINK: u32 = 1 << 30;
     /// Most entries of a directory.
@@ -203,7 +206,7 @@ impl InodeRow {
         if row.entries.get() > Self::MAX_ENTRIES || row.units.get() > Self::MAX_UNITS {
             return Err(bad("inode counts"));
         }
-        if row.flags.get() & !(Self::TRIMMING | Self::EXCLUSIVE) != 0 || row.reserved != [0; 32] {
+        if row.flags.get() & !Self::FLAGS != 0 || row.reserved != [0; 32] {
             return Err(bad("inode flags"));
         }
         row.tail_len = U32::ZERO;

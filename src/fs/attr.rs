@@ -118,6 +118,8 @@ pub struct Attr {
     /// What it is.
     pub kind: FileType,
     /// Permission bits with set-user-ID, set-group-ID and sticky: the lower 12 bits of `st_mode`.
+    /// They alone say who may do what only where the inode has no access control list:
+    /// [`FileSystem::access`] knows.
     pub mode: u32,
     /// Number of names; for a directory 2 plus its subdirectories.
     pub nlink: u32,
@@ -229,7 +231,8 @@ pub enum SetTime {
 /// Attributes to be set; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SetAttr {
-    /// Permission bits; others are ignored.
+    /// Permission bits; others are ignored. Of an inode with an access control list, the bits of
+    /// the group are the list's mask.
     pub mode: Option<u32>,
     /// Owner. Setting owner or group of anything but a directory takes away set-ID bits as the
     /// caller's [`Standing`](super::Standing) says, unless the mode is set too: then it is what

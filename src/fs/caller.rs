@@ -7,6 +7,7 @@
 //! [`FileSystem::write_delegated`].
 
 use super::FileSystem;
+use super::acl::{Acl, AclKind};
 use super::allocate::Beyond;
 use super::attr::{SetAttr, Wcc};
 use super::draft::Stamp;
@@ -68,6 +69,11 @@ impl Caller {
             true => stamp.touch(row),
             false => stamp.touch_contents(row),
         }
+    }
+
+    /// Whether an access list leaves the set-group-ID bit.
+    pub fn keeps_group_bit(self) -> bool {
+        self.standing != Standing::Other
     }
 
     /// A mode as it is once attributes were set: those of what is no directory change with owner
@@ -146,6 +152,15 @@ impl Acting<'_> {
     /// As there.
     pub fn zero_range(&self, ino: u64, offset: u64, len: u64, beyond: Beyond) -> Result<Wcc> {
         self.fs.zero_range_as(self.caller, ino, (offset, len), beyond)
+    }
+
+    /// As [`FileSystem::set_acl`]. An access list leaves the set-group-ID bit, whoever may execute,
+    /// unless the caller is [`Standing::Other`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_acl(&self, ino: u64, kind: AclKind, list: Option<&Acl>) -> Result<Wcc> {
+        self.fs.set_acl_as(self.caller, ino, kind, list)
     }
 
     /// As [`FileSystem::setattr`].

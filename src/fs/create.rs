@@ -3,11 +3,13 @@
 use zerocopy::FromZeros;
 
 use super::FileSystem;
+use super::acl::{Acl, AclKind};
 use super::attr::{Attr, FileType, PERMISSION_BITS, Time, Wcc};
 use super::dir::{Place, check_new_name, live_directory};
 use super::draft::Draft;
 use super::link::retry_stale;
 use super::names::Target;
+use super::xattr::XattrMode;
 use crate::error::{Error, Result};
 use crate::format::InodeRow;
 use crate::limits::{MAX_INLINE_LEN, MAX_SYMLINK_LEN};
@@ -16,11 +18,17 @@ use crate::txn::Class;
 const SET_GID: u32 = 0o2000;
 
 /// Attributes of a new inode. In a directory with the set-group-ID bit the group is the
-/// directory's, and a new directory has the bit too.
+/// directory's, and a new directory has the bit too. In a directory with a default access control
+/// list, permission bits that it does not grant are taken away, and what is made, unless it is a
+/// symbolic link, gets an access list where the mode does not say all of it, and a directory the
+/// same default list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NewAttr {
-    /// Permission bits; others are ignored. The caller applies a umask.
+    /// Permission bits; others are ignored.
     pub mode: u32,
+    /// Permission bits that are taken away, unless the directory has a default access control
+    /// list. A caller that took them away itself says 0. No symbolic link loses any.
+    pub umask: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
@@ -62,6 +70,13 @@ struct Node<'n> {
     verifier: Option<[u8; 8]>,
     /// Contents or link target.
     contents: &'n [u8],
+}
+
+/// Mode and access control lists of a new inode.
+struct Lists {
+    mode: u32,
+    access: Option<Acl>,
+    default: Option<Acl>,
 }
 
 /// What an attempt to make an inode came to: `Err` where the name led to one that was removed
@@ -222,13 +237,15 @@ impl FileSystem {
             self.engine.promise_inos()?;
         };
         let ino = inode.ino();
-        let row = new_row(&draft, dir, &before, node);
+        let lists = self.inherited(dir, &before, node)?;
+        let row = new_row(&draft, dir, &before, node, lists.mode);
         draft.add(&inode, row)?;
+        self.put_lists(&mut draft, ino, &lists)?;
         draft.add_entry(dir, name, Target { ino, kind: node.kind as u8, cookie })?;
         if node.kind == FileType::Directory {
             draft.add_links(dir, 1)?;
         }
-        let after = *draft.row(dir)?;
+        let (row, after) = (*draft.row(ino)?, *draft.row(dir)?);
         let row = if node.contents.is_empty() {
             draft.commit(Class::Normal)?;
             row
@@ -237,6 +254,34 @@ impl FileSystem {
         };
         let dir = Wcc::of(dir, &before, &after);
         Ok(Ok(Created { attr: Attr::of(ino, &row), created: true, dir }))
+    }
+
+    /// What a new inode gets from its directory.
+    fn inherited(&self, dir: u64, parent: &InodeRow, node: &Node<'_>) -> Result<Lists> {
+        let mode = node.new.mode & PERMISSION_BITS;
+        if node.kind == FileType::Symlink {
+            return Ok(Lists { mode, access: None, default: None });
+        }
+        let Some(default) = self.acl_of(dir, parent, AclKind::Default)? else {
+            return Ok(Lists {
+                mode: mode & !(node.new.umask & 0o777),
+                access: None,
+                default: None,
+            });
+        };
+        let (mode, access) = default.inherit(mode);
+        let default = (node.kind == FileType::Directory).then_some(default);
+        Ok(Lists { mode, access, default })
+    }
+
+    fn put_lists(&self, draft: &mut Draft<'_>, ino: u64, lists: &Lists) -> Result<()> {
+        if let Some(list) = &lists.access {
+            self.put_acl(draft, ino, AclKind::Access, list, XattrMode::Either)?;
+        }
+        if let Some(list) = &lists.default {
+            self.put_acl(draft, ino, AclKind::Default, list, XattrMode::Either)?;
+        }
+        Ok(())
     }
 
     fn existing(
@@ -265,14 +310,15 @@ pub(super) fn whiteout_row(
     new: &NewAttr,
 ) -> InodeRow {
     let kind = FileType::CharDevice;
-    new_row(draft, dir, parent, &Node { kind, new, rdev: 0, verifier: None, contents: &[] })
+    let node = Node { kind, new, rdev: 0, verifier: None, contents: &[] };
+    new_row(draft, dir, parent, &node, new.mode & !new.umask & PERMISSION_BITS)
 }
 
-fn new_row(draft: &Draft<'_>, dir: u64, parent: &InodeRow, node: &Node<'_>) -> InodeRow {
+fn new_row(draft: &Draft<'_>, dir: u64, parent: &InodeRow, node: &Node<'_>, mode: u32) -> InodeRow {
     let new = node.new;
     let (now, change) = (draft.stamp.now, draft.stamp.change);
     let directory = node.kind == FileType::Directory;
-    let mut mode = node.kind.mode_bits() | (new.mode & PERMISSION_BITS);
+    let mut mode = node.kind.mode_bits() | mode;
     let mut gid = new.gid;
     if parent.mode.get() & SET_GID != 0 {
         gid = parent.gid.get();

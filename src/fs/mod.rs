@@ -24,6 +24,7 @@
 //!    for writing. Inode numbers are not either: what was ever given out stays below what the
 //!    superblock promises.
 
+mod acl;
 mod allocate;
 mod attr;
 mod caller;
@@ -47,6 +48,8 @@ mod upkeep;
 mod whole;
 mod xattr;
 
+pub(crate) use acl::may_have;
+pub use acl::{ACL_EXECUTE, ACL_READ, ACL_WRITE, Acl, AclEntry, AclKind, AclTag, Credentials};
 pub use allocate::Beyond;
 pub use attr::{Attr, Before, FileType, SetAttr, SetTime, Time, Wcc};
 pub use caller::{Acting, Standing};

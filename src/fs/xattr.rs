@@ -2,9 +2,15 @@
 //!
 //! They stand in the tree like names do, sealed under the META domain, under cookies by the hash
 //! of the name as directory entries do. Which names a client may use is up to the server.
+//!
+//! Two names are access control lists, in the form in which Linux hands them over: setting one
+//! checks it, and changes the mode with it. See [`FileSystem::set_acl`].
 
 use super::FileSystem;
+use super::acl::{Acl, AclKind};
 use super::attr::Wcc;
+use super::caller::Caller;
+use super::draft::Draft;
 use crate::error::{Error, Object, Result};
 use crate::format::{COOKIE_COUNTER_BITS, FsKey, InodeRow, XattrRow};
 use crate::limits::{MAX_NAME_LEN, MAX_VALUE_LEN, MAX_XATTR_LEN, MAX_XATTR_LIST_LEN};
@@ -37,6 +43,22 @@ impl FileSystem {
         check_xattr_name(name)?;
         let inode = self.inodes.get(ino);
         let row = inode.read(&self.engine, self.tree)?;
+        match AclKind::of_xattr_name(name) {
+            None => self.stored_xattr(ino, &row, name),
+            Some(kind) => {
+                let list = self.acl_of(ino, &row, kind)?.ok_or(Error::NoAttribute)?;
+                Ok(list.to_xattr())
+            }
+        }
+    }
+
+    /// The value of an attribute as its rows have it. The caller holds the inode's lock.
+    pub(in crate::fs) fn stored_xattr(
+        &self,
+        ino: u64,
+        row: &InodeRow,
+        name: &[u8],
+    ) -> Result<Vec<u8>> {
         if row.xattrs.get() == 0 {
             return Err(Error::NoAttribute);
         }
@@ -71,8 +93,9 @@ impl FileSystem {
     /// Sets an extended attribute.
     ///
     /// # Errors
-    /// As the mode says; [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64
-    /// KiB, [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
+    /// As the mode says; as [`FileSystem::set_acl`] for the names of lists;
+    /// [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64 KiB,
+    /// [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
     /// [`Error::NoSpace`], also where the names of all attributes of the inode would be longer than
     /// a client can list: 64 KiB, with one byte for each beside its own.
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
@@ -80,12 +103,34 @@ impl FileSystem {
         if value.len() > MAX_XATTR_LEN {
             return Err(Error::FileTooLarge);
         }
-        self.changing(|| self.try_set_xattr(ino, name, value, mode))
+        match AclKind::of_xattr_name(name) {
+            None => self.changing(|| self.try_set_xattr(ino, name, value, mode)),
+            Some(kind) => {
+                let list = Acl::from_xattr(value)?;
+                self.changing(|| self.try_set_acl(Caller::ANY, ino, kind, list.as_ref(), mode))
+            }
+        }
     }
 
     fn try_set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
+        let before = *draft.row(ino)?;
+        self.put_xattr(&mut draft, ino, name, value, mode)?;
+        let after = *draft.touch(ino)?;
+        draft.commit(Class::Normal)?;
+        Ok(Wcc::of(ino, &before, &after))
+    }
+
+    /// Puts an attribute, and counts it.
+    pub(in crate::fs) fn put_xattr(
+        &self,
+        draft: &mut Draft<'_>,
+        ino: u64,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<()> {
         let before = *draft.row(ino)?;
         let (found, free) = self.find_xattr(ino, name)?;
         match (&found, mode) {
@@ -105,15 +150,14 @@ impl FileSystem {
             draft.edits.put(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode(), bytes);
         }
         self.delete_chunks(&mut draft.edits, ino, cookie, chunks.len() as u8..old);
-        let row = draft.touch(ino)?;
+        let row = draft.change_row(ino)?;
         let count = row.xattrs.get().checked_add(u32::from(old == 0));
         row.xattrs = count.ok_or(bad_count(ino))?.into();
-        let after = *row;
-        draft.commit(Class::Normal)?;
-        Ok(Wcc::of(ino, &before, &after))
+        Ok(())
     }
 
-    /// Removes an extended attribute.
+    /// Removes an extended attribute. That of an access list leaves the mode as it is, as on Linux:
+    /// its mask becomes the right of the owning group.
     ///
     /// # Errors
     /// [`Error::NoAttribute`], [`Error::Stale`], and those of reading rows.
@@ -126,13 +170,33 @@ impl FileSystem {
         let inode = self.inodes.get(ino);
         let mut draft = self.draft(&[&inode])?;
         let before = *draft.row(ino)?;
-        let found = self.find_xattr(ino, name)?.0.ok_or(Error::NoAttribute)?;
-        self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
+        if !self.drop_xattr(&mut draft, ino, name)? {
+            return Err(Error::NoAttribute);
+        }
         let row = draft.touch(ino)?;
-        row.xattrs = row.xattrs.get().checked_sub(1).ok_or(bad_count(ino))?.into();
+        if AclKind::of_xattr_name(name) == Some(AclKind::Access) {
+            row.flags = (row.flags.get() & !InodeRow::ACL).into();
+        }
         let after = *row;
         draft.commit(Class::Freeing)?;
         Ok(Wcc::of(ino, &before, &after))
+    }
+
+    /// Takes an attribute away where it is there, and says whether it was.
+    pub(in crate::fs) fn drop_xattr(
+        &self,
+        draft: &mut Draft<'_>,
+        ino: u64,
+        name: &[u8],
+    ) -> Result<bool> {
+        if draft.row(ino)?.xattrs.get() == 0 {
+            return Ok(false);
+        }
+        let Some(found) = self.find_xattr(ino, name)?.0 else { return Ok(false) };
+        self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
+        let row = draft.change_row(ino)?;
+        row.xattrs = row.xattrs.get().checked_sub(1).ok_or(bad_count(ino))?.into();
+        Ok(true)
     }
 
     /// The names of all extended attributes of an inode, in no order that means anything.

@@ -1,5 +1,6 @@
 //! A caller: who applies operations to a file system, from a directory of its own.
 
+use super::lists::List;
 use super::operation::{On, Operation, SLOTS};
 use crate::error::{Error, Result};
 use crate::fs::{Attr, FileSystem, NewAttr, ROOT_INO, SetAttr};
@@ -7,6 +8,8 @@ use crate::limits::MAX_NAME_LEN;
 
 /// Owner and group of what callers make.
 pub(super) const OWNER: (u32, u32) = (7, 8);
+/// Permissions that what callers make does not get, where no default list says what it gets.
+pub(super) const UMASK: u32 = 0o022;
 /// First name of paths that lead to the directory that callers have in common.
 pub(super) const COMMON: &str = "s";
 
@@ -127,6 +130,10 @@ impl Caller {
             O::RemoveXattr { of, name } => {
                 self.on(fs, of, |ino| Ok(after([fs.remove_xattr(ino, name.as_bytes())?.after])))
             }
+            O::SetAcl { of, kind, list } => self.on(fs, of, |ino| {
+                let list = list.and_then(List::acl);
+                Ok(after([fs.set_acl(ino, *kind, list.as_ref())?.after]))
+            }),
             _ => self.keep(fs, operation),
         }
     }
@@ -165,7 +172,8 @@ impl Caller {
 
     fn change_names(&self, fs: &FileSystem, operation: &Operation) -> Result<Done> {
         use Operation as O;
-        let new = |mode| NewAttr { mode, uid: OWNER.0, gid: OWNER.1, ..NewAttr::default() };
+        let (umask, uid, gid) = (UMASK, OWNER.0, OWNER.1);
+        let new = |mode| NewAttr { mode, umask, uid, gid, ..NewAttr::default() };
         let made = |made: crate::fs::Created| Done {
             made: Some(made.attr),
             after: vec![made.attr, made.dir.after],

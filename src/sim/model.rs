@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::caller::{COMMON, Done, OWNER, PADDING, Place};
+use super::caller::{COMMON, Done, OWNER, PADDING, Place, UMASK};
 use super::digest::{self, Fold, Seen};
+use super::lists::{self, List};
 use super::operation::{On, Operation, SLOTS};
 use super::plan::{Edit, Plan};
 use super::survey::Survey;
 use crate::error::{ErrorKind, Result};
-use crate::fs::{Attr, FileSystem, FileType, RenameMode, SetAttr, SetTime, Time};
+use crate::fs::{AclKind, Attr, FileSystem, FileType, RenameMode, SetAttr, SetTime, Time};
 use crate::limits::UNIT;
 
 /// What the model knows of an inode.
@@ -24,6 +25,8 @@ pub(super) struct Node {
     pub entries: BTreeMap<String, u64>,
     /// Digests of the values of extended attributes.
     pub xattrs: BTreeMap<String, u64>,
+    /// Access list and default list; their values are among the attributes.
+    lists: [Option<List>; 2],
     pub opens: u32,
     /// The verifier of an exclusive creation, until an attribute is set.
     pub verifier: Option<[u8; 8]>,
@@ -55,6 +58,7 @@ impl Node {
             bytes: Vec::new(),
             entries: BTreeMap::new(),
             xattrs: BTreeMap::new(),
+            lists: [None; 2],
             opens: 0,
             verifier: None,
             change: attr.change,
@@ -63,6 +67,40 @@ impl Node {
 
     pub fn is_dir(&self) -> bool {
         self.seen.kind == FileType::Directory
+    }
+
+    pub fn list(&self, kind: AclKind) -> Option<List> {
+        self.lists[kind as usize]
+    }
+
+    /// Keeps a list, and the mode that goes with it.
+    fn set_list(&mut self, kind: AclKind, list: Option<List>) {
+        let mut kept = list;
+        if let (AclKind::Access, Some(list)) = (kind, list) {
+            self.seen.mode = self.seen.mode & !0o777 | list.mode();
+            kept = kept.filter(|list| list.named.is_some());
+        }
+        self.lists[kind as usize] = kept;
+        let value = kept.map(|list| Fold::new(0).bytes(&list.value()).end());
+        self.set_value(&lists::name(kind), value);
+    }
+
+    /// Sets the mode, and the list that goes with it.
+    fn set_mode(&mut self, mode: u32) {
+        self.seen.mode = mode & 0o7777;
+        if let Some(list) = self.list(AclKind::Access) {
+            self.set_list(AclKind::Access, Some(list.with_mode(mode)));
+        }
+    }
+
+    /// Keeps the digest of an attribute's value.
+    fn set_value(&mut self, name: &str, value: Option<u64>) {
+        let old = match value {
+            Some(value) => self.xattrs.insert(name.to_owned(), value),
+            None => self.xattrs.remove(name),
+        };
+        let sum = self.seen.xattrs.wrapping_sub(old.map_or(0, |old| named(name, old)));
+        self.seen.xattrs = sum.wrapping_add(value.map_or(0, |value| named(name, value)));
     }
 }
 
@@ -294,15 +332,19 @@ impl Model {
             }),
             Edit::Set { ino, set } => self.change(*ino, |node| apply(node, set, now)),
             Edit::SetValue { ino, name, value } => self.change(*ino, |node| {
-                let value = Fold::new(0).bytes(&value.bytes()).end();
-                let old = node.xattrs.insert(name.clone(), value);
-                let sum = node.seen.xattrs.wrapping_sub(old.map_or(0, |old| named(name, old)));
-                node.seen.xattrs = sum.wrapping_add(named(name, value));
+                node.set_value(name, Some(Fold::new(0).bytes(&value.bytes()).end()));
                 node.seen.ctime = now;
             }),
             Edit::DropValue { ino, name } => self.change(*ino, |node| {
-                let old = node.xattrs.remove(name).map_or(0, |old| named(name, old));
-                node.seen.xattrs = node.seen.xattrs.wrapping_sub(old);
+                node.set_value(name, None);
+                node.seen.ctime = now;
+            }),
+            Edit::SetList { ino, kind, list } => self.change(*ino, |node| {
+                if *kind == AclKind::Access && list.is_some() {
+                    node.seen.mode &= !0o2000;
+                    node.verifier = None;
+                }
+                node.set_list(*kind, *list);
                 node.seen.ctime = now;
             }),
             Edit::Open { ino, slot } => {
@@ -328,6 +370,13 @@ impl Model {
             return Err(format!("inode number {} came twice", made.ino));
         }
         let (mut mode, mut gid) = (mode & 0o7777, OWNER.1);
+        let default = self.nodes.get(&dir).and_then(|dir| dir.list(AclKind::Default));
+        let default = default.filter(|_| kind != FileType::Symlink);
+        match default {
+            Some(list) => mode &= !0o777 | list.mode(),
+            None if kind == FileType::Symlink => {}
+            None => mode &= !UMASK,
+        }
         if let Some(parent) = self.nodes.get(&dir).filter(|dir| dir.seen.mode & 0o2000 != 0) {
             gid = parent.seen.gid;
             mode |= if kind == FileType::Directory { 0o2000 } else { 0 };
@@ -349,7 +398,12 @@ impl Model {
             btime: now,
             ..*made
         };
-        self.insert(Node::new(&attr, dir));
+        let mut node = Node::new(&attr, dir);
+        if let Some(list) = default {
+            node.set_list(AclKind::Access, Some(list.with_mode(mode)));
+            node.set_list(AclKind::Default, default.filter(|_| directory));
+        }
+        self.insert(node);
         self.enter(dir, name, made.ino);
         if directory {
             self.change(dir, |node| node.seen.nlink += 1);
@@ -543,6 +597,9 @@ fn without_set_ids(mode: u32) -> u32 {
 }
 
 fn apply(node: &mut Node, set: &SetAttr, now: Time) {
+    if let Some(mode) = set.mode {
+        node.set_mode(mode);
+    }
     let seen = &mut node.seen;
     let size_alone = SetAttr { size: None, guard: None, ..*set } == SetAttr::default();
     if set.size == Some(seen.size) && size_alone {
@@ -552,10 +609,10 @@ fn apply(node: &mut Node, set: &SetAttr, now: Time) {
         }
     }
     let owner = set.uid.is_some() || set.gid.is_some();
-    if seen.kind != FileType::Directory && (owner || set.size.is_some()) {
+    let changed = seen.kind != FileType::Directory && (owner || set.size.is_some());
+    if changed && set.mode.is_none() {
         seen.mode = without_set_ids(seen.mode);
     }
-    seen.mode = set.mode.map_or(seen.mode, |mode| mode & 0o7777);
     seen.uid = set.uid.unwrap_or(seen.uid);
     seen.gid = set.gid.unwrap_or(seen.gid);
     if let Some(size) = set.size {

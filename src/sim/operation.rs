@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::lists::List;
 use crate::device::sim::Rng;
-use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
+use crate::fs::{AclKind, Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
 
 /// How many inodes a caller of the kit can hold open at once.
 pub const SLOTS: usize = 4;
@@ -103,6 +104,12 @@ pub enum Operation {
     RemoveXattr {
         of: On,
         name: String,
+    },
+    /// Sets or removes an access control list.
+    SetAcl {
+        of: On,
+        kind: AclKind,
+        list: Option<List>,
     },
     /// Opens into a slot; what the slot held is closed.
     Open {
@@ -250,9 +257,6 @@ impl Operation {
                 found.extend(bytes.simpler().into_iter().map(|bytes| write(*at, bytes)));
                 found.extend(less(*at).map(|at| write(at, *bytes)));
             }
-            O::PrivilegedWrite { file, at, bytes } => {
-                found.push(O::Write { file: file.clone(), at: *at, bytes: *bytes });
-            }
             O::Append { file, bytes } => {
                 let fills = bytes.simpler().into_iter();
                 found.extend(fills.map(|bytes| O::Append { file: file.clone(), bytes }));
@@ -273,21 +277,34 @@ impl Operation {
                     mode: *mode,
                 }));
             }
-            O::Maintain | O::Checkpoint | O::Fsync { .. } | O::Commit { .. } => {
-                found.push(O::Sync);
-            }
             O::Durably(change) => {
                 found.push((**change).clone());
                 let simpler = change.simpler().into_iter();
                 found.extend(simpler.map(|change| O::Durably(Box::new(change))));
             }
-            O::ZeroRange { file, at, len, .. } => {
-                found.push(O::PunchHole { file: file.clone(), at: *at, len: *len });
-            }
-            O::Reopen => found.push(O::Checkpoint),
-            _ => {}
+            _ => found.extend(self.plainer()),
         }
         found
+    }
+
+    /// The one operation that is like it and smaller.
+    fn plainer(&self) -> Option<Operation> {
+        use Operation as O;
+        Some(match self {
+            O::PrivilegedWrite { file, at, bytes } => {
+                O::Write { file: file.clone(), at: *at, bytes: *bytes }
+            }
+            O::ZeroRange { file, at, len, .. } => {
+                O::PunchHole { file: file.clone(), at: *at, len: *len }
+            }
+            O::SetAcl { of, kind, list: Some(list) } => {
+                let smaller = list.named.map(|_| List { named: None, ..*list });
+                O::SetAcl { of: of.clone(), kind: *kind, list: smaller }
+            }
+            O::Maintain | O::Checkpoint | O::Fsync { .. } | O::Commit { .. } => O::Sync,
+            O::Reopen => O::Checkpoint,
+            _ => return None,
+        })
     }
 }
 
@@ -343,9 +360,6 @@ impl fmt::Debug for Operation {
                 write!(f, "SetXattr {{ of: {of:?}, name: {name:?}.into(), ")?;
                 write!(f, "value: {value:?}, mode: XattrMode::{mode:?} }}")
             }
-            O::RemoveXattr { of, name } => {
-                write!(f, "RemoveXattr {{ of: {of:?}, name: {name:?}.into() }}")
-            }
             O::SetAttr { of, set } => {
                 write!(f, "SetAttr {{ of: {of:?}, set: ")?;
                 write_set(f, set)?;
@@ -384,6 +398,12 @@ impl Operation {
                 write!(f, "beyond: Beyond::{beyond:?} }}")
             }
             O::Durably(change) => write!(f, "Durably({change:?}.into())"),
+            O::SetAcl { of, kind, list } => {
+                write!(f, "SetAcl {{ of: {of:?}, kind: AclKind::{kind:?}, list: {list:?} }}")
+            }
+            O::RemoveXattr { of, name } => {
+                write!(f, "RemoveXattr {{ of: {of:?}, name: {name:?}.into() }}")
+            }
             O::Commit { file } => write!(f, "Commit {{ file: {file:?} }}"),
             O::Open { path, slot } => {
                 write!(f, "Open {{ path: {path:?}.into(), slot: {slot} }}")

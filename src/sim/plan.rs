@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use super::lists::List;
 use super::model::{Model, Node};
 use super::operation::{Fill, On, Operation, SLOTS};
 use crate::error::ErrorKind as Kind;
-use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
+use crate::fs::{AclKind, Beyond, CreateMode, FileType, RenameMode, SetAttr, XattrMode};
 use crate::limits::{MAX_INLINE_LEN, UNIT};
 
 /// What an operation does: one change, and then pieces of contents, each of which may be the last
@@ -72,6 +73,11 @@ pub(super) enum Edit {
         ino: u64,
         name: String,
     },
+    SetList {
+        ino: u64,
+        kind: AclKind,
+        list: Option<List>,
+    },
     Open {
         ino: u64,
         slot: usize,
@@ -134,6 +140,7 @@ impl Model {
                     false => Err(Kind::NoAttribute),
                 }
             }
+            O::SetAcl { of, kind, list } => self.set_list(of, *kind, *list),
             O::Open { path, slot } => {
                 Ok(Edit::Open { ino: self.find(path)?, slot: slot % SLOTS }.into())
             }
@@ -305,6 +312,20 @@ impl Model {
         }
         let nothing = set == SetAttr::default();
         Ok(if nothing { Plan::default() } else { Edit::Set { ino, set }.into() })
+    }
+
+    fn set_list(&self, on: &On, kind: AclKind, list: Option<List>) -> Answer {
+        let Some(ino) = self.on(on)? else { return Ok(Plan::default()) };
+        let node = &self.nodes[&ino];
+        match (kind, node.seen.kind, list) {
+            (_, _, None) if node.list(kind).is_none() => Ok(Plan::default()),
+            (_, _, None) => Ok(Edit::SetList { ino, kind, list }.into()),
+            (AclKind::Access, FileType::Symlink, _) => Err(Kind::NotSupported),
+            (AclKind::Access, ..) | (_, FileType::Directory, _) => {
+                Ok(Edit::SetList { ino, kind, list }.into())
+            }
+            _ => Err(Kind::NotDirectory),
+        }
     }
 
     fn set_xattr(&self, on: &On, name: &str, value: Fill, mode: XattrMode) -> Answer {

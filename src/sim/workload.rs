@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 
 use super::caller::COMMON;
+use super::lists::List;
 use super::model::Model;
 use super::operation::{Fill, On, Operation, SLOTS};
 use crate::device::sim::Rng;
-use crate::fs::{Beyond, CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode};
+use crate::fs::{
+    AclKind, Beyond, CreateMode, FileType, RenameMode, SetAttr, SetTime, Time, XattrMode,
+};
 
 /// A source of operations. It looks at the model, so that most of them find what they work on.
 #[derive(Debug, Clone)]
@@ -60,7 +63,7 @@ impl Workload {
     }
 
     fn make_up(&mut self, paths: &[(String, FileType)]) -> Operation {
-        match self.rng.below(34) {
+        match self.rng.below(36) {
             0..=5 => self.create(paths),
             6 | 7 => Operation::Mkdir { path: self.dir_name(paths), mode: self.mode() },
             8 => self.special(paths),
@@ -93,6 +96,7 @@ impl Workload {
                 let (at, len, beyond) = (self.place(), self.place(), self.beyond());
                 Operation::Allocate { file: self.some(paths, is_file), at, len, beyond }
             }
+            34 | 35 => self.list(paths),
             28 => Operation::Commit { file: self.some(paths, is_file) },
             29 => Operation::Sync,
             30 => [Operation::Maintain, Operation::Checkpoint][self.rng.below(2) as usize].clone(),
@@ -270,6 +274,19 @@ impl Workload {
             _ => XattrMode::Either,
         };
         Operation::SetXattr { of, name, value, mode }
+    }
+
+    fn list(&mut self, paths: &[(String, FileType)]) -> Operation {
+        let kind = if self.rng.one_in(2) { AclKind::Access } else { AclKind::Default };
+        let of = match kind {
+            AclKind::Default if !self.rng.one_in(6) => self.some(paths, is_dir),
+            _ => self.some(paths, |_| true),
+        };
+        let mut perm = || self.rng.below(8) as u8;
+        let mut list = List { owner: perm(), group: perm(), other: perm(), named: None };
+        let named = [perm(), perm(), perm()];
+        list.named = (!self.rng.one_in(4)).then_some(named);
+        Operation::SetAcl { of, kind, list: (!self.rng.one_in(4)).then_some(list) }
     }
 
     fn open(&mut self, paths: &[(String, FileType)]) -> Operation {

@@ -158,6 +158,57 @@ static void names(efscrypt_store *store, uint64_t *dir, uint64_t *file)
     CHECK(end && listing.entries == 5 && listing.sizes == 4);
 }
 
+/* A list that names a user gives its mask to the user, not to the owning group. */
+static void lists(efscrypt_store *store, uint64_t dir)
+{
+    static const uint8_t list[] = {
+        2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 6, 0, 77, 0, 0, 0, 4, 0, 0, 0, 255, 255, 255, 255,
+        16, 0, 7, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+    };
+    const uint32_t groups[] = { 5, 9 };
+    efscrypt_credentials who;
+    efscrypt_set_attr set;
+    efscrypt_created made;
+    efscrypt_wcc wcc;
+    uint8_t back[64];
+    uint32_t granted = 7;
+    size_t done = 0;
+
+    OK(efscrypt_fs_set_acl(store, dir, EFSCRYPT_ACL_DEFAULT, list, sizeof list, NULL, &error));
+    memset(&set, 0, sizeof set);
+    set.size = sizeof set;
+    set.valid = EFSCRYPT_SET_MODE | EFSCRYPT_SET_UMASK | EFSCRYPT_SET_GID;
+    set.mode = 0666;
+    set.umask = 0077;
+    set.gid = 9;
+    OK(efscrypt_fs_create(store, dir, NAME("listed"), &set, EFSCRYPT_CREATE_GUARDED, NULL, &made, &error));
+    CHECK((made.attr.mode & 0777) == 0660);
+    OK(efscrypt_fs_get_acl(store, made.attr.ino, EFSCRYPT_ACL_ACCESS, back, sizeof back, &done, &error));
+    CHECK(done == sizeof list && back[12] == 2);
+    memset(&who, 0, sizeof who);
+    who.size = sizeof who;
+    who.uid = 77;
+    OK(efscrypt_fs_access(store, made.attr.ino, &who, EFSCRYPT_READ | EFSCRYPT_WRITE, &granted, &error));
+    CHECK(granted == 1);
+    who.uid = 78;
+    who.groups = groups;
+    who.groups_len = 2;
+    OK(efscrypt_fs_access(store, made.attr.ino, &who, EFSCRYPT_READ, &granted, &error));
+    CHECK(granted == 0);
+    IS(INVALID_ARGUMENT, efscrypt_fs_access(store, made.attr.ino, &who, 8, &granted, &error));
+    IS(INVALID_ARGUMENT, efscrypt_fs_set_acl(store, dir, EFSCRYPT_ACL_ACCESS, list, 13, NULL, &error));
+    OK(efscrypt_fs_set_acl_as(store, EFSCRYPT_STANDING_MEMBER, made.attr.ino, EFSCRYPT_ACL_ACCESS, NULL, 0, &wcc, &error));
+    IS(NO_ATTRIBUTE, efscrypt_fs_get_acl(store, made.attr.ino, EFSCRYPT_ACL_ACCESS, NULL, 0, &done, &error));
+    OK(efscrypt_fs_set_acl(store, dir, EFSCRYPT_ACL_DEFAULT, NULL, 0, NULL, &error));
+    set.valid = EFSCRYPT_SET_UMASK;
+    IS(INVALID_ARGUMENT, efscrypt_fs_setattr(store, made.attr.ino, &set, NULL, &error));
+    set.valid = EFSCRYPT_SET_MODE | EFSCRYPT_SET_UMASK;
+    OK(efscrypt_fs_create(store, dir, NAME("masked"), &set, EFSCRYPT_CREATE_GUARDED, NULL, &made, &error));
+    CHECK((made.attr.mode & 0777) == 0600);
+    OK(efscrypt_fs_unlink(store, dir, NAME("listed"), NULL, &error));
+    OK(efscrypt_fs_unlink(store, dir, NAME("masked"), NULL, &error));
+}
+
 static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
 {
     static uint8_t page[8192], back[8192];
@@ -223,6 +274,7 @@ static void contents(efscrypt_store *store, uint64_t dir, uint64_t file)
     OK(efscrypt_fs_list_xattrs(store, file, back, sizeof back, &done, &error));
     CHECK(done == 7 && memcmp(back, "user.a", 7) == 0);
     OK(efscrypt_fs_remove_xattr(store, file, NAME("user.a"), NULL, &error));
+    lists(store, dir);
     OK(efscrypt_fs_statfs(store, &statfs, &error));
     CHECK(statfs.block_size == 4096 && statfs.free < statfs.total);
     OK(efscrypt_fs_fsync(store, file, &error));

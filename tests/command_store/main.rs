@@ -11,6 +11,7 @@ mod importing;
 mod keyless;
 mod lifecycle;
 mod listing;
+mod lists;
 mod messages;
 mod mistakes;
 mod repairing;

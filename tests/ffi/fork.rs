@@ -47,6 +47,13 @@ fn all_say_forked(store: &Open) -> i32 {
     let mut handle = efscrypt_handle { len: 0, bytes: [0; EFSCRYPT_HANDLE_LEN] };
     let handle = &raw mut handle;
     let (attr, keeps) = (null_mut(), EFSCRYPT_STANDING_PRIVILEGED);
+    let who = efscrypt_credentials {
+        size: size_of::<efscrypt_credentials>(),
+        uid: 0,
+        gid: 0,
+        groups: null(),
+        groups_len: 0,
+    };
     // SAFETY: all pointers are valid.
     let answers = unsafe {
         [
@@ -94,6 +101,10 @@ fn all_say_forked(store: &Open) -> i32 {
             efscrypt_fs_set_xattr(s, root, a, 1, a, 1, 0, none, e),
             efscrypt_fs_remove_xattr(s, root, a, 1, none, e),
             efscrypt_fs_list_xattrs(s, root, b, 8, len, e),
+            efscrypt_fs_get_acl(s, root, 0, b, 8, len, e),
+            efscrypt_fs_set_acl(s, root, 0, null(), 0, none, e),
+            efscrypt_fs_set_acl_as(s, keeps, root, 0, null(), 0, none, e),
+            efscrypt_fs_access(s, root, &raw const who, 4, null_mut(), e),
             efscrypt_fs_handle(s, root, handle, e),
             efscrypt_fs_by_handle(s, b, 8, null_mut(), e),
             efscrypt_fs_statfs(s, null_mut(), e),

@@ -68,7 +68,7 @@ fn what_callers_receive_has_room_to_stay_as_it_is() {
     assert_eq!(size_of::<efscrypt_statfs>(), 72);
     // What the callers fill in has no hole that nobody sets.
     assert_eq!(size_of::<efscrypt_options>(), 112);
-    assert_eq!(size_of::<efscrypt_set_attr>(), 80);
+    assert_eq!(size_of::<efscrypt_set_attr>(), 88);
     assert_eq!(size_of::<efscrypt_provider_ops>(), 32);
     assert_eq!(size_of::<efscrypt_rewrap>(), 40);
 }
@@ -149,6 +149,8 @@ fn attributes_count_where_their_bit_says_so() {
     let odd = efscrypt_time { reserved: 1, ..time };
     for refused in [
         efscrypt_set_attr { valid: 512, ..all },
+        efscrypt_set_attr { valid: 1024, ..all },
+        efscrypt_set_attr { reserved: 1, ..all },
         efscrypt_set_attr { valid: EFSCRYPT_SET_ATIME | EFSCRYPT_SET_ATIME_NOW, ..all },
         efscrypt_set_attr { valid: EFSCRYPT_SET_ATIME, atime: odd, ..all },
         efscrypt_set_attr { size: 8, ..all },

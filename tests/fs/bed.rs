@@ -13,8 +13,10 @@ use efscrypt::txn::{Class, Edits, Engine, EngineOptions, FIRST_FS_TREE, fixed_ke
 use efscrypt::{ErrorKind, Result};
 
 /// Attributes of new files, and of new directories.
-pub const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
-pub const DIR: NewAttr = NewAttr { mode: 0o755, uid: 7, gid: 8, atime: None, mtime: None };
+pub const FILE: NewAttr =
+    NewAttr { mode: 0o644, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
+pub const DIR: NewAttr =
+    NewAttr { mode: 0o755, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
 
 /// A clock that ticks once for each look at it.
 pub fn mount_options() -> MountOptions {

@@ -1,5 +1,7 @@
 //! Tests of the file system: semantics one by one, against a model, with many threads.
 
+mod acl;
+mod acl_reference;
 mod attributes;
 mod bed;
 mod bitmaps;

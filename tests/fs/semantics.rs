@@ -22,7 +22,7 @@ fn creation_sets_everything_at_once() {
     let root = fs.getattr(ROOT_INO).unwrap();
     assert_eq!((root.kind, root.mode, root.nlink), (FileType::Directory, 0o755, 2));
     let at = Time { seconds: -5, nanoseconds: 999_999_999 };
-    let new = NewAttr { mode: 0o4711, uid: 1, gid: 2, atime: Some(at), mtime: None };
+    let new = NewAttr { mode: 0o4711, umask: 0, uid: 1, gid: 2, atime: Some(at), mtime: None };
     let made = fs.create(ROOT_INO, b"a", &new, CreateMode::Guarded).unwrap();
     let attr = made.attr;
     assert!(made.created && attr.atime == at && attr.btime == attr.ctime);
@@ -101,7 +101,7 @@ fn creation_modes() {
 #[test]
 fn set_group_id_directories_hand_down_their_group() {
     let fs = create(MemoryDevice::new(), 1);
-    let dir = NewAttr { mode: 0o2755, uid: 1, gid: 42, ..NewAttr::default() };
+    let dir = NewAttr { mode: 0o2755, umask: 0, uid: 1, gid: 42, ..NewAttr::default() };
     let dir = fs.mkdir(ROOT_INO, b"d", &dir).unwrap().attr.ino;
     let file = fs.create(dir, b"f", &FILE, CreateMode::Guarded).unwrap().attr;
     let sub = fs.mkdir(dir, b"s", &DIR).unwrap().attr;

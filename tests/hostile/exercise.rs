@@ -9,7 +9,8 @@ use efscrypt::crypto::{KeyArena, WrapKey};
 use efscrypt::device::Device;
 use efscrypt::fs::data::{Contents, DataKeys};
 use efscrypt::fs::{
-    CreateMode, FileSystem, MountOptions, NewAttr, ROOT_INO, RenameMode, SetAttr, XattrMode,
+    Acl, AclKind, CreateMode, Credentials, FileSystem, MountOptions, NewAttr, ROOT_INO, RenameMode,
+    SetAttr, XattrMode,
 };
 use efscrypt::secret::Secret;
 use efscrypt::txn::{Engine, EngineOptions, FIRST_FS_TREE, fixed_unlock};
@@ -87,6 +88,8 @@ fn one(fs: &FileSystem, ino: u64) -> Result<()> {
     for name in fs.list_xattrs(ino)? {
         fs.get_xattr(ino, &name)?;
     }
+    black_box(fs.access(ino, &Credentials { uid: 7, gid: 1, groups: &[] }, 6)?);
+    fs.get_acl(ino, AclKind::Default)?;
     fs.read_dir_plus(ino, 0, |entry, attr| {
         black_box((entry.ino, attr.is_some()));
         true
@@ -104,7 +107,7 @@ fn work(fs: &FileSystem) -> Result<()> {
     let at = |path: &[u8]| fs.at(path).map(|attr| attr.ino);
     let size = |size| SetAttr { size: Some(size), ..SetAttr::default() };
     type Step<'a> = &'a dyn Fn() -> Result<()>;
-    let steps: [Step<'_>; 16] = [
+    let steps: [Step<'_>; 18] = [
         &|| fs.write(at(b"/dir/file")?, 5000, &[9; 9000]).map(drop),
         &|| fs.append(at(b"/dir/inline")?, &[9; 5000]).map(drop),
         &|| fs.punch_hole(at(b"/dir/file")?, 20_000, 30_000).map(drop),
@@ -113,6 +116,8 @@ fn work(fs: &FileSystem) -> Result<()> {
         &|| fs.setattr(at(b"/linked")?, &size(7)).map(drop),
         &|| fs.set_xattr(at(b"/linked")?, b"user.long", &[1; 20], XattrMode::Replace).map(drop),
         &|| fs.remove_xattr(at(b"/linked")?, b"user.short").map(drop),
+        &|| fs.set_acl(at(b"/linked")?, AclKind::Access, None).map(drop),
+        &|| fs.set_acl(at(b"/dir")?, AclKind::Access, Some(&Acl::from_mode(0o750))).map(drop),
         &|| fs.link(at(b"/dir/inline")?, ROOT_INO, b"another").map(drop),
         &|| fs.mkdir(at(b"/dir")?, b"new", &new).map(drop),
         &|| fs.create(at(b"/dir/new")?, b"file", &new, CreateMode::Guarded).map(drop),

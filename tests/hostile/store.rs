@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use efscrypt::device::MemoryDevice;
-use efscrypt::fs::{CreateMode, NewAttr, ROOT_INO, XattrMode};
+use efscrypt::fs::{Acl, AclEntry, AclKind, AclTag, CreateMode, NewAttr, ROOT_INO, XattrMode};
 use efscrypt::txn::{Engine, fixed_keys};
 
 use crate::exercise::{mount, options};
 
-const FILE: NewAttr = NewAttr { mode: 0o644, uid: 1, gid: 1, atime: None, mtime: None };
+const FILE: NewAttr = NewAttr { mode: 0o644, umask: 0, uid: 1, gid: 1, atime: None, mtime: None };
 
 /// A store with one of everything, and enough names for a tree of two levels.
 pub struct Base(MemoryDevice);
@@ -28,6 +28,12 @@ impl Base {
         let file = fs.write_file(b"/dir/file", &FILE, &[4; 100_000]).unwrap().ino;
         fs.set_xattr(file, b"user.short", b"value", XattrMode::Create).unwrap();
         fs.set_xattr(file, b"user.long", &[5; 9000], XattrMode::Create).unwrap();
+        let mode = Acl::from_mode(0o640).entries().to_vec();
+        let named = [(AclTag::User(7), 6), (AclTag::Mask, 6)];
+        let [user, mask] = named.map(|(tag, perm)| AclEntry { tag, perm });
+        let list = Acl::new(vec![mode[0], user, mode[1], mask, mode[2]]).unwrap();
+        fs.set_acl(file, AclKind::Access, Some(&list)).unwrap();
+        fs.set_acl(dir, AclKind::Default, Some(&list)).unwrap();
         fs.link(file, ROOT_INO, b"linked").unwrap();
         fs.symlink(ROOT_INO, b"symlink", b"dir/file", &FILE).unwrap();
         fs.engine().checkpoint().unwrap();

@@ -16,8 +16,9 @@ pub const UNIT: usize = 4096;
 pub const LOG: usize = 512 << 10;
 pub const POOL: usize = 1 << 20;
 
-const FILE: NewAttr = NewAttr { mode: 0o644, uid: 7, gid: 8, atime: None, mtime: None };
-pub const DIR: NewAttr = NewAttr { mode: 0o755, uid: 7, gid: 8, atime: None, mtime: None };
+const FILE: NewAttr = NewAttr { mode: 0o644, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
+pub const DIR: NewAttr =
+    NewAttr { mode: 0o755, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
 
 fn options(read_only: bool) -> EngineOptions {
     EngineOptions { log_bytes: 512 << 10, cache_bytes: 8 << 20, read_only }

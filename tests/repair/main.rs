@@ -16,6 +16,7 @@ mod gaps;
 mod holes;
 mod kills;
 mod leaves;
+mod lists;
 mod log;
 mod moved;
 mod overlaps;

@@ -46,7 +46,7 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
 
 fn new(mode: u32) -> NewAttr {
     let atime = Some(Time { seconds: -5, nanoseconds: 999_999_999 });
-    NewAttr { mode, uid: 1001, gid: 1002, atime, mtime: None }
+    NewAttr { mode, umask: 0, uid: 1001, gid: 1002, atime, mtime: None }
 }
 
 fn file(fs: &FileSystem, dir: u64, name: &[u8], contents: &[u8]) -> u64 {

@@ -21,7 +21,7 @@ pub const SLOT: usize = 16_384;
 pub const LOG: usize = 512 << 10;
 pub const POOL: usize = 1 << 20;
 
-const FILE: NewAttr = NewAttr { mode: 0o640, uid: 7, gid: 8, atime: None, mtime: None };
+const FILE: NewAttr = NewAttr { mode: 0o640, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
 
 pub fn options() -> StoreOptions {
     StoreOptions {

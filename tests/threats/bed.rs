@@ -11,7 +11,8 @@ use efscrypt::{DataAccess, Providers, Result, Store, StoreOptions, Takeover};
 pub const META: &str = "meta key";
 pub const DATA: &str = "data key";
 pub const UNIT: usize = 4096;
-pub const FILE: NewAttr = NewAttr { mode: 0o640, uid: 7, gid: 8, atime: None, mtime: None };
+pub const FILE: NewAttr =
+    NewAttr { mode: 0o640, umask: 0, uid: 7, gid: 8, atime: None, mtime: None };
 
 pub fn options() -> StoreOptions {
     StoreOptions {

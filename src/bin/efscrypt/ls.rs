@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::Error;
-use efscrypt::fs::{Attr, FileSystem, FileType};
+use efscrypt::fs::{AclKind, Attr, FileSystem, FileType};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -84,6 +84,8 @@ struct Directory {
 struct Named<'a> {
     name: &'a [u8],
     attr: Attr,
+    /// Whether it has an access control list.
+    acl: bool,
     target: Option<Vec<u8>>,
 }
 
@@ -170,7 +172,7 @@ impl Listing<'_> {
         if self.args.json {
             self.print_json(dir, &entry)?;
         } else {
-            write!(self.out, "{} ", details(&entry.attr))?;
+            write!(self.out, "{} ", details(&entry.attr, entry.acl))?;
             self.print_name(name)?;
             if let Some(target) = &entry.target {
                 write!(self.out, " -> ")?;
@@ -192,7 +194,10 @@ impl Listing<'_> {
             },
             _ => None,
         };
-        Ok(Named { name, attr, target })
+        // One that cannot be read is one; `check` tells of it.
+        let has = |kind| self.fs.get_acl(ino, kind).map_or(true, |list| list.is_some());
+        let acl = has(AclKind::Access) || has(AclKind::Default);
+        Ok(Named { name, attr, acl, target })
     }
 
     fn failed(&mut self, path: &Path, error: Error) {
@@ -241,6 +246,8 @@ struct EntryView<'a> {
     kind: &'static str,
     /// Permissions as a number.
     mode: u32,
+    /// Whether it has an access control list: then the mode does not say it all.
+    acl: bool,
     nlink: u32,
     uid: u32,
     gid: u32,
@@ -269,6 +276,7 @@ impl<'a> EntryView<'a> {
             path_hex: hex_unless_text(bytes),
             kind: kind(attr.kind),
             mode: attr.mode,
+            acl: entry.acl,
             nlink: attr.nlink,
             uid: attr.uid,
             gid: attr.gid,
@@ -306,13 +314,14 @@ fn device(attr: &Attr) -> Option<(u32, u32)> {
 }
 
 /// The columns of `-l`, without the name.
-fn details(attr: &Attr) -> String {
+fn details(attr: &Attr, acl: bool) -> String {
     let size = match device(attr) {
         Some((major, minor)) => format!("{major}, {minor}"),
         None => attr.size.to_string(),
     };
+    let (plus, width) = if acl { ("+", 2) } else { ("", 3) };
     format!(
-        "{} {:>3} {:>5} {:>5} {:>12} {}",
+        "{}{plus} {:>width$} {:>5} {:>5} {:>12} {}",
         mode_text(attr.kind, attr.mode),
         attr.nlink,
         attr.uid,

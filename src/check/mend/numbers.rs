@@ -68,6 +68,15 @@ impl Mender<'_> {
             }
             row.xattrs = found.into();
         }
+        let flagged = row.flags.get() & InodeRow::ACL != 0;
+        if links > 0 && flagged != seen.acl {
+            if flagged {
+                // The bits of the group were the mask, and somebody may have had less than others.
+                row.mode = (row.mode.get() & !0o077).into();
+                self.note(ino, Mending::AclLost);
+            }
+            row.flags = (row.flags.get() ^ InodeRow::ACL).into();
+        }
         row.units = seen.units.into();
         let trimming = row.flags.get() & InodeRow::TRIMMING != 0;
         let size = row.size.get();

@@ -10,9 +10,9 @@ use crate::check::note::Mending;
 use crate::error::{Error, Object, Result};
 use crate::format::{
     DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, Lost, MAX_FILE_UNITS, STORE_TREE, StoreKey,
-    TreeId,
+    TreeId, XattrRow,
 };
-use crate::fs::{FileType, ROOT_INO};
+use crate::fs::{AclKind, FileType, ROOT_INO};
 use crate::limits::{DATA_KEY_UNITS, MAX_FILE_SIZE, UNIT};
 use crate::txn::KeyRange;
 
@@ -172,6 +172,7 @@ impl Mender<'_> {
             Finding::XattrPiece { ino, cookie } if !self.fresh.contains(&ino) => {
                 self.drop_xattr(ino, cookie)?;
             }
+            Finding::AclBroken { ino, cookie } => self.drop_acl(ino, cookie)?,
             Finding::ContentsOfNothing { ino, unit } if !self.fresh.contains(&ino) => {
                 self.del_fs(FsKey::Data(ino, unit))?;
                 self.note(ino, Mending::ContentsDropped { units: 1 });
@@ -219,6 +220,17 @@ impl Mender<'_> {
         self.del_fs(FsKey::Xattr(ino, cookie, 255))?;
         self.note(ino, Mending::XattrDropped);
         Ok(())
+    }
+
+    /// Takes away a list that makes no sense. The inode goes on saying that it has one: what that
+    /// means for its mode is up to who counts.
+    fn drop_acl(&mut self, ino: u64, cookie: u64) -> Result<()> {
+        let value = self.get(FsKey::Xattr(ino, cookie, 0))?;
+        let row = value.as_deref().and_then(|value| XattrRow::parse(value).ok());
+        if row.is_some_and(|row| AclKind::of_xattr_name(row.name) == Some(AclKind::Access)) {
+            self.change_inode(ino, |row| row.flags = (row.flags.get() | InodeRow::ACL).into())?;
+        }
+        self.drop_xattr(ino, cookie)
     }
 
     /// Puts a stretch whose contents are gone in the place of a row.

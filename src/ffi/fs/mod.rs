@@ -1,6 +1,7 @@
 //! The file system for C, with the nouns and verbs of the Rust interface: by inode number, names as
 //! bytes with a length. One file per noun.
 
+mod acl;
 mod acting;
 mod allocate;
 mod attr;
@@ -13,6 +14,7 @@ mod set_attr;
 mod whole;
 mod xattr;
 
+pub use acl::*;
 pub use acting::*;
 pub use allocate::*;
 pub use attr::*;

@@ -28,8 +28,10 @@ pub const EFSCRYPT_SET_ATIME_NOW: u32 = 64;
 pub const EFSCRYPT_SET_MTIME_NOW: u32 = 128;
 /// `guard` counts.
 pub const EFSCRYPT_SET_GUARD: u32 = 256;
+/// `umask` counts.
+pub const EFSCRYPT_SET_UMASK: u32 = 512;
 
-const KNOWN: u32 = 2 * EFSCRYPT_SET_GUARD - 1;
+const KNOWN: u32 = 2 * EFSCRYPT_SET_UMASK - 1;
 /// What cannot be said of an inode that is just being made.
 const NOT_NEW: u32 = EFSCRYPT_SET_SIZE | EFSCRYPT_SET_GUARD;
 
@@ -45,7 +47,7 @@ pub struct efscrypt_set_attr {
     pub size: usize,
     /// Which fields count: `EFSCRYPT_SET_` bits.
     pub valid: u32,
-    /// Permission bits; others are ignored. The caller applies a umask.
+    /// Permission bits; others are ignored.
     pub mode: u32,
     /// Owner. Setting owner or group of anything but a directory takes away its set-ID bits, as
     /// the caller's standing says (`efscrypt_fs_setattr_as`), unless the mode is set too.
@@ -60,6 +62,11 @@ pub struct efscrypt_set_attr {
     pub mtime: efscrypt_time,
     /// Do nothing unless this is the ctime: `EFSCRYPT_STATUS_NOT_SYNC`; not for a new inode.
     pub guard: efscrypt_time,
+    /// Permission bits that a new inode does not get, unless its directory has a default access
+    /// control list; only for a new inode.
+    pub umask: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, begins with its size, and holds numbers.
@@ -74,6 +81,7 @@ impl efscrypt_set_attr {
 
     fn check(&self) -> Result<()> {
         let both = |a, b| self.has(a) && self.has(b);
+        check_reserved(&self.reserved.to_ne_bytes())?;
         if self.valid & !KNOWN != 0
             || both(EFSCRYPT_SET_ATIME, EFSCRYPT_SET_ATIME_NOW)
             || both(EFSCRYPT_SET_MTIME, EFSCRYPT_SET_MTIME_NOW)
@@ -93,6 +101,9 @@ impl efscrypt_set_attr {
 
     fn set_attr(&self) -> Result<SetAttr> {
         self.check()?;
+        if self.has(EFSCRYPT_SET_UMASK) {
+            return Err(Error::InvalidArgument("only a new inode has a umask"));
+        }
         let wanted = |bit, value| self.has(bit).then_some(value);
         let time = |bit, now, time| -> Result<Option<SetTime>> {
             let at = self.time(bit, time)?.map(SetTime::At);
@@ -124,6 +135,9 @@ pub(super) unsafe fn new_attr(pointer: *const efscrypt_set_attr, mode: u32) -> R
     }
     if given.has(EFSCRYPT_SET_MODE) {
         new.mode = given.mode;
+    }
+    if given.has(EFSCRYPT_SET_UMASK) {
+        new.umask = given.umask;
     }
     if given.has(EFSCRYPT_SET_UID) {
         new.uid = given.uid;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use efscrypt::fs::{COOKIE_DOT_DOT, FileSystem};
+use efscrypt::fs::{AclKind, COOKIE_DOT_DOT, FileSystem};
 
 use super::How;
 use super::contents::{Copy, Losses, Same, is_damage};
@@ -22,6 +22,7 @@ use super::host::{HostDir, private_name, set_mode_and_times_of, set_owner_of};
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
+use super::rights::Rights;
 use super::staging;
 use super::trail::Trail;
 use super::trouble::{Result, Trouble};
@@ -32,6 +33,8 @@ use super::xattrs::{self, Place};
 const LIST: usize = 512;
 /// What the owner of a directory needs to change what is in it.
 const OWNER: u32 = 0o700;
+/// Permission bits without those of group and others.
+const OWNER_ALONE: u32 = 0o7700;
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -79,7 +82,7 @@ impl<'a> Exporter<'a> {
 
     /// The directory where it begins, and the one that takes its place.
     pub fn root(&self, host: HostDir, ino: u64) -> Result<ExportDir> {
-        let meta = self.meta(ino)?;
+        let meta = self.told(ino, || host.path_of(b""))?;
         if !self.how.rights.privileged {
             host.open_to_owner()?;
         }
@@ -87,9 +90,13 @@ impl<'a> Exporter<'a> {
         Ok(ExportDir { host, meta, ino, fresh: false })
     }
 
-    /// The attributes that an inode gets on the machine.
-    fn meta(&self, ino: u64) -> Result<Meta> {
-        Ok(self.how.rights.lend(Meta::of_attr(&self.store.getattr(ino)?)))
+    /// The attributes that an inode gets on the machine; says so where they are less than it has.
+    fn told(&self, ino: u64, path: impl Fn() -> PathBuf) -> Result<Meta> {
+        let (meta, left) = lend(self.store, ino, &self.how.rights)?;
+        if let Some(left) = left {
+            self.monitor.less(&path(), left);
+        }
+        Ok(meta)
     }
 
     fn find(&self, dir: &ExportDir, name: &[u8]) -> Result<Option<Meta>> {
@@ -152,17 +159,31 @@ impl<'a> Exporter<'a> {
     }
 
     /// Sets the extended attributes of something, and tells of those that it does not take. `name`
-    /// is the one that it has or is to have.
-    fn set_xattrs(&self, dir: &HostDir, name: &[u8], meta: &Meta, place: &Place<'_>) -> Result<()> {
+    /// is the one that it has or is to have. Returns the mode that goes with what it took.
+    fn set_xattrs(
+        &self,
+        dir: &HostDir,
+        name: &[u8],
+        meta: &Meta,
+        place: &Place<'_>,
+    ) -> Result<u32> {
+        let without_list = || match self.store.get_acl(meta.id.1, AclKind::Access) {
+            Ok(list) => list.map_or(meta.mode, |list| list.mode_without(meta.mode)),
+            Err(_) => meta.mode & OWNER_ALONE,
+        };
         match xattrs::export(self.store, meta.id.1, place, &self.how.rights) {
-            Ok(None) => {}
-            Ok(Some(refused)) => self.tell(dir, name, Trouble::Refused(refused)),
+            Ok(None) => Ok(meta.mode),
+            Ok(Some(refused)) => {
+                let mode = if refused.list { without_list() } else { meta.mode };
+                self.tell(dir, name, Trouble::Refused(refused));
+                Ok(mode)
+            }
             Err(Trouble::Store(error)) if self.how.keep_damaged && is_damage(&error) => {
                 self.tell(dir, name, error.into());
+                Ok(without_list())
             }
-            Err(trouble) => return Err(trouble),
+            Err(trouble) => Err(trouble),
         }
-        Ok(())
     }
 
     /// Tells of something that a copy lacks.
@@ -223,16 +244,16 @@ impl<'a> Exporter<'a> {
         if rights.privileged {
             dir.host.set_owner(name, meta)?;
         }
-        let place = Place::Path(dir.host.proc_path(name));
+        let (place, mut mode) = (Place::Path(dir.host.proc_path(name)), meta.mode);
         if !xattrs::is_exported(self.store, meta.id.1, &place, rights)? {
             // The owner of a file that he may not write cannot set them either.
             if !rights.privileged && meta.kind == Kind::Regular {
                 dir.host.set_mode(name, meta.mode | 0o600)?;
             }
-            self.set_xattrs(&dir.host, last, meta, &place)?;
+            mode = self.set_xattrs(&dir.host, last, meta, &place)?;
         }
         if meta.kind != Kind::Symlink {
-            dir.host.set_mode(name, meta.mode)?;
+            dir.host.set_mode(name, mode)?;
         }
         Ok(dir.host.set_times(name, meta)?)
     }
@@ -242,8 +263,8 @@ impl<'a> Exporter<'a> {
         if self.how.rights.privileged {
             set_owner_of(&file, meta)?;
         }
-        self.set_xattrs(dir, name, meta, &Place::Open(file.as_fd()))?;
-        Ok(set_mode_and_times_of(&file, meta.mode, meta)?)
+        let mode = self.set_xattrs(dir, name, meta, &Place::Open(file.as_fd()))?;
+        Ok(set_mode_and_times_of(&file, mode, meta)?)
     }
 
     /// Whether something of the machine has all attributes that it should have.
@@ -384,7 +405,7 @@ impl Tree for Exporter<'_> {
 
     fn enter(&self, dir: &ExportDir, entry: &Entry) -> Result<ExportDir> {
         let (name, ino) = (&*entry.name, entry.ino);
-        let meta = self.meta(ino)?;
+        let meta = self.told(ino, || dir.host.path_of(name))?;
         let there = self.find(dir, name)?;
         let fresh = match there {
             Some(there) if there.kind == Kind::Directory => {
@@ -433,7 +454,7 @@ impl Copier for Exporter<'_> {
     }
 
     fn look(&self, job: &Job<Self>) -> Result<Option<Meta>> {
-        let meta = self.meta(job.ino)?;
+        let meta = self.told(job.ino, || job.node.dir.host.path_of(&job.name))?;
         if self.how.rights.make(meta.kind) {
             return Ok(Some(meta));
         }
@@ -469,6 +490,14 @@ impl Copier for Exporter<'_> {
         self.monitor.add(Count::HardLinks, 1);
         Ok(false)
     }
+}
+
+/// The attributes that an inode gets on the machine, and what is left behind.
+pub fn lend(store: &FileSystem, ino: u64, rights: &Rights) -> Result<(Meta, Option<&'static str>)> {
+    let mut meta = rights.lend(Meta::of_attr(&store.getattr(ino)?));
+    let left;
+    (meta.mode, left) = xattrs::exported_mode(store, ino, meta.mode, rights)?;
+    Ok((meta, left))
 }
 
 fn remove(dir: &ExportDir, name: &[u8], kind: Kind) -> Result<()> {

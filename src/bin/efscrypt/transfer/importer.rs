@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use efscrypt::Error;
-use efscrypt::fs::{Attr, CreateMode, Created, FileSystem, NewAttr, RenameMode, SetAttr};
+use efscrypt::fs::{AclKind, Attr, CreateMode, Created, FileSystem, NewAttr, RenameMode, SetAttr};
 use efscrypt::limits::MAX_INLINE_LEN;
 
 use super::How;
@@ -21,6 +21,7 @@ use super::host::HostDir;
 use super::links::{self, Copier, Links};
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
+use super::rights::Rights;
 use super::staging::{self, Staging};
 use super::trouble::{Result, Trouble};
 use super::walk::{Entry, Job, Tree};
@@ -78,8 +79,35 @@ impl<'a> Importer<'a> {
 
     /// The directory where it begins, and the one that takes its place.
     pub fn root(&self, host: HostDir, ino: u64) -> Result<ImportDir> {
-        let meta = host.stat_self()?;
+        let meta = self.source_dir(&host)?;
         Ok(ImportDir { host, meta, ino, fresh: false })
+    }
+
+    /// The attributes that something gets in the store; says so where they are less than it has.
+    fn source(&self, meta: Meta, place: &Place<'_>, path: impl Fn() -> PathBuf) -> Result<Meta> {
+        let (meta, left) = lend(meta, place, &self.how.rights)?;
+        if let Some(left) = left {
+            self.monitor.less(&path(), left);
+        }
+        Ok(meta)
+    }
+
+    fn source_dir(&self, host: &HostDir) -> Result<Meta> {
+        self.source(host.stat_self()?, &Place::Open(host.as_fd()), || host.path_of(b""))
+    }
+
+    /// Whether what is made in a directory gets access control lists of its own accord.
+    fn gives_lists(&self, dir: &ImportDir) -> Result<bool> {
+        Ok(!dir.fresh && self.store.get_acl(dir.ino, AclKind::Default)?.is_some())
+    }
+
+    /// Sets the extended attributes of an inode, and tells of a list that no store takes.
+    fn set_xattrs(&self, at: (&HostDir, &[u8]), ino: u64, place: &Place<'_>) -> Result<()> {
+        if let Some(refused) = xattrs::import(place, self.store, ino, &self.how.rights)? {
+            let doing = format!("cannot import all of {}", at.0.path_of(at.1).display());
+            self.monitor.failed(Trouble::Refused(refused).at(&doing));
+        }
+        Ok(())
     }
 
     /// Ends it, when nothing is left to do.
@@ -148,7 +176,7 @@ impl<'a> Importer<'a> {
                 && self.links.take(meta.id, inode, names);
             return Ok(kept.filter(|_| taken));
         }
-        self.refresh(there, meta, &place)?;
+        self.refresh((&dir.host, name), there.ino, meta, &place)?;
         Ok(kept)
     }
 
@@ -211,10 +239,16 @@ impl<'a> Importer<'a> {
     }
 
     /// Makes the attributes of something of the store those of the source.
-    fn refresh(&self, there: &Attr, meta: &Meta, place: &Place<'_>) -> Result<()> {
-        xattrs::import(place, self.store, there.ino, &self.how.rights)?;
-        if !Meta::of_attr(there).has_attributes_of(meta) {
-            self.store.setattr(there.ino, &meta.to_set())?;
+    fn refresh(
+        &self,
+        at: (&HostDir, &[u8]),
+        ino: u64,
+        meta: &Meta,
+        place: &Place<'_>,
+    ) -> Result<()> {
+        self.set_xattrs(at, ino, place)?;
+        if !Meta::of_attr(&self.store.getattr(ino)?).has_attributes_of(meta) {
+            self.store.setattr(ino, &meta.to_set())?;
         }
         Ok(())
     }
@@ -269,7 +303,8 @@ impl<'a> Importer<'a> {
     ) -> Result<(Copied, Count)> {
         let (host, store) = (&dir.host, self.store);
         let complete = |made: Created| {
-            self.refresh(&made.attr, meta, &Place::Path(host.proc_path(name)))?;
+            let place = Place::Path(host.proc_path(name));
+            self.refresh((host, name), made.attr.ino, meta, &place)?;
             Ok(made.attr.ino)
         };
         let (ino, count) = match meta.kind {
@@ -301,7 +336,7 @@ impl<'a> Importer<'a> {
         there: Option<&Attr>,
     ) -> Result<u64> {
         let new = NewAttr { mode: PRIVATE, ..new_attr(meta) };
-        if there.is_none() {
+        if there.is_none() && !self.gives_lists(dir)? {
             return Ok(self.store.mkdir(dir.ino, name, &new)?.attr.ino);
         }
         self.settle(dir, name, Kind::Directory, there, |from, private| {
@@ -323,7 +358,9 @@ impl<'a> Importer<'a> {
             return Err(Trouble::Changed);
         }
         let lasting = meta.is_settled(now).then_some(meta);
-        let (place, still) = (Place::Open(file.as_fd()), || check_still(&file, &meta));
+        let place = Place::Open(file.as_fd());
+        let (meta, _) = lend(meta, &place, &self.how.rights)?;
+        let still = || check_still(&file, &meta);
         if meta.size <= MAX_INLINE_LEN as u64 {
             let bytes = &mut buffer[..meta.size as usize];
             read_exact(&file, 0, bytes)?;
@@ -335,7 +372,7 @@ impl<'a> Importer<'a> {
             let made = self.store.create(from, private, &new, CreateMode::Guarded)?.attr;
             let (store, ino, size) = (self.store, made.ino, meta.size);
             Copy { store, ino, file: &file, size, monitor: self.monitor }.import(buffer)?;
-            xattrs::import(&place, store, ino, &self.how.rights)?;
+            self.set_xattrs((&dir.host, name), ino, &place)?;
             still()?;
             let size = (store.getattr(ino)?.size != size).then_some(size);
             store.setattr(ino, &SetAttr { size, ..meta.to_set() })?;
@@ -358,7 +395,8 @@ impl<'a> Importer<'a> {
     ) -> Result<u64> {
         let (store, new) = (self.store, new_attr(meta));
         still()?;
-        let ino = if there.is_none() && !xattrs::any(place, &self.how.rights)? {
+        let alone = there.is_none() && !xattrs::any(place, &self.how.rights)?;
+        let ino = if alone && !self.gives_lists(dir)? {
             let made = store.create_with(dir.ino, name, &new, CreateMode::Guarded, bytes)?.attr;
             // A directory may give its group to what is made in it.
             if !Meta::of_attr(&made).has_attributes_of(meta) {
@@ -369,7 +407,7 @@ impl<'a> Importer<'a> {
         } else {
             self.settle(dir, name, Kind::Regular, there, |from, private| {
                 let made = store.create_with(from, private, &new, CreateMode::Guarded, bytes)?;
-                self.refresh(&made.attr, meta, place)?;
+                self.refresh((&dir.host, name), made.attr.ino, meta, place)?;
                 still()?;
                 Ok(made.attr.ino)
             })?
@@ -405,7 +443,7 @@ impl Tree for Importer<'_> {
             return Err(Trouble::Reserved);
         }
         let host = dir.host.enter(name)?;
-        let meta = host.stat_self()?;
+        let meta = self.source_dir(&host)?;
         let there = self.find(dir, name)?;
         let (ino, fresh) = match there {
             Some(there) if there.kind == Kind::Directory => (there.ino, false),
@@ -425,8 +463,7 @@ impl Tree for Importer<'_> {
 
     fn leave(&self, dir: &ImportDir) -> Result<()> {
         self.with_room(|| {
-            let there = self.store.getattr(dir.ino)?;
-            self.refresh(&there, &dir.meta, &Place::Open(dir.host.as_fd()))
+            self.refresh((&dir.host, b""), dir.ino, &dir.meta, &Place::Open(dir.host.as_fd()))
         })
     }
 }
@@ -448,7 +485,8 @@ impl Copier for Importer<'_> {
             self.monitor.left_out(&dir.host.path_of(name), why);
             return Ok(None);
         }
-        Ok(Some(meta))
+        let place = Place::Path(dir.host.proc_path(name));
+        self.source(meta, &place, || dir.host.path_of(name)).map(Some)
     }
 
     fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Copied> {
@@ -492,6 +530,19 @@ impl Copier for Importer<'_> {
     }
 }
 
+/// The attributes that something of the machine gets in a store, and what is left behind.
+pub fn lend(
+    mut meta: Meta,
+    place: &Place<'_>,
+    rights: &Rights,
+) -> Result<(Meta, Option<&'static str>)> {
+    let mut left = None;
+    if meta.kind != Kind::Symlink {
+        (meta.mode, left) = xattrs::imported_mode(place, meta.mode, rights)?;
+    }
+    Ok((meta, left))
+}
+
 /// Fails if somebody wrote to a file while it was read.
 fn check_still(file: impl AsFd, before: &Meta) -> Result<()> {
     let now = Meta::of_stat(&rustix::fs::fstat(file)?);
@@ -501,6 +552,7 @@ fn check_still(file: impl AsFd, before: &Meta) -> Result<()> {
 fn new_attr(meta: &Meta) -> NewAttr {
     NewAttr {
         mode: meta.mode,
+        umask: 0,
         uid: meta.uid,
         gid: meta.gid,
         atime: Some(meta.atime),

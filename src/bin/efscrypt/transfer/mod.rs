@@ -12,6 +12,7 @@ mod host;
 mod host_kind;
 mod importer;
 mod links;
+mod lists;
 mod meta;
 mod monitor;
 mod reader;

@@ -128,6 +128,14 @@ impl Monitor {
         self.bar.suspend(|| output::say(&format!("{} is left out: {why}", path.display())));
     }
 
+    /// Says that a copy has fewer rights than its source, because of what is not copied.
+    pub fn less(&self, path: &Path, what: &str) {
+        self.bar.suspend(|| {
+            let path = path.display();
+            output::say(&format!("{path}: {what} is not copied: it gets fewer permissions"));
+        });
+    }
+
     /// Ends all work.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);

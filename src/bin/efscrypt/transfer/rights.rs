@@ -1,5 +1,7 @@
 //! Rights: what the user who copies can and wants to give to a copy.
 
+use efscrypt::fs::AclKind;
+
 use super::meta::{Kind, Meta};
 
 const SET_UID: u32 = 0o4000;
@@ -62,8 +64,11 @@ impl Rights {
     /// Whether an extended attribute is copied. Who is not root may neither see nor set those of
     /// the system; access control lists are the owner's.
     pub fn keep(&self, attribute: &[u8]) -> bool {
+        if !self.any() {
+            return false;
+        }
         let all = self.privileged && self.special;
-        self.any() && (all || attribute.starts_with(b"user.") || is_list(attribute))
+        all || attribute.starts_with(b"user.") || is_list(attribute)
     }
 
     /// Whether something of the machine keeps an attribute that the store does not have: what the
@@ -80,7 +85,7 @@ pub const CAPABILITY: &[u8] = b"security.capability";
 
 /// Whether an attribute is an access control list.
 fn is_list(attribute: &[u8]) -> bool {
-    attribute.starts_with(b"system.posix_acl_")
+    AclKind::of_xattr_name(attribute).is_some()
 }
 
 #[cfg(test)]

@@ -139,7 +139,9 @@ fn refused_why(refused: &Refused) -> String {
         1 => String::new(),
         n => format!(", nor {}", output::count(n - 1, "other")),
     };
-    format!("its extended attribute {name} cannot be set{others}: {why}")
+    let less =
+        if refused.list { "; without its access list it gets fewer permissions" } else { "" };
+    format!("its extended attribute {name} cannot be set{others}: {why}{less}")
 }
 
 /// Contents of equal size and times are copied again only where they are compared.
@@ -184,7 +186,7 @@ mod tests {
     fn an_attribute_for_which_there_is_no_room_ends_nothing() {
         for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::OPNOTSUPP] {
             let why = errno.into();
-            let refused = Refused { name: b"user.k".to_vec(), why, count: 3 };
+            let refused = Refused { name: b"user.k".to_vec(), why, count: 3, list: false };
             let failure = Trouble::Refused(refused).at("cannot export f");
             assert!(!failure.is_final());
             assert_eq!(failure.code(), exit::DIFFERS);

@@ -12,6 +12,7 @@ use super::contents::Copy;
 use super::except::Except;
 use super::exporter;
 use super::host::HostDir;
+use super::importer;
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
 use super::rights::Rights;
@@ -71,7 +72,8 @@ impl<'a> Verifier<'a> {
 
     fn compare_root(&self, pair: &Pair) -> Result<()> {
         let store = Meta::of_attr(&self.store.getattr(pair.ino)?);
-        self.compare_attributes(&pair.host.stat_self()?, &store)?;
+        let place = Place::Open(pair.host.as_fd());
+        self.compare_attributes(&pair.host.stat_self()?, &store, &place)?;
         self.compare_xattrs(pair.ino, &Place::Open(pair.host.as_fd()))
     }
 
@@ -107,12 +109,12 @@ impl<'a> Verifier<'a> {
 
     fn compare(&self, dir: &Pair, name: &[u8], buffer: &mut [u8]) -> Result<()> {
         let Some((host, store)) = self.both(dir, name)? else { return Ok(()) };
-        self.compare_attributes(&host, &store)?;
+        let place = Place::Path(dir.host.proc_path(name));
+        self.compare_attributes(&host, &store, &place)?;
         if self.is_known(&host, &store)? {
             self.monitor.add(Count::HardLinks, 1);
             return Ok(());
         }
-        let place = Place::Path(dir.host.proc_path(name));
         self.compare_xattrs(store.id.1, &place)?;
         let same = match host.kind {
             Kind::Regular => self.is_same_file(dir, name, &store, buffer)?,
@@ -132,7 +134,7 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    fn compare_attributes(&self, host: &Meta, store: &Meta) -> Result<()> {
+    fn compare_attributes(&self, host: &Meta, store: &Meta, place: &Place<'_>) -> Result<()> {
         let differs = |what| Err(Trouble::Differs(what));
         if host.kind != store.kind {
             return differs("type");
@@ -143,15 +145,18 @@ impl<'a> Verifier<'a> {
         if host.mtime != store.mtime {
             return differs("time of change");
         }
-        let (mode, owners) = match self.source {
-            Source::Machine(_) => (store.mode, true),
+        let (source, copy, owners) = match self.source {
+            Source::Machine(_) => (importer::lend(*host, place, &self.rights)?.0, store, true),
             // Who is not root gives nothing away.
-            Source::Store => (self.rights.lend(*store).mode, self.rights.privileged),
+            Source::Store => {
+                let (meta, _) = exporter::lend(self.store, store.id.1, &self.rights)?;
+                (meta, host, self.rights.privileged)
+            }
         };
         if owners && (host.uid, host.gid) != (store.uid, store.gid) {
             return differs("owner");
         }
-        if host.kind != Kind::Symlink && host.mode != mode {
+        if host.kind != Kind::Symlink && copy.mode != source.mode {
             return differs("permissions");
         }
         Ok(())
@@ -254,7 +259,7 @@ impl Tree for Verifier<'_> {
         }
         let below = Pair { host: dir.host.enter(&entry.name)?, ino: store.id.1 };
         let attributes = self
-            .compare_attributes(&host, &store)
+            .compare_attributes(&host, &store, &Place::Open(below.host.as_fd()))
             .and_then(|()| self.compare_xattrs(below.ino, &Place::Open(below.host.as_fd())));
         // What is below is compared all the same.
         if let Err(trouble) = attributes {

@@ -3,10 +3,11 @@
 use std::os::fd::BorrowedFd;
 
 use efscrypt::Error;
-use efscrypt::fs::{FileSystem, XattrMode};
+use efscrypt::fs::{Acl, AclKind, FileSystem, XattrMode};
 use rustix::fs::{self, XattrFlags};
 use rustix::io::Errno;
 
+use super::lists;
 use super::rights::{CAPABILITY, Rights};
 use super::trouble::{Result, Trouble};
 
@@ -40,18 +41,82 @@ trait Side {
     fn remove(&self, name: &[u8]) -> Result<()>;
 }
 
-/// Attributes that something of the machine did not take: one of them, and how many there are.
+/// Attributes that one side did not take: one of them, and how many there are.
 pub struct Refused {
     pub name: Vec<u8>,
     pub why: std::io::Error,
     pub count: u64,
+    /// Whether the access control list is among them.
+    pub list: bool,
 }
 
-/// Makes the attributes of an inode those of something of the machine.
-pub fn import(place: &Place<'_>, store: &FileSystem, ino: u64, rights: &Rights) -> Result<()> {
+/// Makes the attributes of an inode those of something of the machine. A list that no store takes,
+/// because it is too long or makes no sense, is no failure.
+pub fn import(
+    place: &Place<'_>,
+    store: &FileSystem,
+    ino: u64,
+    rights: &Rights,
+) -> Result<Option<Refused>> {
     let inode = Inode { store, ino };
-    let changes = changes(place, &inode, rights)?;
-    changes.iter().try_for_each(|change| change.make(place, &inode))
+    let mut refused = None;
+    for change in changes(place, &inode, rights)? {
+        match change.make(place, &inode) {
+            Err(Trouble::Store(why @ (Error::InvalidArgument(_) | Error::NotSupported)))
+                if AclKind::of_xattr_name(&change.name).is_some() =>
+            {
+                refuse(&mut refused, change, std::io::Error::other(why.to_string()));
+            }
+            made => made?,
+        }
+    }
+    Ok(refused)
+}
+
+/// The mode that something of the machine gets in a store: less than it has where its list is not
+/// copied. Says what is left behind, if anything is.
+pub fn imported_mode(
+    place: &Place<'_>,
+    mode: u32,
+    rights: &Rights,
+) -> Result<(u32, Option<&'static str>)> {
+    let mut less = (mode, None);
+    for name in place.names()? {
+        let access = lists::is_access(&name);
+        if !access && !lists::is_foreign(&name) {
+            continue;
+        }
+        let Some(list) = place.value(&name)? else { continue };
+        let left = match access {
+            true if rights.any() && Acl::from_xattr(&list).is_ok() => mode,
+            true => {
+                less.1 = Some("its access control list");
+                lists::mode_without(&list, mode)
+            }
+            false => lists::mode_without_foreign(&name, &list, mode),
+        };
+        if !access && left != mode {
+            less.1 = Some("what its NFSv4 access control list says");
+        }
+        less.0 &= left;
+    }
+    Ok(less)
+}
+
+/// As [`imported_mode`], for an inode that is exported.
+pub fn exported_mode(
+    store: &FileSystem,
+    ino: u64,
+    mode: u32,
+    rights: &Rights,
+) -> Result<(u32, Option<&'static str>)> {
+    match rights.any() {
+        true => Ok((mode, None)),
+        false => match store.get_acl(ino, AclKind::Access)? {
+            Some(list) => Ok((list.mode_without(mode), Some("its access control list"))),
+            None => Ok((mode, None)),
+        },
+    }
 }
 
 /// Whether an inode has the attributes of something of the machine.
@@ -73,17 +138,25 @@ pub fn export(
     rights: &Rights,
 ) -> Result<Option<Refused>> {
     let inode = Inode { store, ino };
-    let mut refused: Option<Refused> = None;
+    let mut refused = None;
     for change in exports(&inode, place, rights)? {
         match change.make(&inode, place) {
-            Err(Trouble::Host(why)) => match &mut refused {
-                Some(refused) => refused.count += 1,
-                None => refused = Some(Refused { name: change.name, why, count: 1 }),
-            },
+            Err(Trouble::Host(why)) => refuse(&mut refused, change, why),
             made => made?,
         }
     }
     Ok(refused)
+}
+
+fn refuse(refused: &mut Option<Refused>, change: Change, why: std::io::Error) {
+    let list = lists::is_access(&change.name);
+    match refused {
+        Some(refused) => {
+            refused.count += 1;
+            refused.list |= list;
+        }
+        None => *refused = Some(Refused { name: change.name, why, count: 1, list }),
+    }
 }
 
 /// Whether something of the machine has the attributes of an inode, beside those that its system
@@ -131,7 +204,10 @@ impl Change {
 
 /// What makes the attributes of one side those of the other.
 fn changes(from: &impl Side, to: &impl Side, rights: &Rights) -> Result<Vec<Change>> {
-    let (wanted, there) = (kept(from, rights)?, kept(to, rights)?);
+    let (wanted, mut there) = (kept(from, rights)?, to.names()?);
+    // The list goes with the permissions, which are copied: where no attribute is, one that is
+    // there has to go, as it would give more than they do.
+    there.retain(|name| rights.keep(name) || (!rights.any() && lists::is_access(name)));
     let mut changes = Vec::new();
     for name in &wanted {
         let same = there.binary_search(name).is_ok() && to.value(name)? == from.value(name)?;
@@ -174,11 +250,25 @@ impl Side for Inode<'_> {
     }
 
     fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
-        self.store.set_xattr(self.ino, name, value, XattrMode::Either)?;
+        match AclKind::of_xattr_name(name) {
+            None => self.store.set_xattr(self.ino, name, value, XattrMode::Either)?,
+            // The set-group-ID bit is copied, too.
+            Some(kind) => {
+                let list = Acl::from_xattr(value)?;
+                self.store.privileged().set_acl(self.ino, kind, list.as_ref())?
+            }
+        };
         Ok(())
     }
 
     fn remove(&self, name: &[u8]) -> Result<()> {
+        if lists::is_access(name)
+            && let Some(list) = self.store.get_acl(self.ino, AclKind::Access)?
+        {
+            let plain = without(&list);
+            self.store.privileged().set_acl(self.ino, AclKind::Access, Some(&plain))?;
+            return Ok(());
+        }
         self.store.remove_xattr(self.ino, name)?;
         Ok(())
     }
@@ -233,9 +323,22 @@ impl Side for Place<'_> {
     }
 
     fn remove(&self, name: &[u8]) -> Result<()> {
+        if lists::is_access(name)
+            && let Some(list) = self.value(name)?
+            && let Ok(Some(list)) = Acl::from_xattr(&list)
+        {
+            return self.set(name, &without(&list).to_xattr());
+        }
         Ok(match self {
             Place::Open(fd) => fs::fremovexattr(fd, name),
             Place::Path(path) => fs::lremovexattr(&path[..], name),
         }?)
     }
+}
+
+/// What stands for a list until the mode is set: were it only taken away, its mask would be the
+/// right of the owning group.
+fn without(list: &Acl) -> Acl {
+    let (mode, _) = list.equiv_mode();
+    Acl::from_mode(list.mode_without(mode))
 }
