@@ -74,6 +74,31 @@
 #define EFSCRYPT_MESSAGE_LEN 256
 
 /**
+ * The list that says who may do what.
+ */
+#define EFSCRYPT_ACL_ACCESS 0
+
+/**
+ * The list of a directory that what is made in it starts from.
+ */
+#define EFSCRYPT_ACL_DEFAULT 1
+
+/**
+ * The right to execute a file or reach what is in a directory.
+ */
+#define EFSCRYPT_EXECUTE 1
+
+/**
+ * The right to write a file or change the names of a directory.
+ */
+#define EFSCRYPT_WRITE 2
+
+/**
+ * The right to read a file or list a directory.
+ */
+#define EFSCRYPT_READ 4
+
+/**
  * A caller of whom nothing is known: set-user-ID and set-group-ID bits go with a change of
  * contents or owner, as by the functions that ask for no standing.
  */
@@ -809,6 +834,32 @@ typedef struct efscrypt_wcc {
 } efscrypt_wcc;
 
 /**
+ * Who asks. Set it to zero but for `size`, then its fields.
+ */
+typedef struct efscrypt_credentials {
+  /**
+   * `sizeof(efscrypt_credentials)`: later versions only add at the end.
+   */
+  size_t size;
+  /**
+   * User.
+   */
+  uint32_t uid;
+  /**
+   * Group.
+   */
+  uint32_t gid;
+  /**
+   * Other groups; NULL where there are none.
+   */
+  const uint32_t *groups;
+  /**
+   * How many; at most 2^20.
+   */
+  size_t groups_len;
+} efscrypt_credentials;
+
+/**
  * Attributes to be set, or of a new inode. Set it to zero but for `size`, then each field that is
  * meant together with its `EFSCRYPT_SET_` bit in `valid`; others are ignored. Of a new inode, what
  * is not set has its default: owner and group 0, all times now, and permission bits for the owner
@@ -824,7 +875,7 @@ typedef struct efscrypt_set_attr {
    */
   uint32_t valid;
   /**
-   * Permission bits; others are ignored. The caller applies a umask.
+   * Permission bits; others are ignored.
    */
   uint32_t mode;
   /**
@@ -852,6 +903,15 @@ typedef struct efscrypt_set_attr {
    * Do nothing unless this is the ctime: `EFSCRYPT_STATUS_NOT_SYNC`; not for a new inode.
    */
   struct efscrypt_time guard;
+  /**
+   * Permission bits that a new inode does not get, unless its directory has a default access
+   * control list; only for a new inode.
+   */
+  uint32_t umask;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
 } efscrypt_set_attr;
 
 /**
@@ -1199,6 +1259,74 @@ void efscrypt_description_free(const struct efscrypt_description *description);
  * The errno value of a status; 0 for success, EIO for a number that does not exist.
  */
 int32_t efscrypt_status_errno(uint32_t status);
+
+/**
+ * Reads an access control list into `value`, as the value of Linux's `system.posix_acl_access` or
+ * `system.posix_acl_default`, version 2, and sets `*len` to its length, at most 4,092 bytes.
+ * `kind` is `EFSCRYPT_ACL_ACCESS` or `EFSCRYPT_ACL_DEFAULT`. Where `room` is 0 only the length is
+ * set; `EFSCRYPT_STATUS_BUFFER_TOO_SMALL` where it is less than that.
+ * `EFSCRYPT_STATUS_NO_ATTRIBUTE` where there is none: then the mode says who may do what.
+ *
+ * # Safety
+ * `store` is valid; `value` is valid for writes of `room` bytes; `len` is valid for a write.
+ */
+efscrypt_status efscrypt_fs_get_acl(const struct efscrypt_store *store,
+                                    uint64_t ino,
+                                    uint32_t kind,
+                                    uint8_t *value,
+                                    size_t room,
+                                    size_t *len,
+                                    struct efscrypt_error *error);
+
+/**
+ * Sets an access control list, in the form in which `efscrypt_fs_get_acl` gives it out, or removes
+ * it where `value_len` is 0. An access list sets the permission bits, the group's to its mask, and
+ * takes the set-group-ID bit away; one that says no more than a mode is kept as the mode. Removing
+ * one leaves the mode: its mask becomes the right of the owning group. Who may set lists is up to
+ * the caller. Durable after `efscrypt_store_commit`.
+ *
+ * # Safety
+ * `store` is valid; `value` has `value_len` bytes; `file` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_set_acl(const struct efscrypt_store *store,
+                                    uint64_t ino,
+                                    uint32_t kind,
+                                    const uint8_t *value,
+                                    size_t value_len,
+                                    struct efscrypt_wcc *file,
+                                    struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_fs_set_acl`, for a caller of a standing, as `efscrypt_fs_write_as` takes it: the
+ * set-group-ID bit stays unless that is `EFSCRYPT_STANDING_OTHER`.
+ *
+ * # Safety
+ * As there.
+ */
+efscrypt_status efscrypt_fs_set_acl_as(const struct efscrypt_store *store,
+                                       uint32_t standing,
+                                       uint64_t ino,
+                                       uint32_t kind,
+                                       const uint8_t *value,
+                                       size_t value_len,
+                                       struct efscrypt_wcc *file,
+                                       struct efscrypt_error *error);
+
+/**
+ * Says whether a user gets all rights of `want`, a sum of `EFSCRYPT_READ`, `EFSCRYPT_WRITE` and
+ * `EFSCRYPT_EXECUTE`, by the owner and the access control list or the mode: `*granted` is 1, or 0.
+ * What the superuser may do, and what a read-only store forbids, is up to the caller.
+ *
+ * # Safety
+ * `store` is valid; `who` points to as many bytes as its size says, and its groups are as many as
+ * it says; `granted` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_access(const struct efscrypt_store *store,
+                                   uint64_t ino,
+                                   const struct efscrypt_credentials *who,
+                                   uint32_t want,
+                                   uint32_t *granted,
+                                   struct efscrypt_error *error);
 
 /**
  * As `efscrypt_fs_write`, for a caller who is one of `EFSCRYPT_STANDING_OTHER`,

@@ -50,6 +50,20 @@ impl Caller {
         Ok(self.to_group(&fs.getattr(ino)?))
     }
 
+    /// What the caller is to an inode whose access list it sets: the kernel says so in a flag that
+    /// the crate does not hand on. Set-group-ID goes by it whoever may execute.
+    pub fn setting_list(&self, attr: &Attr) -> Standing {
+        if attr.mode & SET_GID == 0 || self.gid == attr.gid {
+            return Standing::Member;
+        }
+        let record = Record::of(self.thread);
+        let root = self.uid == 0 && record.as_ref().is_none_or(|record| record.has(CAP_FSETID));
+        match root || record.is_some_and(|record| record.groups.contains(&attr.gid)) {
+            true => Standing::Member,
+            false => Standing::Other,
+        }
+    }
+
     /// Whether the caller is in a file's group, where that decides anything.
     fn to_group(self, attr: &Attr) -> Standing {
         let open = attr.mode & (SET_GID | GROUP_EXECUTES) != SET_GID;

@@ -1,5 +1,6 @@
 //! Mounts an efscrypt store, so that any program can use it.
 
+mod acl;
 mod attr;
 mod caller;
 mod committer;

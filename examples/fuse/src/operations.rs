@@ -1,6 +1,7 @@
 //! Each request of the kernel, as a call of the engine.
 //!
-//! The kernel decides who may do what (`default_permissions`), keeps locks between programs, and
+//! The kernel decides who may do what, by permissions and access control lists
+//! (`default_permissions`, `FUSE_POSIX_ACL`), keeps locks between programs, and
 //! splits what programs write. Opening a file costs no request: what the kernel refers to by name
 //! or by an open file stays in the engine until it is forgotten.
 
@@ -11,7 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use efscrypt::fs::{CreateMode, FileType, NewAttr, RenameMode, SetAttr, SetTime, Standing};
+use efscrypt::fs::{
+    AclKind, CreateMode, FileType, NewAttr, RenameMode, SetAttr, SetTime, Standing,
+};
 use efscrypt::{Error, Result};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
@@ -21,6 +24,7 @@ use fuser::{
 };
 use rustix::fs::FallocateFlags;
 
+use crate::acl;
 use crate::attr::{KEPT, Seen, file_type, no_attr, set_time};
 use crate::caller::Caller;
 use crate::contents::{Writer, allocate, write};
@@ -49,6 +53,10 @@ const WANTED: InitFlags = InitFlags::FUSE_PARALLEL_DIROPS
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
     .union(InitFlags::FUSE_CACHE_SYMLINKS)
     .union(InitFlags::FUSE_EXPORT_SUPPORT);
+
+/// What the server cannot do without: without lists the kernel would take a list's mask for the
+/// right of the owning group, and a umask that it applied itself would count where it must not.
+const NEEDED: InitFlags = InitFlags::FUSE_POSIX_ACL.union(InitFlags::FUSE_DONT_MASK);
 
 thread_local! {
     /// What a read is decrypted into, on its way to the kernel.
@@ -104,8 +112,8 @@ fn empty<T>(reply: ReplyEmpty, _done: T) {
     reply.ok();
 }
 
-fn new_attr(req: &Request, mode: u32) -> NewAttr {
-    NewAttr { mode, uid: req.uid(), gid: req.gid(), ..NewAttr::default() }
+fn new_attr(req: &Request, mode: u32, umask: u32) -> NewAttr {
+    NewAttr { mode, umask, uid: req.uid(), gid: req.gid(), ..NewAttr::default() }
 }
 
 impl Filesystem for Server {
@@ -113,6 +121,9 @@ impl Filesystem for Server {
         let back = InitFlags::FUSE_WRITEBACK_CACHE;
         if self.service().writes_back() && config.add_capabilities(back).is_err() {
             return Err(io::Error::other("this kernel keeps nothing back: leave out --write-back"));
+        }
+        if config.add_capabilities(NEEDED).is_err() {
+            return Err(io::Error::other("this kernel knows no access control lists on FUSE"));
         }
         for flag in WANTED.iter() {
             // What the kernel does not offer is done without.
@@ -188,11 +199,11 @@ impl Filesystem for Server {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode));
+        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode, umask));
         let done = self.work(|fs| {
             let kind = FileType::of_mode(mode).ok_or(Error::InvalidArgument("type of a node"))?;
             let made = match kind {
@@ -210,10 +221,10 @@ impl Filesystem for Server {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        let new = new_attr(req, mode);
+        let new = new_attr(req, mode, umask);
         let done = self.work(|fs| entered(fs, fs.mkdir(parent.0, name.as_bytes(), &new)?.attr));
         answer!(reply, done.map(|attr| self.seen(&attr)), entry);
     }
@@ -226,7 +237,7 @@ impl Filesystem for Server {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let (new, target) = (new_attr(req, LINK_MODE), target.as_os_str().as_bytes());
+        let (new, target) = (new_attr(req, LINK_MODE, 0), target.as_os_str().as_bytes());
         let done =
             self.work(|fs| entered(fs, fs.symlink(parent.0, name.as_bytes(), target, &new)?.attr));
         answer!(reply, done.map(|attr| self.seen(&attr)), entry);
@@ -250,7 +261,7 @@ impl Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let whiteout = flags.contains(RenameFlags::RENAME_WHITEOUT).then(|| new_attr(req, 0));
+        let whiteout = flags.contains(RenameFlags::RENAME_WHITEOUT).then(|| new_attr(req, 0, 0));
         let mode = match flags.difference(RenameFlags::RENAME_WHITEOUT) {
             RenameFlags::RENAME_NOREPLACE => RenameMode::NoReplace,
             RenameFlags::RENAME_EXCHANGE => RenameMode::Exchange,
@@ -301,11 +312,11 @@ impl Filesystem for Server {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode));
+        let (dir, name, new) = (parent.0, name.as_bytes(), new_attr(req, mode, umask));
         let exclusive = flags & rustix::fs::OFlags::EXCL.bits() as i32 != 0;
         let mode = if exclusive { CreateMode::Guarded } else { CreateMode::Unchecked };
         let done = self.work(|fs| entered(fs, fs.create(dir, name, &new, mode)?.attr));
@@ -445,7 +456,7 @@ impl Filesystem for Server {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -453,9 +464,13 @@ impl Filesystem for Server {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let done = xattr::mode(flags)
-            .ok_or(Errno::EINVAL)
-            .and_then(|mode| self.work(|fs| xattr::set(fs, ino.0, name.as_bytes(), value, mode)));
+        let name = name.as_bytes();
+        let done = match AclKind::of_xattr_name(name) {
+            Some(kind) => self.work(|fs| acl::set(fs, Caller::of(req), ino.0, kind, value)),
+            None => xattr::mode(flags)
+                .ok_or(Errno::EINVAL)
+                .and_then(|mode| self.work(|fs| xattr::set(fs, ino.0, name, value, mode))),
+        };
         answer!(reply, done, empty);
     }
 
@@ -470,7 +485,12 @@ impl Filesystem for Server {
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        answer!(reply, self.work(|fs| xattr::remove(fs, ino.0, name.as_bytes())), empty);
+        let name = name.as_bytes();
+        let done = match AclKind::of_xattr_name(name) {
+            Some(kind) => self.work(|fs| fs.set_acl(ino.0, kind, None).map(drop)),
+            None => self.work(|fs| xattr::remove(fs, ino.0, name)),
+        };
+        answer!(reply, done, empty);
     }
 
     fn ioctl(

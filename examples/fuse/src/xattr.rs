@@ -1,15 +1,17 @@
 //! Extended attributes, as the kernel asks for them.
 
-use efscrypt::fs::{FileSystem, XattrMode};
+use efscrypt::fs::{AclKind, FileSystem, FileType, XattrMode};
 use efscrypt::{Error, Result};
 use fuser::{Errno, ReplyXattr};
 use rustix::fs::XattrFlags;
 
 /// What gives a program capabilities when it is run.
 const CAPABILITIES: &[u8] = b"security.capability";
-/// Where names may be. Access control lists and what else the kernel gives a meaning are not
-/// offered.
-const SPACES: [&[u8]; 3] = [b"user.", b"security.", TRUSTED];
+/// Where names may be, beside the two that are access control lists. What else the kernel gives a
+/// meaning, as NFSv4's lists, is not offered.
+const SPACES: [&[u8]; 3] = [USERS, b"security.", TRUSTED];
+/// Names that users give, to files and directories.
+const USERS: &[u8] = b"user.";
 /// Names that only root sees.
 const TRUSTED: &[u8] = b"trusted.";
 
@@ -31,7 +33,9 @@ pub fn set(fs: &FileSystem, ino: u64, name: &[u8], value: &[u8], mode: XattrMode
 
 /// The value of an attribute.
 pub fn get(fs: &FileSystem, ino: u64, name: &[u8]) -> Result<Vec<u8>> {
-    check(name)?;
+    if AclKind::of_xattr_name(name).is_none() {
+        check(name)?;
+    }
     fs.get_xattr(ino, name)
 }
 
@@ -41,11 +45,22 @@ pub fn remove(fs: &FileSystem, ino: u64, name: &[u8]) -> Result<()> {
     fs.remove_xattr(ino, name).map(drop)
 }
 
-/// The names of all attributes that a user may know of, each with a NUL behind it.
+/// The names of all attributes that a user may know of, each with a NUL behind it: those that
+/// [`get`] gives out.
 pub fn list(fs: &FileSystem, ino: u64, uid: u32) -> Result<Vec<u8>> {
     let mut list = Vec::new();
     let names = fs.list_xattrs(ino)?;
-    for name in names.iter().filter(|name| uid == 0 || !name.starts_with(TRUSTED)) {
+    // The kernel gives users' attributes to nothing else.
+    let users = || {
+        let kind = fs.getattr(ino)?.kind;
+        Ok::<_, Error>(matches!(kind, FileType::Regular | FileType::Directory))
+    };
+    let users = names.is_empty() || users()?;
+    let known = |name: &&Vec<u8>| {
+        let own = name.starts_with(USERS) && !users;
+        !own && (check(name).is_ok() || AclKind::of_xattr_name(name).is_some())
+    };
+    for name in names.iter().filter(known).filter(|name| uid == 0 || !name.starts_with(TRUSTED)) {
         list.extend_from_slice(name);
         list.push(0);
     }

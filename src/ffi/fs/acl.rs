@@ -129,9 +129,8 @@ pub unsafe extern "C" fn efscrypt_fs_set_acl_as(
     file: *mut efscrypt_wcc,
     error: *mut efscrypt_error,
 ) -> efscrypt_status {
-    let set = |fs: &FileSystem, kind, list: Option<&Acl>| {
-        acting(fs, standing)?.set_acl(ino, kind, list)
-    };
+    let set =
+        |fs: &FileSystem, kind, list: Option<&Acl>| acting(fs, standing)?.set_acl(ino, kind, list);
     // SAFETY: as the caller promises.
     unsafe { set_with(store, kind, (value, value_len), file, error, set) }
 }

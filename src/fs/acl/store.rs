@@ -67,8 +67,8 @@ impl FileSystem {
     /// Sets or removes an access control list, in one transaction with all that goes with it.
     ///
     /// An access list sets the permission bits, the group's to its mask, and takes the
-    /// set-group-ID bit away: for a caller that is in the inode's group or may keep the bit there is
-    /// [`FileSystem::acting`]. One that says no more than a mode is kept as the mode. Removing
+    /// set-group-ID bit away: for a caller that is in the inode's group or may keep the bit there
+    /// is [`FileSystem::acting`]. One that says no more than a mode is kept as the mode. Removing
     /// one leaves the mode as it is, so the mask becomes the right of the owning group; who wants
     /// that group to get what the list gave it sets a list of three entries. Removing what is not
     /// there changes nothing. Who may set lists, the owner as a rule, is up to the caller.

@@ -6,6 +6,7 @@ mod bed;
 mod direct;
 mod ending;
 mod files;
+mod lists;
 mod names;
 mod overlay;
 mod program;
