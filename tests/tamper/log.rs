@@ -1,10 +1,15 @@
 //! A store whose last changes are in the log alone.
 
-use efscrypt::device::MemoryDevice;
+use std::sync::Arc;
 
-use crate::questions::{Outcome, examine};
+use efscrypt::device::MemoryDevice;
+use efscrypt::fs::XattrMode;
+use efscrypt::{Providers, Store};
+
+use crate::provider::Toy;
+use crate::questions::{Outcome, ask, examine};
 use crate::sample::sample;
-use crate::scene::{LOG, POOL, Scene, UNIT, logged};
+use crate::scene::{DATA, LOG, META, POOL, Scene, UNIT, closed, logged, options};
 
 /// The records of the log since the last checkpoint in their order: each ends a state.
 fn records(scene: &Scene) -> Vec<(usize, usize)> {
@@ -102,5 +107,42 @@ fn contents_of_the_last_record_that_are_missing_cost_it_alone() {
         let what = format!("contents at {at} lost");
         let device = scene.with(&base, &[(at, &zeros)]);
         examine(device, !n.is_multiple_of(4), &scene.states[last - 1..], &what);
+    }
+}
+
+/// A state that was copied and continued twice has two futures, whose records have the same numbers
+/// and stand in the same places. None is taken for one of the other.
+#[test]
+fn a_record_of_another_future_of_the_same_state_is_an_error() {
+    let scene = closed();
+    let future = |seed: u8| {
+        let device = Arc::new(MemoryDevice::from_bytes(&scene.image));
+        let providers = Providers::same(Toy::with(&[META, DATA]));
+        let store = Store::open(device.clone(), providers, options()).unwrap();
+        let (fs, mut states) = (store.file_system(), Vec::new());
+        let ino = fs.at(b"/small").unwrap().ino;
+        for n in 0..4 {
+            fs.set_xattr(ino, b"user.short", &[seed, n], XattrMode::Replace).unwrap();
+            store.sync().unwrap();
+            states.push(ask(fs));
+        }
+        drop(store);
+        (device.to_vec(), states)
+    };
+    let (ours, theirs) = (future(1), future(2));
+    let base = MemoryDevice::from_bytes(&ours.0);
+    let records = (LOG..POOL).step_by(UNIT).filter(|at| {
+        let differ = ours.0[*at..at + UNIT] != theirs.0[*at..at + UNIT];
+        differ && [&ours.0, &theirs.0].iter().all(|image| image[*at..].starts_with(b"EFSL"))
+    });
+    let records: Vec<usize> = records.collect();
+    assert_eq!(records.len(), 4);
+    for (n, at) in records.into_iter().enumerate() {
+        let device = scene.with(&base, &[(at, &theirs.0[at..at + UNIT])]);
+        match examine(device, n.is_multiple_of(2), &ours.1[2..], &format!("record {n}")) {
+            Outcome::State(0) => assert_eq!(n, 3),
+            Outcome::Refused => assert_ne!(n, 3),
+            _ => panic!("record {n} of another future counts"),
+        }
     }
 }
