@@ -1047,7 +1047,8 @@ typedef struct efscrypt_options {
    */
   size_t size;
   /**
-   * Bytes of memory for metadata; 64 MiB by default.
+   * Bytes of memory for metadata; by default 64 MiB, or an eighth of what this process may use
+   * where that is less: of the machine's memory and the limits of its control groups.
    */
   size_t cache_bytes;
   /**
@@ -1216,7 +1217,8 @@ efscrypt_status efscrypt_provider_create(const char *name,
  * directories, inodes and keys fit together. Needs no data key: contents are not read; read them
  * to verify them. What it finds wrong is no failure: see `report->clean`. Expects that nobody
  * changes anything meanwhile. Repairs nothing; writes a checkpoint first unless the store was
- * opened read-only. Takes about 300 bytes of memory for each inode.
+ * opened read-only. Takes about 250 bytes of memory for each inode; `efscrypt_store_check_within`
+ * can do with less.
  *
  * # Safety
  * `store` is valid; `report` is valid for a write.
@@ -1224,6 +1226,19 @@ efscrypt_status efscrypt_provider_create(const char *name,
 efscrypt_status efscrypt_store_check(const struct efscrypt_store *store,
                                      struct efscrypt_check_report *report,
                                      struct efscrypt_error *error);
+
+/**
+ * As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1 MiB
+ * at least: what does not fit is checked in parts, each of which reads all metadata again. 16 bytes
+ * for each directory come on top then.
+ *
+ * # Safety
+ * As for `efscrypt_store_check`.
+ */
+efscrypt_status efscrypt_store_check_within(const struct efscrypt_store *store,
+                                            size_t memory,
+                                            struct efscrypt_check_report *report,
+                                            struct efscrypt_error *error);
 
 /**
  * Sets `*recovery` to what opening found in the log: changes since the last checkpoint of a store
@@ -2223,6 +2238,37 @@ efscrypt_status efscrypt_store_write_verifier(const struct efscrypt_store *store
 efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
                                       const struct efscrypt_rewrap *to,
                                       struct efscrypt_error *error);
+
+/**
+ * Writes a backup of the header of the store in `file` to the new file `backup`, only for its owner
+ * to read: what the store cannot be read without, sealed and wrapped, and no state. One call of the
+ * provider. Any program may have the store open for reading, none for writing.
+ *
+ * # Safety
+ * Strings are NUL-terminated; objects are valid; `opts` is NULL or valid.
+ */
+efscrypt_status efscrypt_header_backup(const char *file,
+                                       const struct efscrypt_options *opts,
+                                       const struct efscrypt_provider *metadata,
+                                       const char *backup,
+                                       struct efscrypt_error *error);
+
+/**
+ * Puts the header of the store in `file` back from the file `backup`. Where a superblock is alive
+ * the store gets the wrapped keys alone; else it does not open before `efscrypt check --repair`
+ * found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer wrapped
+ * keys, where there is another store, and where nothing of the store is there; unless `audit` names
+ * a log of key uses, which is told of it before. One call of the provider.
+ *
+ * # Safety
+ * Strings are NUL-terminated; objects are valid; `opts` and `audit` are NULL or valid.
+ */
+efscrypt_status efscrypt_header_restore(const char *file,
+                                        const struct efscrypt_options *opts,
+                                        const struct efscrypt_provider *metadata,
+                                        const char *backup,
+                                        const char *audit,
+                                        struct efscrypt_error *error);
 
 /**
  * Locks the contents: when this returns their keys are wiped from memory, and reading and writing

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod secret;
 
 mod cpu;
+pub mod host;
 
 #[doc(hidden)]
 pub mod crypto;
@@ -41,6 +42,7 @@ pub mod sim;
 
 pub use error::{Error, ErrorKind, Object, Result};
 pub use store::{
-    DataAccess, DomainDescription, Providers, Rewrap, Store, StoreDescription, StoreOptions,
+    DataAccess, DomainDescription, HeaderBackup, HeaderDescription, HeaderKey, Providers, Restored,
+    Rewrap, Store, StoreDescription, StoreOptions,
 };
 pub use txn::Takeover;

@@ -92,6 +92,82 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     difference == 0
 }
 
+/// Overwrites bytes with zeros before their memory is given back.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // Looked at afterwards, as far as the compiler knows, so it cannot leave this out.
+    black_box(bytes);
+}
+
+/// Bytes that grow and leave no copy of themselves in memory that was given back: names, attributes
+/// and what else is sealed on a device, but is no key.
+#[derive(Default)]
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    /// No bytes, and room for some.
+    pub fn with_capacity(capacity: usize) -> Wiped {
+        Wiped(Vec::with_capacity(capacity))
+    }
+
+    /// Adds bytes.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let need = self.0.len() + bytes.len();
+        if need > self.0.capacity() {
+            // Not grown in place: that would give memory back with the old bytes in it.
+            let mut grown = Wiped::with_capacity(need.max(self.0.capacity() * 2));
+            grown.0.extend_from_slice(&self.0);
+            std::mem::swap(self, &mut grown);
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Adds a byte.
+    pub fn push(&mut self, byte: u8) {
+        self.extend_from_slice(&[byte]);
+    }
+
+    /// Wipes all bytes and keeps their room.
+    pub fn clear(&mut self) {
+        wipe(&mut self.0);
+        self.0.clear();
+    }
+}
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Wiped {
+        Wiped(bytes)
+    }
+}
+
+impl Clone for Wiped {
+    fn clone(&self) -> Wiped {
+        Wiped(self.0.clone())
+    }
+}
+
+impl std::ops::Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        // What was cut off at the end stands there still.
+        self.0.resize(self.0.capacity(), 0);
+        wipe(&mut self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use super::{Layout, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{LOG_ALIGN, LOG_HEADER_LEN, LogHeader, MAX_RECORD};
+use crate::secret::Wiped;
 
 /// Bytes behind the end of the log that are searched for a record that should not be there.
 const WINDOW: usize = 256 << 10;
@@ -104,7 +105,7 @@ impl LogRing {
     }
 
     /// Reads the record at the tail. `None` where the log ends: nothing there is the record.
-    pub fn next(&self, tail: &LogTail) -> Result<Option<(Vec<u8>, LogTail)>> {
+    pub fn next(&self, tail: &LogTail) -> Result<Option<(Wiped, LogTail)>> {
         Ok(self.record(tail)?.map(|(_, payload, next)| (payload, next)))
     }
 
@@ -173,7 +174,7 @@ impl LogRing {
         found
     }
 
-    fn record(&self, tail: &LogTail) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {
+    fn record(&self, tail: &LogTail) -> Result<Option<(LogHeader, Wiped, LogTail)>> {
         if let Some(found) = self.read(tail, tail.offset)? {
             return Ok(Some(found));
         }
@@ -181,7 +182,7 @@ impl LogRing {
         if wraps { self.read(tail, 0) } else { Ok(None) }
     }
 
-    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<(LogHeader, Vec<u8>, LogTail)>> {
+    fn read(&self, tail: &LogTail, offset: u64) -> Result<Option<(LogHeader, Wiped, LogTail)>> {
         let object = Object::Log { offset };
         let read = |at: u64, buf: &mut [u8]| {
             self.device
@@ -206,6 +207,6 @@ impl LogRing {
         record.drain(..LOG_HEADER_LEN);
         let end = (offset + len as u64) % self.len;
         let next = LogTail { offset: end, seq: tail.seq + 1, tag: header.tag };
-        Ok(Some((header, record, next)))
+        Ok(Some((header, record.into(), next)))
     }
 }

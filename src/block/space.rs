@@ -58,6 +58,8 @@ pub struct Space {
     state: Mutex<State>,
     /// Whether so much was given back since the last freeze that the store should not grow for it.
     hoarded: AtomicBool,
+    /// Whether the map is that of another state.
+    distrusted: AtomicBool,
     /// A mistake on purpose, for tests that must notice it: what is given back is free at once.
     #[cfg(any(test, feature = "sim"))]
     hasty: AtomicBool,
@@ -134,6 +136,7 @@ impl Space {
             layout,
             state: Mutex::new(state),
             hoarded: AtomicBool::new(false),
+            distrusted: AtomicBool::new(false),
             #[cfg(any(test, feature = "sim"))]
             hasty: Default::default(),
         }
@@ -313,8 +316,19 @@ impl Space {
     /// be read.
     pub fn is_live(&self, unit: u64, units: u32) -> Option<bool> {
         let Ok((number, range)) = self.locate(unit, units) else { return Some(false) };
+        if self.distrusted.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut state = self.state.lock();
         self.load(&mut state, number).ok().map(|region| region.live.all(range))
+    }
+
+    /// Says that the map is not that of the state in memory: it tells nothing of what is in use.
+    pub fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Relaxed);
+        let mut state = self.state.lock();
+        // Nothing says how far units were handed out.
+        state.frontier = state.limit;
     }
 
     /// The region and the bits of a range of units that lies in one region, behind its homes.

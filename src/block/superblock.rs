@@ -1,12 +1,14 @@
 //! The superblock ring: finding the newest slot, writing the next.
 
-use crate::device::Device;
+use crate::device::{Device, UNFINISHED_LEN, is_unfinished};
 use crate::error::{Error, Object, Result};
 use crate::format::{KEY_SLOTS, KeySlot, RING_SLOTS, SLOT_SIZE, Superblock, UnverifiedSuperblock};
 
 use super::{Layout, Sealer};
 
 const PLACE_LEN: usize = RING_SLOTS as usize * SLOT_SIZE;
+
+const _: () = assert!(UNFINISHED_LEN == SLOT_SIZE);
 
 /// Reads the ring in both places: two device reads, unless one fails. The sound slots, newest
 /// generation first, and of one generation that of place 0 first.
@@ -36,6 +38,9 @@ pub fn read_ring(device: &dyn Device) -> Result<Vec<UnverifiedSuperblock>> {
                     failure = Some(io(error));
                 }
             }
+        }
+        if Layout::place(place) == 0 && is_unfinished(&bytes) {
+            return Err(Error::NotAStore);
         }
         for (slot, bytes) in bytes.chunks_exact(SLOT_SIZE).enumerate() {
             magic |= UnverifiedSuperblock::has_magic(bytes);
@@ -113,9 +118,14 @@ pub enum SlotState {
 /// Reads all slots of the ring in both places, one by one.
 ///
 /// # Errors
-/// [`Error::Io`] where the device does not say how long it is.
+/// [`Error::Io`] where the device does not say how long it is; [`Error::NotAStore`] where the store
+/// was never finished.
 pub fn inspect_ring(device: &dyn Device) -> Result<Vec<RingSlot>> {
     let len = device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+    let mut start = vec![0; UNFINISHED_LEN];
+    if device.read_at(0, &mut start).is_ok() && is_unfinished(&start) {
+        return Err(Error::NotAStore);
+    }
     let all = (0..2u8).flat_map(|place| (0..RING_SLOTS as u8).map(move |slot| (place, slot)));
     Ok(all.map(|(place, slot)| inspect_slot(device, len, place, slot)).collect())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::txn::StructureReport;
+use crate::txn::{MAX_DAMAGED, StructureReport};
 
 /// Something that does not fit together. Names are not part of it: a directory's number and an
 /// entry's cookie say which.
@@ -156,7 +156,7 @@ impl Finding {
 }
 
 /// What a check saw and found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CheckReport {
     /// Nodes and units.
     pub structure: StructureReport,
@@ -176,6 +176,17 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Adds what a check of other inodes found. What is said of nodes and units stays.
+    pub(super) fn add(&mut self, part: CheckReport) {
+        self.inodes += part.inodes;
+        self.directories += part.directories;
+        self.entries += part.entries;
+        self.orphans += part.orphans;
+        self.findings.extend(part.findings);
+        self.lost.extend(part.lost);
+        self.lost.truncate(MAX_DAMAGED);
+    }
+
     /// Whether nothing is wrong; contents may be [lost](CheckReport::lost) all the same.
     pub fn is_clean(&self) -> bool {
         self.structure.is_clean() && self.findings.is_empty()

@@ -15,6 +15,7 @@ mod finding;
 mod keyless;
 mod mend;
 mod note;
+mod parts;
 mod repair;
 
 pub use fact::Fact;
@@ -26,20 +27,41 @@ pub use repair::{Damage, Repair, RepairOptions, RepairReport};
 
 use crate::error::Result;
 use crate::fs::FileSystem;
-use census::Census;
+
+/// How a check goes about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckOptions {
+    /// About how many bytes of memory the check takes beside the cache of the store, 1 MiB at
+    /// least; `None` takes what it needs. What does not fit is checked in parts, each of which
+    /// reads all metadata again; then 16 bytes for each directory come on top.
+    pub memory: Option<usize>,
+}
+
+impl CheckOptions {
+    /// The default with a bound for memory, bytes.
+    pub fn within(memory: usize) -> CheckOptions {
+        CheckOptions { memory: Some(memory) }
+    }
+}
 
 /// Checks a mounted file system. Expects that nobody changes anything meanwhile; changes nothing
 /// itself in a store that was opened read-only, and writes a checkpoint first in another. Takes
-/// about 300 bytes of memory for each inode.
+/// about 250 bytes of memory for each inode; [`check_with`] can do with less.
 ///
 /// # Errors
 /// Those that keep the check from going on. What it finds wrong is no error but a finding.
 pub fn check(fs: &FileSystem) -> Result<CheckReport> {
-    let mut census = Census::new(fs.buckets()?);
-    let structure = fs.engine().check_structure(|tree, key, value, own| {
-        census.row(tree, key, value, own);
-    })?;
-    let mut report = census.report(structure);
+    check_with(fs, CheckOptions::default())
+}
+
+/// As [`check`], in as much memory as `options` say.
+///
+/// # Errors
+/// Those of [`check`].
+pub fn check_with(fs: &FileSystem, options: CheckOptions) -> Result<CheckReport> {
+    let memory = options.memory.map_or(usize::MAX, |bytes| bytes.max(1 << 20));
+    let mut report = parts::check(fs, memory)?;
     if let Some((have, need)) = fs.engine().cut()? {
         report.findings.insert(0, Finding::Truncated { have, need });
     }

@@ -24,6 +24,7 @@ pub struct Repair {
     salvage: Salvage,
     report: RepairReport,
     takeover: Takeover,
+    accept_older: bool,
 }
 
 /// What a repair reads, and what it may give up.
@@ -34,6 +35,9 @@ pub struct RepairOptions {
     /// Whether metadata that the device does not read counts as lost: for a medium that will never
     /// read it again. Without it such a repair is refused, as what it gives up is gone for good.
     pub give_up_unreadable: bool,
+    /// Whether the store may go back to a state that is older than others that were durable.
+    /// Without it [`Repair::commit`] refuses that.
+    pub accept_older: bool,
 }
 
 /// What a repair found wrong below the rows of a store.
@@ -58,6 +62,24 @@ pub enum Damage {
     OneSuperblock,
     /// A newer state may have been lost with its superblock: this one is of the generation given.
     Outdated(u64),
+    /// The superblocks are older than what else is there: a newer state was found and serves, with
+    /// all that the log holds behind it.
+    Newer {
+        /// Generation of the newest superblock.
+        superblock: u64,
+        /// Generation of the state that serves.
+        serves: u64,
+    },
+    /// The header came back from a backup: the newest state of what is there was found and serves,
+    /// of the generation given; 0 where it was put together of single nodes.
+    Restored(u64),
+    /// A state that was durable is newer than the one that can be put together.
+    Older {
+        /// Generation of the state that serves.
+        serves: u64,
+        /// Highest generation of what was found.
+        newest: u64,
+    },
     /// Nothing says where the file system starts.
     NoRoot,
     /// A node, or one of its copies, does not verify.
@@ -138,6 +160,7 @@ impl RepairReport {
                     | D::Properties
                     | D::Unopened(_)
                     | D::Outdated(_)
+                    | D::Older { .. }
                     | D::Uncertain
                     | D::Log { .. }
                     | D::Transactions { .. }
@@ -145,6 +168,11 @@ impl RepairReport {
             )
         };
         self.notes.iter().any(|note| note.what.is_loss()) || self.damage.iter().any(vague)
+    }
+
+    /// Whether the store would go back to a state that is older than others that were durable.
+    pub fn is_older(&self) -> bool {
+        self.damage.iter().any(|damage| matches!(damage, Damage::Older { .. }))
     }
 
     /// Whether contents are damaged that no repair brings back.
@@ -174,6 +202,27 @@ impl fmt::Display for Damage {
                 f,
                 "the newest superblock may be gone, or cannot be read; the state of generation \
                  {generation} is the newest that is left"
+            ),
+            D::Newer { superblock, serves } => write!(
+                f,
+                "the superblocks are of generation {superblock}, {} generations behind what was \
+                 found: the state of generation {serves} serves, and what the log holds behind it",
+                serves - superblock
+            ),
+            D::Restored(0) => write!(
+                f,
+                "the header came from a backup, and the newest root is lost: single nodes serve"
+            ),
+            D::Restored(serves) => write!(
+                f,
+                "the header came from a backup: the state of generation {serves}, the newest that \
+                 was found, serves, and what the log holds behind it"
+            ),
+            D::Older { serves, newest } => write!(
+                f,
+                "the state of generation {serves} is the newest that can be put together, and {} \
+                 generations behind others that were durable, up to generation {newest}",
+                newest - serves
             ),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
             D::MoreNodes { count } => write!(f, "{count} more copies of nodes do not verify"),
@@ -229,7 +278,7 @@ impl Repair {
     /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
     /// the key of metadata, not that of contents; two provider calls, and one for each superblock
     /// that is damaged. Reads all metadata, all of the device where nodes are missing, and where
-    /// `wanted` says so all contents. Writes nothing. Takes about 300 bytes of memory for each
+    /// `wanted` says so all contents. Writes nothing. Takes about 250 bytes of memory for each
     /// inode, and 16 KiB for each node that is made anew.
     ///
     /// # Errors
@@ -263,7 +312,31 @@ impl Repair {
         options: &EngineOptions,
         wanted: RepairOptions,
     ) -> Result<Repair> {
-        let mut salvage = Salvage::read(Arc::clone(&device), &mut unlock, options)?;
+        let device_ = Arc::clone(&device);
+        let planned = Repair::plan_from(device_, &mut unlock, options, wanted, false)?;
+        let is_space = |damage: &Damage| matches!(damage, Damage::Space(_));
+        let evidence = planned.salvage.wreck().evidence;
+        if !planned.report.damage.iter().any(is_space) || evidence.found || evidence.is_older {
+            return Ok(planned);
+        }
+        // A map that does not fit may be that of states that are newer than the superblock.
+        let again = Repair::plan_from(device, &mut unlock, options, wanted, true)?;
+        let evidence = again.salvage.wreck().evidence;
+        Ok(if evidence.found || evidence.is_older { again } else { planned })
+    }
+
+    /// As [`Repair::plan_with`]; with `suspicious` all of the device is searched for newer states.
+    fn plan_from(
+        device: Arc<dyn Device>,
+        unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        options: &EngineOptions,
+        wanted: RepairOptions,
+        suspicious: bool,
+    ) -> Result<Repair> {
+        let mut salvage = match suspicious {
+            true => Salvage::read_suspicious(Arc::clone(&device), &mut *unlock, options)?,
+            false => Salvage::read(Arc::clone(&device), &mut *unlock, options)?,
+        };
         let keys = salvage.engine().store_keys()?;
         let (arena, store_id) = (KeyArena::new()?, *salvage.engine().store_id());
         let hasher = NameHasher::derive(&arena, &keys.name(), &store_id)?;
@@ -274,8 +347,9 @@ impl Repair {
         });
         let mended = Mender::new(&mut salvage, bucket).run(wanted.contents)?;
         let recount = salvage.recount()?;
+        let found = salvage.wreck().evidence.found;
         let mut damage = damage_of(&mut salvage);
-        if recount != Recount::default() {
+        if recount != Recount::default() && !found {
             damage.push(Damage::Space(recount));
         }
         if !mended.changed && damage.is_empty() {
@@ -296,7 +370,8 @@ impl Repair {
             damage.insert(0, Damage::Unread { units: salvage.unread() });
         }
         let report = RepairReport { damage, notes: mended.notes, needed, unfinished: None };
-        Ok(Repair { salvage, report, takeover: Takeover::AtOnce })
+        let accept_older = wanted.accept_older;
+        Ok(Repair { salvage, report, takeover: Takeover::AtOnce, accept_older })
     }
 
     /// What the repair does.
@@ -310,9 +385,14 @@ impl Repair {
     /// # Errors
     /// [`Error::NoSpace`] where there is no room for what changes, [`Error::ReadOnly`] from
     /// a device that was opened so, [`Error::InUseBy`] where somebody has the store open, as
-    /// [`StoreOptions::takeover`] says: nothing was written. Those of the device.
+    /// [`StoreOptions::takeover`] says: nothing was written. [`Error::InvalidArgument`] where the store
+    /// would go back to an older state ([`Damage::Older`]) and nobody accepted that. Those of the
+    /// device.
     pub fn commit(self) -> Result<RepairReport> {
         let mut report = self.report;
+        if report.is_older() && !self.accept_older {
+            return Err(Error::InvalidArgument("it would go back to an older state"));
+        }
         if report.needed {
             report.unfinished = self.salvage.commit(self.takeover)?;
         }
@@ -335,9 +415,14 @@ fn damage_of(salvage: &mut Salvage) -> Vec<Damage> {
     });
     let (leaves, found) = (wreck.losses.leaves.len() as u64, wreck.losses.found);
     let unlisted = wreck.losses.unlisted;
+    let evidence = wreck.evidence;
+    let (superblock, serves, newest) = (evidence.superblock, evidence.serves, evidence.newest);
     for (found, what) in [
         (wreck.alone, Damage::OneSuperblock),
-        (wreck.outdated, Damage::Outdated(wreck.generation)),
+        (wreck.outdated && !wreck.restored, Damage::Outdated(wreck.generation)),
+        (wreck.restored, Damage::Restored(serves)),
+        (evidence.found && !wreck.restored, Damage::Newer { superblock, serves }),
+        (evidence.is_older, Damage::Older { serves, newest }),
         (wreck.no_root, Damage::NoRoot),
         (unlisted > 0, Damage::MoreNodes { count: unlisted }),
         (found > 0, Damage::ByHeader { nodes: found }),

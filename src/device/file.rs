@@ -13,6 +13,7 @@
 
 mod create;
 mod direct;
+mod hidden;
 #[cfg(target_os = "linux")]
 mod loops;
 #[cfg(test)]

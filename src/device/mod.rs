@@ -13,6 +13,7 @@ mod image;
 mod memory;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod unfinished;
 mod writeback;
 
 use std::io;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 pub use file::{FileDevice, Holder};
 pub use memory::MemoryDevice;
+#[doc(hidden)]
+pub use unfinished::{UNFINISHED_LEN, is_unfinished};
 
 /// Where a store's bytes live. All methods may be called from many threads at once. A device that
 /// wraps another forwards all of them, also those with a default.

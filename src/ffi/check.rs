@@ -3,7 +3,7 @@
 use super::boundary::{out, put, with_store};
 use super::error::{efscrypt_error, efscrypt_status};
 use super::store::efscrypt_store;
-use crate::check::{CheckReport, check};
+use crate::check::{CheckOptions, CheckReport, check, check_with};
 use crate::store::Store;
 use crate::txn::Recovery;
 
@@ -71,7 +71,8 @@ impl From<&CheckReport> for efscrypt_check_report {
 /// directories, inodes and keys fit together. Needs no data key: contents are not read; read them
 /// to verify them. What it finds wrong is no failure: see `report->clean`. Expects that nobody
 /// changes anything meanwhile. Repairs nothing; writes a checkpoint first unless the store was
-/// opened read-only. Takes about 300 bytes of memory for each inode.
+/// opened read-only. Takes about 250 bytes of memory for each inode; `efscrypt_store_check_within`
+/// can do with less.
 ///
 /// # Safety
 /// `store` is valid; `report` is valid for a write.
@@ -84,6 +85,30 @@ pub unsafe extern "C" fn efscrypt_store_check(
     let body = |store: &Store| {
         let report = out(report)?;
         let found = check(store.file_system())?;
+        // SAFETY: as the caller promises.
+        unsafe { put(report, (&found).into()) };
+        Ok(())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { with_store(store, error, body) }
+}
+
+/// As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1 MiB
+/// at least: what does not fit is checked in parts, each of which reads all metadata again. 16 bytes
+/// for each directory come on top then.
+///
+/// # Safety
+/// As for `efscrypt_store_check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_store_check_within(
+    store: *const efscrypt_store,
+    memory: usize,
+    report: *mut efscrypt_check_report,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    let body = |store: &Store| {
+        let report = out(report)?;
+        let found = check_with(store.file_system(), CheckOptions::within(memory))?;
         // SAFETY: as the caller promises.
         unsafe { put(report, (&found).into()) };
         Ok(())

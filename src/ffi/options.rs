@@ -33,7 +33,8 @@ pub struct efscrypt_pair {
 pub struct efscrypt_options {
     /// `sizeof(efscrypt_options)`: later versions only add at the end.
     pub size: usize,
-    /// Bytes of memory for metadata; 64 MiB by default.
+    /// Bytes of memory for metadata; by default 64 MiB, or an eighth of what this process may use
+    /// where that is less: of the machine's memory and the limits of its control groups.
     pub cache_bytes: usize,
     /// Inodes in memory beside those in use, about 400 bytes each, at most 2^24; 32,768 by default.
     pub inode_cache: usize,

@@ -10,9 +10,10 @@ use super::error::{efscrypt_error, efscrypt_status};
 use super::options::{efscrypt_options, options};
 use super::provider::{efscrypt_provider, provider};
 use super::sized::{Sized, sized};
+use crate::device::FileDevice;
 use crate::error::{Error, Result};
-use crate::keys::KeyProvider;
-use crate::store::{DataAccess, Providers, Rewrap, Store};
+use crate::keys::{AuditDurability, AuditLog, AuditSink, KeyProvider};
+use crate::store::{DataAccess, HeaderBackup, Providers, Rewrap, Store};
 
 /// An open store.
 #[allow(non_camel_case_types, reason = "the name is C's")]
@@ -265,6 +266,70 @@ pub unsafe extern "C" fn efscrypt_store_rewrap(
     };
     // SAFETY: as the caller promises.
     unsafe { with_store(store, error, body) }
+}
+
+/// Writes a backup of the header of the store in `file` to the new file `backup`, only for its owner
+/// to read: what the store cannot be read without, sealed and wrapped, and no state. One call of the
+/// provider. Any program may have the store open for reading, none for writing.
+///
+/// # Safety
+/// Strings are NUL-terminated; objects are valid; `opts` is NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_header_backup(
+    file: *const c_char,
+    opts: *const efscrypt_options,
+    metadata: *const efscrypt_provider,
+    backup: *const c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let (file, backup) = unsafe { (path(file)?, path(backup)?) };
+        // SAFETY: as the caller promises.
+        let opts = unsafe { options(opts)? };
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
+        let device = FileDevice::open(file, true)?;
+        let taken = HeaderBackup::take(&device, &Providers::metadata_only(metadata), &opts)?;
+        taken.write_file(backup)
+    })
+}
+
+/// Puts the header of the store in `file` back from the file `backup`. Where a superblock is alive
+/// the store gets the wrapped keys alone; else it does not open before `efscrypt check --repair`
+/// found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer wrapped
+/// keys, where there is another store, and where nothing of the store is there; unless `audit` names
+/// a log of key uses, which is told of it before. One call of the provider.
+///
+/// # Safety
+/// Strings are NUL-terminated; objects are valid; `opts` and `audit` are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn efscrypt_header_restore(
+    file: *const c_char,
+    opts: *const efscrypt_options,
+    metadata: *const efscrypt_provider,
+    backup: *const c_char,
+    audit: *const c_char,
+    error: *mut efscrypt_error,
+) -> efscrypt_status {
+    guard(error, || {
+        // SAFETY: as the caller promises.
+        let (file, backup) = unsafe { (path(file)?, path(backup)?) };
+        // SAFETY: as the caller promises.
+        let opts = unsafe { options(opts)? };
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { provider(metadata, "the metadata provider is NULL")? };
+        let log = match audit.is_null() {
+            true => None,
+            // SAFETY: as the caller promises.
+            false => Some(AuditLog::open(unsafe { path(audit)? }, AuditDurability::EachRecord)?),
+        };
+        let backup = HeaderBackup::read_file(backup)?;
+        let device = Arc::new(FileDevice::open(file, false)?);
+        let force = log.as_ref().map(|log| log as &dyn AuditSink);
+        backup.restore(device, &Providers::metadata_only(metadata), &opts, force)?;
+        Ok(())
+    })
 }
 
 /// Locks the contents: when this returns their keys are wiped from memory, and reading and writing

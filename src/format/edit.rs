@@ -7,6 +7,7 @@
 use super::TreeId;
 use crate::error::{Error, Object, Result};
 use crate::limits::{MAX_EDIT_BYTES, MAX_EDITS, MAX_KEY_LEN, MAX_VALUE_LEN};
+use crate::secret::Wiped;
 
 const PUT: u8 = 1;
 const DEL: u8 = 2;
@@ -63,7 +64,7 @@ pub enum Edit<'a> {
 /// A transaction being made: at most [`MAX_EDITS`] edits and [`MAX_EDIT_BYTES`] bytes.
 #[derive(Clone)]
 pub struct Edits {
-    bytes: Vec<u8>,
+    bytes: Wiped,
     count: usize,
 }
 
@@ -76,14 +77,14 @@ impl Default for Edits {
 impl Edits {
     /// An empty transaction.
     pub fn new() -> Edits {
-        let mut bytes = Vec::with_capacity(512);
-        bytes.resize(HEADER, 0);
+        let mut bytes = Wiped::with_capacity(512);
+        bytes.extend_from_slice(&[0; HEADER]);
         Edits { bytes, count: 0 }
     }
 
     /// Copies decoded edits, checking every one and that there are as many as they say.
     pub fn collect(edits: EditReader<'_>) -> Result<Edits> {
-        let mut out = Edits { bytes: vec![0; HEADER], count: 0 };
+        let mut out = Edits { bytes: vec![0; HEADER].into(), count: 0 };
         out.bytes.extend_from_slice(edits.rest);
         let count = edits.count;
         for edit in edits {

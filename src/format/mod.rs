@@ -7,6 +7,7 @@
 //!
 #![doc = include_str!("FORMAT.md")]
 
+mod backup;
 mod dirent;
 mod edit;
 mod extent;
@@ -22,6 +23,7 @@ mod space;
 mod superblock;
 mod xattr;
 
+pub use backup::{BACKUP_LEN, encode_backup, parse_backup};
 pub use dirent::{COOKIE_COUNTER_BITS, EntryRow, FIRST_COOKIE};
 pub use edit::{Edit, EditReader, Edits, units_check};
 pub use extent::{DataRow, Extent, Inline, Lost, MAX_FILE_UNITS, UNIT_TAG_LEN};

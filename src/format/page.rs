@@ -18,6 +18,7 @@ mod search;
 use super::{NODE_HEADER_LEN, POINTER_LEN};
 use crate::error::{Error, Object, Result};
 use crate::limits::{MAX_KEY_LEN, MAX_VALUE_LEN, NODE_SIZE};
+use crate::secret::wipe;
 
 const COUNT: usize = NODE_HEADER_LEN;
 const HEAP: usize = COUNT + 2;
@@ -46,6 +47,13 @@ pub enum PutOutcome {
 
 /// A verified page. See the module for its layout and invariants.
 pub struct Page(Box<Block>);
+
+impl Drop for Page {
+    /// Names and attributes stand in it.
+    fn drop(&mut self) {
+        wipe(&mut self.0[..]);
+    }
+}
 
 impl Clone for Page {
     fn clone(&self) -> Page {
@@ -380,7 +388,7 @@ mod tests {
     }
 
     fn reparse(page: &Page) -> Page {
-        Page::parse(page.clone().0, page.level(), 7).unwrap()
+        Page::parse(Box::new(*page.0), page.level(), 7).unwrap()
     }
 
     fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -453,7 +461,7 @@ mod tests {
         ) {
             let mut page = Page::new(0);
             for n in 0..100u32 { page.put(&n.to_be_bytes(), b"value"); }
-            let mut block = page.0;
+            let mut block = Box::new(*page.0);
             if heap % 3 == 0 {
                 block[COUNT..COUNT + 2].copy_from_slice(&count.to_le_bytes());
                 block[HEAP..HEAP + 2].copy_from_slice(&heap.to_le_bytes());
@@ -470,7 +478,7 @@ mod tests {
     #[test]
     fn an_interior_page_without_rows_is_refused() {
         for level in [0, 1, 7] {
-            let empty = Page::parse(Page::new(level).0, level, 1);
+            let empty = Page::parse(Box::new(*Page::new(level).0), level, 1);
             assert_eq!(empty.is_ok(), level == 0, "level {level}");
         }
     }

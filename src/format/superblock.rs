@@ -115,8 +115,11 @@ pub struct SuperblockBody {
     pub log_applied: U64,
     /// No inode number at or above this was ever given out.
     pub next_ino: U64,
+    /// Not 0 in a superblock that came back from a backup of the header and knows no state: the
+    /// store does not open before a repair found one.
+    pub restored: u8,
     /// Zero; later features.
-    pub reserved: [u8; 488],
+    pub reserved: [u8; 487],
     /// Highest level of the space map.
     pub space: [SpaceEntry; SPACE_ROOTS],
 }
@@ -272,6 +275,16 @@ impl UnverifiedSuperblock {
         let there = bytes.get(HEADER_LEN..KEYS_END).unwrap_or_default().chunks(PIECE);
         // A slot that was torn when it was first written has pieces of zeros.
         there.zip(keys.as_bytes().chunks(PIECE)).any(|(a, b)| a != b && a.iter().any(|x| *x != 0))
+    }
+
+    /// The slot's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether all bytes behind the body, which nothing authenticates, are zero.
+    pub fn ends_with_zeros(&self) -> bool {
+        self.bytes[BODY_AT + BODY_LEN..].iter().all(|byte| *byte == 0)
     }
 
     /// Whether the slot has exactly these wrapped keys.

@@ -1,8 +1,8 @@
 //! Name cache: what a name in a directory leads to, or that it leads nowhere.
 //!
-//! A lossy table of sets of four. It is exact: whoever changes a name in a directory puts the new
-//! truth here before the directory's write lock goes, and whoever fills it after a miss holds at
-//! least the shared lock. Names are wiped when the table is cleared or dropped.
+//! A lossy table of sets of four, which grows as it fills. It is exact: whoever changes a name in a
+//! directory puts the new truth here before the directory's write lock goes, and whoever fills it
+//! after a miss holds at least the shared lock. Names are wiped when the table is cleared or dropped.
 
 use parking_lot::Mutex;
 use zeroize::Zeroize;
@@ -21,9 +21,17 @@ pub(in crate::fs) struct Target {
 
 /// A bounded number of names.
 pub(in crate::fs) struct NameCache {
-    shards: Vec<Mutex<Vec<Name>>>,
-    /// Sets of one shard, a power of two.
-    sets: usize,
+    shards: [Mutex<Shard>; SHARDS],
+    /// Most sets of one shard, a power of two.
+    most: usize,
+}
+
+/// Sets of names, a power of two of them, or none.
+#[derive(Default)]
+struct Shard {
+    names: Vec<Name>,
+    /// Names that are not empty places.
+    filled: usize,
 }
 
 #[derive(Default)]
@@ -38,58 +46,90 @@ struct Name {
 
 impl NameCache {
     pub fn new(names: usize) -> NameCache {
-        let sets = names.div_ceil(SHARDS * WAYS).next_power_of_two();
-        let shard = || {
-            let mut shard = Vec::new();
-            shard.resize_with(sets * WAYS, Name::default);
-            Mutex::new(shard)
-        };
-        NameCache { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sets }
+        let most = names.div_ceil(SHARDS * WAYS).next_power_of_two();
+        NameCache { shards: Default::default(), most }
     }
 
     /// What is known of a name: `None` if nothing, `Some(None)` if it leads nowhere.
     pub fn get(&self, dir: u64, bucket: u64, name: &[u8]) -> Option<Option<Target>> {
-        let (shard, first) = self.place(dir, bucket);
-        let shard = shard.lock();
-        let set = &shard[first..first + WAYS];
+        let mixed = mix(dir, bucket);
+        let shard = self.shard(mixed).lock();
+        let set = shard.names.get(shard.set(mixed))?;
         set.iter().find(|way| way.is(dir, bucket, name)).map(|way| way.target)
     }
 
     /// Says what a name leads to from now on.
     pub fn put(&self, dir: u64, bucket: u64, name: &[u8], target: Option<Target>) {
-        let (shard, first) = self.place(dir, bucket);
-        let mut shard = shard.lock();
-        let set = &mut shard[first..first + WAYS];
-        if let Some(way) = set.iter_mut().find(|way| way.is(dir, bucket, name)) {
+        let mixed = mix(dir, bucket);
+        let mut shard = self.shard(mixed).lock();
+        let range = shard.set(mixed);
+        let known = shard
+            .names
+            .get_mut(range)
+            .and_then(|set| set.iter_mut().find(|way| way.is(dir, bucket, name)));
+        if let Some(way) = known {
             way.target = target;
             return;
         }
+        // Half full: what comes next would drive out names although there may be room.
+        if shard.filled * 2 >= shard.names.len() && shard.names.len() < self.most * WAYS {
+            shard.grow();
+        }
+        let range = shard.set(mixed);
+        let set = &mut shard.names[range];
         set.rotate_right(1);
         let way = &mut set[0];
+        let fresh = way.dir == 0;
         way.set(name);
         (way.dir, way.bucket, way.target) = (dir, bucket, target);
+        shard.filled += usize::from(fresh);
     }
 
     /// Forgets and wipes everything.
     pub fn clear(&self) {
         for shard in &self.shards {
-            shard.lock().iter_mut().for_each(Name::wipe);
+            *shard.lock() = Shard::default();
         }
     }
 
-    fn place(&self, dir: u64, bucket: u64) -> (&Mutex<Vec<Name>>, usize) {
-        // The bucket is a keyed hash of the name, 55 bits above 8 that are zero; the directory is
-        // mixed in. The upper half of the product depends on all bits of both.
-        let mixed = (bucket >> 8) ^ dir.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = mixed.wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let (shard, set) = ((mixed >> 60) as usize % SHARDS, (mixed >> 28) as usize);
-        (&self.shards[shard], (set & (self.sets - 1)) * WAYS)
+    fn shard(&self, mixed: u64) -> &Mutex<Shard> {
+        &self.shards[(mixed >> 60) as usize % SHARDS]
     }
 }
 
-impl Drop for NameCache {
+/// The bucket is a keyed hash of the name, 55 bits above 8 that are zero; the directory is mixed
+/// in. The upper half of the product depends on all bits of both.
+fn mix(dir: u64, bucket: u64) -> u64 {
+    let mixed = (bucket >> 8) ^ dir.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed.wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+impl Shard {
+    /// Where the set is that a name is in.
+    fn set(&self, mixed: u64) -> std::ops::Range<usize> {
+        let sets = (self.names.len() / WAYS).max(1);
+        let first = ((mixed >> 28) as usize & (sets - 1)) * WAYS;
+        first..first + WAYS
+    }
+
+    /// Doubles the number of sets. The names move, and leave nothing behind.
+    fn grow(&mut self) {
+        let mut grown = Vec::new();
+        grown.resize_with((self.names.len() * 2).max(WAYS), Name::default);
+        let old = std::mem::replace(&mut self.names, grown);
+        for name in old.into_iter().filter(|name| name.dir != 0) {
+            let range = self.set(mix(name.dir, name.bucket));
+            // Each set parts into two: there is a place.
+            if let Some(place) = self.names[range].iter_mut().find(|place| place.dir == 0) {
+                *place = name;
+            }
+        }
+    }
+}
+
+impl Drop for Name {
     fn drop(&mut self) {
-        self.clear();
+        self.name.zeroize();
     }
 }
 
@@ -107,11 +147,6 @@ impl Name {
         }
         self.name.clear();
         self.name.extend_from_slice(name);
-    }
-
-    fn wipe(&mut self) {
-        self.name.zeroize();
-        (self.dir, self.bucket, self.target) = (0, 0, None);
     }
 }
 
@@ -146,10 +181,28 @@ mod tests {
             let bucket = name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 9 << 8;
             cache.put(7, bucket, &name.to_le_bytes(), target(name));
         }
+        assert!(cache.shards.iter().all(|shard| shard.lock().names.len() == 256));
         for shard in &cache.shards {
-            let names = shard.lock().iter().filter(|name| name.dir == 7).count();
+            let names = shard.lock().names.iter().filter(|name| name.dir == 7).count();
             assert!((100..=256).contains(&names), "{names} of 4096");
         }
+    }
+
+    #[test]
+    fn an_empty_cache_takes_no_memory_and_one_that_grows_loses_few_names() {
+        let cache = NameCache::new(65_536);
+        let room = || cache.shards.iter().map(|shard| shard.lock().names.len()).sum::<usize>();
+        assert_eq!((room(), cache.get(1, 256, b"a")), (0, None));
+        let bucket = |ino: u64| ino.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 9 << 8;
+        for ino in 1..=1000 {
+            cache.put(1, bucket(ino), &ino.to_le_bytes(), target(ino));
+        }
+        assert!((1000..=8192).contains(&room()), "{}", room());
+        let found = |ino: &u64| cache.get(1, bucket(*ino), &ino.to_le_bytes()).is_some();
+        let known = (1..=1000).filter(found).count();
+        assert!(known > 900, "{known}");
+        cache.clear();
+        assert_eq!(room(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::attr::{Attr, FileType};
 use super::dir::{directory, parse_entry};
 use crate::error::{Error, Result};
 use crate::format::FsKey;
+use crate::secret::Wiped;
 
 /// Cookie of ".": resuming there continues with "..".
 pub const COOKIE_DOT: u64 = 1;
@@ -34,7 +35,7 @@ pub struct DirEntry<'a> {
 /// Entries that were copied out of the tree.
 #[derive(Default)]
 struct Batch {
-    names: Vec<u8>,
+    names: Wiped,
     /// End of the name, inode, type, cookie.
     entries: Vec<(usize, u64, FileType, u64)>,
     /// The first failure, and how many entries stand before it.

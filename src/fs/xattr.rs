@@ -14,6 +14,7 @@ use super::draft::Draft;
 use crate::error::{Error, Object, Result};
 use crate::format::{COOKIE_COUNTER_BITS, FsKey, InodeRow, XattrRow};
 use crate::limits::{MAX_NAME_LEN, MAX_VALUE_LEN, MAX_XATTR_LEN, MAX_XATTR_LIST_LEN};
+use crate::secret::wipe;
 use crate::txn::{Class, Edits};
 
 /// Whether an attribute must or must not exist when it is set.
@@ -71,6 +72,8 @@ impl FileSystem {
                 (Ok(0), None) => match XattrRow::parse(bytes) {
                     Ok(row) if row.name == name => {
                         len = Some(row.value_len);
+                        // Not grown later: that would give memory back with the value in it.
+                        value.reserve_exact(row.value_len);
                         value.extend_from_slice(row.value);
                     }
                     Ok(_) => {}
@@ -145,10 +148,11 @@ impl FileSystem {
                 (free.ok_or(Error::NoSpace)?, 0)
             }
         };
-        let chunks = XattrRow::encode(name, value);
+        let mut chunks = XattrRow::encode(name, value);
         for (chunk, bytes) in (0..).zip(&chunks) {
             draft.edits.put(self.tree, &FsKey::Xattr(ino, cookie, chunk).encode(), bytes);
         }
+        chunks.iter_mut().for_each(|bytes| wipe(bytes));
         self.delete_chunks(&mut draft.edits, ino, cookie, chunks.len() as u8..old);
         let row = draft.change_row(ino)?;
         let count = row.xattrs.get().checked_add(u32::from(old == 0));

@@ -11,9 +11,16 @@ impl Store {
     /// Makes a store in a new or empty file, or on a blank block device, and opens it, as
     /// [`Store::create`] does. A new file has mode 0600.
     ///
+    /// The store is there whole or not at all. A new file gets its name when the store in it is
+    /// whole and durable; a kill or a power cut before leaves nothing (on hosts without files that
+    /// have no name, a hidden file beside it, `.NAME.efscrypt-new`, which the next creation there
+    /// removes). An empty file or a block device begins with a mark until then: it does not open,
+    /// and the next creation takes it for empty.
+    ///
     /// A failure, or a panic of a provider, leaves what was there before: no file, an empty file, a
     /// device whose first MiB is zero. That is done while the device is still locked, so nobody
-    /// else can have begun to use it; a file of somebody else that got the name meanwhile stays.
+    /// else can have begun to use it; a file of somebody else that got the name meanwhile stays,
+    /// and ends this in [`Error::Exists`](crate::Error::Exists).
     ///
     /// # Errors
     /// Those of [`FileDevice::create`] and [`Store::create`].
@@ -26,9 +33,10 @@ impl Store {
     ) -> Result<Store> {
         options.check()?;
         let path = path.as_ref();
-        let mut undo = Undo { device: Arc::new(FileDevice::create(path)?), path, made: false };
+        let mut undo = Undo { device: Arc::new(FileDevice::begin(path)?), path, made: false };
         let device = Arc::clone(&undo.device);
         let store = Store::create(device, providers, metadata_key, data_key, options)?;
+        undo.device.publish(path)?;
         undo.made = true;
         Ok(store)
     }

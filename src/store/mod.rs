@@ -6,6 +6,7 @@
 mod create;
 mod describe;
 mod file;
+mod header;
 mod lock;
 mod open;
 mod options;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use describe::{DomainDescription, StoreDescription};
+pub use header::{HeaderBackup, HeaderDescription, HeaderKey, Restored};
 pub use options::{DataAccess, Providers, StoreOptions};
 pub use rewrap::Rewrap;
 

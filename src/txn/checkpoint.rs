@@ -136,6 +136,7 @@ impl Engine {
         self.flush()?;
 
         next.body.log_applied = U64::ZERO;
+        next.body.restored = 0;
         let mut tail = self.queue.hold(picture.last);
         let promise = match reason {
             Reason::Last => self.inodes.last_promise(),

@@ -18,12 +18,13 @@ use crate::block::{
     Takeover, read_ring,
 };
 use crate::crypto::{Rng, Slot};
-use crate::device::Device;
+use crate::device::{Device, UNFINISHED_LEN, is_unfinished};
 use crate::error::{Error, Object, Result};
 use crate::format::{
     FIRST_FS_TREE, KEY_SLOTS, KeySlot, RootRow, STORE_TREE, SpaceEntry, StoreId, StoreKey,
     Superblock, SuperblockBody, TreeId, UnverifiedSuperblock,
 };
+use crate::host::cache_bytes;
 use crate::limits::{MAX_EDITS, UNIT};
 use crate::tree::Forest;
 
@@ -31,12 +32,17 @@ use crate::tree::Forest;
 /// leaves fits in the fewest.
 const RESERVE: (u64, u64) = (MAX_EDITS as u64 * 3 / 2, 256);
 
+/// Why a store does not open whose header came back from a backup.
+const RESTORED: &str = "its header came back from a backup; a repair finds what belongs to it";
+
 /// How an engine is made and opened.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Bytes of the log ring of a new store: 512 KiB to 1 GiB.
     pub log_bytes: u64,
-    /// Bytes of memory for nodes: half for clean ones, the rest for changes under way.
+    /// Bytes of memory for nodes: half for clean ones, the rest for changes under way. By default
+    /// 64 MiB, or less where this process may use less than 512
+    /// ([`host::cache_bytes`](crate::host::cache_bytes)).
     pub cache_bytes: usize,
     /// Whether changes are refused and nothing is written.
     pub read_only: bool,
@@ -44,7 +50,8 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { log_bytes: 32 << 20, cache_bytes: 64 << 20, read_only: false }
+        let cache_bytes = cache_bytes(64 << 20);
+        EngineOptions { log_bytes: 32 << 20, cache_bytes, read_only: false }
     }
 }
 
@@ -194,6 +201,9 @@ impl Engine {
         opener: &Opener,
     ) -> Result<Engine> {
         let mut found = newest(read_ring(&*device)?, &mut unlock)?;
+        if found.superblock.body.restored != 0 {
+            return Err(Error::corrupt(Object::Store, RESTORED));
+        }
         let mut ownership = None;
         if !options.read_only {
             found.check_writable()?;
@@ -521,10 +531,13 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// Writes zeros, so that the log ring holds no older record and its blocks are allocated.
+/// Writes zeros, so that the log ring holds no older record and its blocks are allocated. The mark
+/// of a store that is being made stays: whoever put it there takes it away.
 fn zero(device: &dyn Device, len: u64) -> Result<()> {
+    let mut start = vec![0; UNFINISHED_LEN];
+    let marked = device.read_at(0, &mut start).is_ok() && is_unfinished(&start);
     let zeros = vec![0u8; 1 << 20];
-    let mut at = 0;
+    let mut at = if marked { UNFINISHED_LEN as u64 } else { 0 };
     while at < len {
         let step = (len - at).min(zeros.len() as u64) as usize;
         device

@@ -48,7 +48,7 @@ pub use forge::{Forge, ForgedRow, logged};
 pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
-pub use salvage::{LogLoss, Salvage, Wreck};
+pub use salvage::{Evidence, LogLoss, Salvage, Wreck};
 
 pub use crate::block::{Identity, Recount, Takeover};
 pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};

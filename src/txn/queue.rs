@@ -18,6 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::block::{LogRing, LogTail};
 use crate::error::Result;
 use crate::format::LOG_HEADER_LEN;
+use crate::secret::Wiped;
 
 /// Number of a transaction since the store was opened; 0 is before the first.
 pub type Lsn = u64;
@@ -29,7 +30,7 @@ pub(super) enum Turn {
     /// Only a checkpoint makes it so.
     Checkpoint,
     /// This caller leads: these bytes, up to this transaction, are to be logged.
-    Lead(Vec<u8>, Lsn),
+    Lead(Wiped, Lsn),
 }
 
 pub(super) struct Queue {
@@ -56,7 +57,7 @@ struct State {
 
 #[derive(Default)]
 struct Part {
-    bytes: Vec<u8>,
+    bytes: Wiped,
     last: Lsn,
     overflow: bool,
 }
@@ -87,7 +88,7 @@ impl Queue {
             part.last = lsn;
             part.overflow |= part.bytes.len() + bytes.len() > self.cap;
             match part.overflow {
-                true => part.bytes = Vec::new(),
+                true => part.bytes = Wiped::default(),
                 false => part.bytes.extend_from_slice(bytes),
             }
         }

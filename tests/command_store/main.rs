@@ -7,6 +7,7 @@ mod bench;
 mod checking;
 mod damage;
 mod exporting;
+mod heading;
 mod importing;
 mod keyless;
 mod lifecycle;

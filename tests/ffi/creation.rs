@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -52,34 +52,60 @@ fn a_creation_never_touches_what_is_in_a_file() {
     assert_eq!(keys.toy.wraps.load(Ordering::SeqCst), 0, "a refused creation called the provider");
 }
 
-#[test]
-fn what_another_put_under_the_name_meanwhile_stays() {
-    let (dir, path) = scratch();
-    let keys = Provider::new(1);
-    let (name, away) = (path.clone(), dir.path().join("away"));
-    let replace = move || {
-        fs::rename(&name, &away).unwrap();
-        fs::write(&name, b"another's").unwrap();
-    };
-    *keys.toy.hook.lock().unwrap() = Some(Box::new(replace));
-    keys.toy.wrap_status.store(S::KeyDenied as u32, Ordering::SeqCst);
-    assert_eq!(Open::create(&path, &keys).err().unwrap().status, S::KeyDenied);
-    assert_eq!(fs::read(&path).unwrap(), b"another's");
+/// Opens and makes another store of the same name whenever a provider is called.
+fn intrude(keys: &Provider, path: &Path) -> Arc<Mutex<Vec<(Option<S>, Option<S>)>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (name, noted) = (path.to_owned(), Arc::clone(&seen));
+    *keys.toy.hook.lock().unwrap() = Some(Box::new(move || {
+        let other = Provider::new(2);
+        let closed = |opened: Result<Open, Failure>| match opened {
+            Ok(store) => store.close().err().map(|failure| failure.status),
+            Err(failure) => Some(failure.status),
+        };
+        let opened = closed(Open::existing(&name, &other));
+        let created = closed(Open::create(&name, &other));
+        noted.lock().unwrap().push((opened, created));
+    }));
+    seen
 }
 
 #[test]
-fn nobody_gets_at_a_store_that_is_being_made() {
+fn what_another_put_under_the_name_meanwhile_stays() {
+    for (fails, status) in [(true, S::KeyDenied), (false, S::Exists)] {
+        let (dir, path) = scratch();
+        let keys = Provider::new(1);
+        let name = path.clone();
+        *keys.toy.hook.lock().unwrap() =
+            Some(Box::new(move || fs::write(&name, b"another's").unwrap()));
+        if fails {
+            keys.toy.wrap_status.store(S::KeyDenied as u32, Ordering::SeqCst);
+        }
+        assert_eq!(Open::create(&path, &keys).err().unwrap().status, status);
+        assert_eq!(fs::read(&path).unwrap(), b"another's");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn of_two_that_make_a_store_of_one_name_the_first_to_end_has_it() {
+    let (dir, path) = scratch();
+    let keys = Provider::new(1);
+    let seen = intrude(&keys, &path);
+    assert_eq!(Open::create(&path, &keys).err().unwrap().status, S::Exists);
+    let seen = seen.lock().unwrap();
+    // There was nothing until then; the second call of the provider finds the other store.
+    assert_eq!(seen.first(), Some(&(Some(S::NotFound), None)), "{seen:?}");
+    assert!(seen[1..].iter().all(|seen| *seen == (None, Some(S::Exists))), "{seen:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    Open::existing(&path, &Provider::new(2)).unwrap().close().unwrap();
+}
+
+#[test]
+fn nobody_gets_at_a_store_that_is_being_made_in_a_file_that_was_there() {
     let (_dir, path) = scratch();
     let keys = Provider::new(1);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let (name, noted) = (path.clone(), Arc::clone(&seen));
-    let intrude = move || {
-        let other = Provider::new(2);
-        let opened = Open::existing(&name, &other).err().map(|failure| failure.status);
-        let created = Open::create(&name, &other).err().map(|failure| failure.status);
-        noted.lock().unwrap().push((opened, created));
-    };
-    *keys.toy.hook.lock().unwrap() = Some(Box::new(intrude));
+    fs::write(&path, b"").unwrap();
+    let seen = intrude(&keys, &path);
     Open::create(&path, &keys).unwrap().close().unwrap();
     let seen = seen.lock().unwrap();
     assert!(!seen.is_empty());

@@ -52,7 +52,7 @@ pub fn plan(device: impl Device + 'static) -> Result<Repair> {
 }
 
 pub fn plan_as(device: impl Device + 'static, give_up_unreadable: bool) -> Result<Repair> {
-    let wanted = RepairOptions { contents: true, give_up_unreadable };
+    let wanted = RepairOptions { contents: true, give_up_unreadable, accept_older: true };
     Repair::plan_with(Arc::new(device), |_| fixed_unlock(3), &options(true), wanted)
 }
 

@@ -9,6 +9,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("limits", 0),
     ("secret", 0),
     ("cpu", 1),
+    ("host", 1),
     ("crypto", 2),
     ("format", 2),
     ("device", 3),

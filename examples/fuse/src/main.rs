@@ -89,15 +89,18 @@ struct Args {
     #[arg(long)]
     dev: bool,
 
-    /// Memory for the store's metadata, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256,
-        value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
-    cache_size: u32,
+    /// Memory for the store's metadata, MiB (default: 256, or an eighth of what may be used where
+    /// that is less)
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    cache_size: Option<u32>,
 
     /// Threads that take requests from the kernel (default: one for two processors, 4 to 8)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
     threads: Option<u16>,
 }
+
+/// Most memory for a store's metadata, bytes, unless told otherwise.
+const CACHE: usize = 256 << 20;
 
 fn main() -> ExitCode {
     keep_to_itself();
@@ -202,7 +205,8 @@ fn open(args: &Args) -> Result<Store, Failure> {
     let mut options = StoreOptions::default();
     options.engine.read_only = args.read_only;
     options.takeover = args.takeover;
-    options.engine.cache_bytes = (args.cache_size as usize) << 20;
+    let given = args.cache_size.map(|mib| (mib as usize) << 20);
+    options.engine.cache_bytes = given.unwrap_or_else(|| efscrypt::host::cache_bytes(CACHE));
     options.context = args
         .context
         .iter()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use efscrypt::Error;
-use efscrypt::check::{CheckReport, Fact, check};
+use efscrypt::check::{CheckOptions, CheckReport, Fact, check_with};
 use efscrypt::keys::KeyProvider;
 use serde::Serialize;
 
@@ -41,9 +41,19 @@ pub struct CheckArgs {
     #[arg(long, requires = "repair")]
     pub give_up_unreadable: bool,
 
+    /// Go back to an older state where a repair finds that newer ones were lost
+    #[arg(long, requires = "repair")]
+    pub accept_older: bool,
+
     /// Verify what shows without a key: superblocks, wrapped keys, and the checksum of every node
     #[arg(long, conflicts_with = "metadata_only")]
     keyless: bool,
+
+    /// Memory for the check itself, beside --cache, MiB: what does not fit is checked in parts, each
+    /// of which reads all metadata again (default: 250 bytes for each inode)
+    #[arg(long, value_name = "MIB", conflicts_with_all = ["repair", "keyless"],
+        value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    memory: Option<u32>,
 
     /// Show no progress
     #[arg(long, short)]
@@ -140,7 +150,8 @@ pub fn verify(
     };
     let fs = store.file_system();
     let monitor = Monitor::new("checking", args.quiet);
-    let report = monitor.watch(|| {}, || check(fs));
+    let within = args.memory.map(|mib| CheckOptions::within((mib as usize) << 20));
+    let report = monitor.watch(|| {}, || check_with(fs, within.unwrap_or_default()));
     let report = report.map_err(|error| args.store.failure("check", error))?;
     let contents = match args.metadata_only {
         true => None,

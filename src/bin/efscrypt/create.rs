@@ -3,6 +3,7 @@
 use std::fs;
 
 use clap::Args;
+use efscrypt::device::FileDevice;
 use efscrypt::{Error, ErrorKind, Providers, Store};
 use rustix::process::{getegid, geteuid};
 
@@ -56,7 +57,8 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     (options.mount.root_uid, options.mount.root_gid) = (uid, gid);
     // The device refuses it, too; here it costs nobody a passphrase.
-    if fs::metadata(store.path()).is_ok_and(|about| about.is_file() && about.len() != 0) {
+    let taken = fs::metadata(store.path()).is_ok_and(|about| about.is_file() && about.len() != 0);
+    if taken && !FileDevice::is_unfinished(store.path()) {
         return Err(failed(Error::Exists));
     }
     let provider = store.provider()?;

@@ -15,6 +15,7 @@ mod create;
 mod describe;
 mod exit;
 mod export;
+mod header;
 mod import;
 mod key;
 mod keyless;
@@ -52,6 +53,8 @@ enum Command {
     Ls(ls::LsArgs),
     /// Print the contents of a file of a store
     Cat(cat::CatArgs),
+    /// Back up the header of a store, and put it back
+    Header(header::HeaderArgs),
     /// Verify everything in a store
     Check(check::CheckArgs),
 }
@@ -82,6 +85,7 @@ fn run(cli: Cli) -> Result<(), exit::Failure> {
         Command::Export(args) => export::run(args),
         Command::Ls(args) => ls::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Header(args) => header::run(args),
         Command::Check(args) => check::run(args),
     }
 }

@@ -100,6 +100,13 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         crate::check::verify(args, Some(provider), false)?;
         return if damaged { Err(contents_damaged(args)) } else { Ok(()) };
     }
+    if repair.report().is_older() && !args.accept_older && !args.dry_run {
+        let doing = format!("cannot repair store {}", store.path().display());
+        let why = "it would go back to an older state, which stands above; nothing was written";
+        let hint = "a newer copy of its first MiB, or a newer backup of its header, may save more; \
+                    --accept-older goes back";
+        return Err(Failure::of_code(doing, why, METADATA_DAMAGED).with_hint(hint));
+    }
     if args.dry_run {
         return finish(args, &view, "nothing was written", Some(METADATA_DAMAGED));
     }
@@ -143,6 +150,7 @@ fn plan(
     let wanted = RepairOptions {
         contents: !args.metadata_only,
         give_up_unreadable: args.give_up_unreadable,
+        accept_older: args.accept_older,
     };
     monitor.watch(|| {}, || Repair::plan(Arc::new(device), &providers, &options, wanted))
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use efscrypt::device::FileDevice;
 use efscrypt::fs::{Attr, FileSystem};
-use efscrypt::keys::{EncryptionContext, KeyProvider};
-use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions, Takeover};
+use efscrypt::keys::{AuditLog, EncryptionContext, KeyProvider};
+use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions, Takeover, host};
 
 use crate::exit::Failure;
 use crate::output;
@@ -18,6 +18,9 @@ use crate::unlock::KmsArgs;
 
 /// How long a command waits for who has the store open: a mount that just ended commits yet.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Most memory for a store's metadata, bytes, unless told otherwise.
+const CACHE: usize = 256 << 20;
 
 /// A store, and the key service that opens it.
 #[derive(Args)]
@@ -30,10 +33,10 @@ pub struct StoreArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     context: Vec<(String, String)>,
 
-    /// Memory for the store's metadata, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 64,
-        value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
-    cache: u32,
+    /// Memory for the store's metadata, MiB (default: 256, or an eighth of what may be used where
+    /// that is less)
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(8..=1 << 20))]
+    cache: Option<u32>,
 
     /// What to do where another opening may still have the store open that no lock shows, as on
     /// another host: watch it for so many seconds before taking the store over, `now`, or `never`
@@ -90,6 +93,11 @@ impl StoreArgs {
     /// The key service, as the provider of both domains.
     pub fn provider(&self) -> Result<Arc<dyn KeyProvider>, Failure> {
         self.kms.provider()
+    }
+
+    /// As [`StoreArgs::provider`], with the log of its key uses.
+    pub fn provider_and_log(&self) -> Result<(Arc<dyn KeyProvider>, AuditLog), Failure> {
+        Ok((self.kms.provider()?, self.kms.own_log()?))
     }
 
     /// Opens the store.
@@ -169,7 +177,8 @@ impl StoreArgs {
     pub fn options(&self) -> Result<StoreOptions, Failure> {
         let mut options = StoreOptions::default();
         options.takeover = self.takeover;
-        options.engine.cache_bytes = (self.cache as usize) << 20;
+        let given = self.cache.map(|mib| (mib as usize) << 20);
+        options.engine.cache_bytes = given.unwrap_or_else(|| host::cache_bytes(CACHE));
         options.context = self
             .context
             .iter()

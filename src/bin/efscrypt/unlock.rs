@@ -141,6 +141,11 @@ impl KmsArgs {
         record(&log, AuditOp::Init, Ok(())).map_err(|e| Failure::new(doing, e))
     }
 
+    /// The log of key uses of a key service that is there.
+    pub fn own_log(&self) -> Result<AuditLog, Failure> {
+        self.log(self.path()?)
+    }
+
     fn log(&self, kms: &Path) -> Result<AuditLog, Failure> {
         let path = self.audit_path()?;
         open_log(&path, kms).map_err(|e| {

@@ -20,7 +20,7 @@ impl Mender<'_> {
     /// nowhere.
     pub(super) fn mark_gaps(&mut self, census: &Census<Bucket>) -> Result<()> {
         let unmarked = self.lost_properties();
-        for (&ino, seen) in census.inodes() {
+        for (&ino, seen) in census.inodes().iter() {
             let row = &seen.row;
             if !holds_contents(seen) || row.nlink.get() == 0 {
                 continue;

@@ -124,7 +124,7 @@ impl Mender<'_> {
                 }
             }
             if way.contains(&at) && inodes.get(&at).is_some_and(|seen| seen.names > 0) {
-                let Seen { above, cookie, .. } = inodes[&at];
+                let Some(&Seen { above, cookie, .. }) = inodes.get(&at) else { break };
                 self.note(at, Mending::NameMoved { dir: above, name: b"..".to_vec() });
                 return self.del_fs(FsKey::Entry(above, cookie));
             }

@@ -1,9 +1,9 @@
 //! Numbers: what inodes say of what stands elsewhere is set to what was found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{Bucket, Mender, holds_contents};
-use crate::check::census::{Census, Seen};
+use crate::check::census::{Brief, Census, Seen, Table};
 use crate::check::note::Mending;
 use crate::error::Result;
 use crate::format::{InodeRow, STORE_TREE, StoreKey, WrappedKeyRow};
@@ -15,10 +15,10 @@ impl Mender<'_> {
     pub(super) fn mend_numbers(&mut self, census: &mut Census<Bucket>) -> Result<()> {
         census.settle();
         let mut keys = BTreeMap::<u64, Vec<u64>>::new();
-        for (&id, &(owner, _)) in census.keys() {
+        for (&id, &(owner, _)) in census.keys().iter() {
             keys.entry(owner).or_default().push(id);
         }
-        for (&ino, seen) in census.inodes() {
+        for (&ino, seen) in census.inodes().iter() {
             let mut row = seen.row;
             self.recount(ino, seen, &mut row);
             let mut owned = keys.remove(&ino).unwrap_or_default();
@@ -33,9 +33,8 @@ impl Mender<'_> {
             if row != seen.row {
                 let number = self.number()?;
                 self.change_inode(ino, |stored| {
-                    let tail = stored.tail_len;
-                    *stored = row;
-                    (stored.tail_len, stored.change) = (tail, number.into());
+                    row.store(stored);
+                    stored.change = number.into();
                 })?;
                 if !self.made.contains(&ino) {
                     self.note(ino, Mending::Recounted);
@@ -46,7 +45,7 @@ impl Mender<'_> {
     }
 
     /// Sets what an inode says to what was found.
-    fn recount(&mut self, ino: u64, seen: &Seen, row: &mut InodeRow) {
+    fn recount(&mut self, ino: u64, seen: &Seen, row: &mut Brief) {
         let links = seen.links(ino);
         // Names that are gone are noted where they were: here only their number differs.
         row.nlink = links.into();
@@ -89,7 +88,7 @@ impl Mender<'_> {
     }
 
     /// Makes each KEY row of a file name the one before it.
-    fn chain(&mut self, owned: &[u64], keys: &HashMap<u64, (u64, u64)>) -> Result<()> {
+    fn chain(&mut self, owned: &[u64], keys: &Table<(u64, u64)>) -> Result<()> {
         let mut previous = 0;
         for &id in owned {
             if keys.get(&id).is_some_and(|(_, stored)| *stored != previous) {
@@ -108,7 +107,7 @@ impl Mender<'_> {
 }
 
 /// Whether the keys that a file owns are found from its newest one, and no others.
-fn is_chain(newest: u64, owned: &[u64], keys: &HashMap<u64, (u64, u64)>) -> bool {
+fn is_chain(newest: u64, owned: &[u64], keys: &Table<(u64, u64)>) -> bool {
     let (mut id, mut left) = (newest, owned.len());
     while id != 0 && left > 0 {
         if owned.binary_search(&id).is_err() {

@@ -258,8 +258,8 @@ impl Mender<'_> {
     /// Gives inodes without a name one in `/lost+found`, and those to be freed their ORPHAN row.
     fn mend_names(&mut self, census: &Census<Bucket>) -> Result<()> {
         let before = self.changes;
-        for (&ino, seen) in census.inodes() {
-            let row: &InodeRow = &seen.row;
+        for (&ino, seen) in census.inodes().iter() {
+            let row = &seen.row;
             let named = row.nlink.get() > 0;
             if ino == ROOT_INO {
                 continue;

@@ -35,6 +35,9 @@ pub enum AuditOp {
     Open,
     /// A log was opened whose last record a crash had cut, and the cut bytes were removed.
     RecoverTail,
+    /// Wrapped keys of a store were put back from a backup of its header, against its refusal:
+    /// those that are there may be newer.
+    RestoreHeader,
 }
 
 impl AuditOp {
@@ -60,6 +63,7 @@ impl AuditOp {
             AuditOp::Open => "open",
             AuditOp::ChangeUnlock => "change-unlock",
             AuditOp::RecoverTail => "recover-tail",
+            AuditOp::RestoreHeader => "restore-header",
         }
     }
 }

@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 
-use super::Salvage;
 use super::records::Records;
-use crate::block::LogTail;
+use super::{Salvage, seek};
+use crate::block::{LogRecord, LogTail};
 use crate::error::Result;
 use crate::format::{
     Edit, EditReader, Edits, FIRST_FS_TREE, FsKey, RING_SLOTS, STORE_TREE, StoreKey,
 };
 use crate::txn::check::Owners;
+use crate::txn::numbers::COUNT_BITS;
 
 /// What is missing of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,14 +39,33 @@ impl Salvage {
     ) -> Result<LogTail> {
         let records = self.log_records(tail);
         self.wreck.log.records = records.lost;
+        self.replay(&records.known, tail, applied, kept)
+    }
+
+    /// As [`Salvage::replay_log`], for a state of which nothing says where its log starts.
+    pub(super) fn replay_found(&mut self, kept: &mut Owners) -> Result<LogTail> {
+        let records = self.records_behind()?;
+        // Behind whatever stands in the ring, so that nothing there is overwritten.
+        let last = seek::all_records(&self.engine).last().map(|record| record.next);
+        let tail = last.unwrap_or(LogTail { offset: 0, seq: 1 << COUNT_BITS, tag: [0; 16] });
+        self.replay(&records, tail, 0, kept)
+    }
+
+    fn replay(
+        &mut self,
+        records: &[LogRecord],
+        tail: LogTail,
+        applied: u64,
+        kept: &mut Owners,
+    ) -> Result<LogTail> {
         // What later records were written behind was durable, whatever those before say.
         let mut durable = HashMap::<u64, u64>::new();
-        for record in &records.known {
+        for record in records {
             let known = durable.entry(record.at.epoch()).or_default();
             *known = record.durable.max(*known);
         }
         let (mut end, mut ended) = (tail, None);
-        for record in &records.known {
+        for record in records {
             let at = record.at;
             if ended == Some(at.epoch()) {
                 continue;
@@ -70,7 +90,8 @@ impl Salvage {
             at = record.next;
         }
         // Each state that was lost may have begun an epoch.
-        let epochs = if self.wreck.outdated { RING_SLOTS } else { 0 };
+        let later = self.wreck.evidence.epoch.saturating_sub(tail.epoch());
+        let epochs = if self.wreck.outdated { RING_SLOTS.max(later) } else { 0 };
         let rest = self.engine.ring.survivors(&at, epochs);
         Records::new(tail, chain, rest)
     }

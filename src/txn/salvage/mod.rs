@@ -21,6 +21,7 @@ mod commit;
 mod log;
 mod missing;
 mod records;
+mod seek;
 mod strays;
 mod superblock;
 mod unread;
@@ -28,7 +29,10 @@ mod unread;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zerocopy::FromZeros;
+
 pub use log::LogLoss;
+pub use seek::Evidence;
 
 use super::check::Owners;
 use super::inode_numbers::AHEAD;
@@ -45,6 +49,7 @@ use crate::format::{
 };
 use crate::limits::{NODE_UNITS, UNIT};
 use crate::tree::{Losses, Visit};
+use seek::Start;
 use strays::{Older, Strays};
 use unread::Watched;
 
@@ -71,6 +76,10 @@ pub struct Wreck {
     pub log: LogLoss,
     /// Bytes that the device has and had, where it was cut.
     pub cut: Option<(u64, u64)>,
+    /// Whether the header came back from a backup.
+    pub restored: bool,
+    /// How old the state is that serves.
+    pub evidence: Evidence,
 }
 
 impl Wreck {
@@ -107,6 +116,9 @@ pub struct Salvage {
     transactions: u64,
     /// Units that have an owner; counted when it is asked for first.
     owned: Option<Owners>,
+    start: Start,
+    /// The highest generation of a node, where all of the device was read.
+    newest: Option<u64>,
 }
 
 impl Salvage {
@@ -123,6 +135,36 @@ impl Salvage {
         mut unlock: impl FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
         options: &EngineOptions,
     ) -> Result<Salvage> {
+        let salvage = Salvage::read_from(Arc::clone(&device), &mut unlock, options, false)?;
+        let wreck = &salvage.wreck;
+        let damaged = !wreck.losses.damaged.is_empty() || wreck.no_root;
+        let newer = salvage.newest.is_some_and(|newest| newest > wreck.evidence.serves + 1);
+        match damaged && newer && matches!(salvage.start, Start::Superblock) {
+            // What is damaged was overwritten by states that are newer.
+            true => Salvage::read_from(device, &mut unlock, options, true),
+            false => Ok(salvage),
+        }
+    }
+
+    /// As [`Salvage::read`], and searches all of the device for states that are newer than the
+    /// superblock.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_suspicious(
+        device: Arc<dyn Device>,
+        unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
+        options: &EngineOptions,
+    ) -> Result<Salvage> {
+        Salvage::read_from(device, unlock, options, true)
+    }
+
+    fn read_from(
+        device: Arc<dyn Device>,
+        mut unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<Unlocked>,
+        options: &EngineOptions,
+        suspicious: bool,
+    ) -> Result<Salvage> {
         // What only a cache of the host holds may never reach the medium.
         if device.flush().is_ok() {
             let seen = device.drop_cache();
@@ -137,19 +179,43 @@ impl Salvage {
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
-        let mut engine = Engine::assemble(device, sealer, fitted, &options, Recovery::default())?;
+        let assemble = |superblock: Superblock| {
+            let (device, sealer) = (Arc::clone(&device), Arc::clone(&sealer));
+            Engine::assemble(device, sealer, superblock, &options, Recovery::default())
+        };
+        let mut engine = assemble(fitted.clone())?;
+        let restored = superblock.body.restored != 0;
+        let (start, evidence) = seek::seek(&engine, restored, suspicious || chosen.outdated)?;
+        if !matches!(start, Start::Superblock) {
+            // Its map of space is that of another state.
+            let mut without = fitted;
+            without.body.space = FromZeros::new_zeroed();
+            engine = assemble(without)?;
+            engine.space.distrust();
+        }
         // Each state that was lost may have begun an epoch, and promised numbers of inodes.
-        let lost = if chosen.outdated { RING_SLOTS } else { 0 };
-        let epoch = next_epoch(superblock.body.epoch.get() + lost)?;
+        let opened_later = evidence.epoch > superblock.body.epoch.get();
+        let lost = match (&start, chosen.outdated || opened_later) {
+            (Start::Superblock, false) => 0,
+            (Start::Superblock, true) => RING_SLOTS,
+            _ => LOST_OPENS,
+        };
+        let epoch = next_epoch(superblock.body.epoch.get().max(evidence.epoch) + lost)?;
         engine.set_epoch(epoch, Recovery::default());
         let promised = superblock.body.next_ino.get();
         engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
         let wreck = Wreck {
-            generation: superblock.header.generation.get(),
+            generation: evidence.serves,
             refused: chosen.refused,
             alone: chosen.alone,
-            outdated: chosen.outdated,
             cut,
+            outdated: match start {
+                Start::Superblock => chosen.outdated || opened_later,
+                Start::Root(_) => false,
+                Start::Headers => true,
+            },
+            restored,
+            evidence,
             ..Wreck::default()
         };
         let (kept, unsound) = (Owners::new(&engine.space), chosen.unsound);
@@ -172,6 +238,8 @@ impl Salvage {
             replayed,
             transactions: 0,
             owned,
+            start,
+            newest: None,
         };
         salvage.assemble()?;
         salvage.promise_numbers()?;
@@ -186,13 +254,19 @@ impl Salvage {
         let (device, space) = (Arc::clone(&engine.device), Arc::clone(&engine.space));
         let sealer = Arc::clone(&engine.sealer);
         let mut strays = Strays::new(device, sealer, space, pool, generation, self.wreck.outdated);
-        if self.wreck.outdated {
+        if self.wreck.outdated || !matches!(self.start, Start::Superblock) {
             // Nodes of states that were lost lie about, and may not be taken for new ones.
-            engine.forest.begin(next_generation(generation, strays.newest()?));
+            let written = self.superblock.header.generation.get();
+            let newest = strays.newest()?.max(self.wreck.evidence.newest);
+            engine.forest.begin(next_generation(written, newest));
         }
         let (forest, losses) = (&engine.forest, &mut self.wreck.losses);
-        let root = self.superblock.body.root;
-        forest.graft(STORE_TREE, Ok(root), &mut strays, losses)?;
+        let root = match self.start {
+            Start::Superblock => Ok(self.superblock.body.root),
+            Start::Root(root) => Ok(root),
+            Start::Headers => Err(strays.height(STORE_TREE)?.map_or(0, |level| level + 1)),
+        };
+        forest.graft(STORE_TREE, root, &mut strays, losses)?;
         let row =
             forest.get(STORE_TREE, &StoreKey::Root(FIRST_FS_TREE).encode(), RootRow::parse)?;
         match row {
@@ -210,6 +284,7 @@ impl Salvage {
         }
         losses.sort();
         self.wreck.uncertain = strays.uncertain;
+        self.newest = strays.newest_known();
         let (older, leaves) = strays.older(&losses.ranges)?;
         self.older = older;
         let mut kept = self.owners()?;
@@ -221,8 +296,11 @@ impl Salvage {
         // All of the pool was searched: what contents own was no node.
         self.watched.forget(|offset| !kept.has(offset / UNIT as u64));
         let (tail, applied) = (self.tail, self.superblock.body.log_applied.get());
-        self.tail = self.replay_log(tail, applied, &mut kept)?;
-        if !self.wreck.outdated {
+        self.tail = match self.start {
+            Start::Superblock => self.replay_log(tail, applied, &mut kept)?,
+            _ => self.replay_found(&mut kept)?,
+        };
+        if !self.wreck.outdated && matches!(self.start, Start::Superblock) {
             let (ring, end) = (&self.engine.ring, self.tail);
             self.watched.forget(|offset| ring.may_reach(&tail, &end, offset));
         }
@@ -251,7 +329,11 @@ impl Salvage {
 
     /// Sees that numbers of inodes begin above all that are known, and that some can be given out:
     /// the commit promises more than are in use.
-    fn promise_numbers(&self) -> Result<()> {
+    fn promise_numbers(&mut self) -> Result<()> {
+        if !matches!(self.start, Start::Superblock) {
+            let epoch = self.newest_epoch()?.max(self.superblock.body.epoch.get());
+            self.engine.set_epoch(next_epoch(epoch + LOST_OPENS)?, Recovery::default());
+        }
         let end = FsKey::Inode(u64::MAX).encode();
         let last = self.engine.floor(FIRST_FS_TREE, &end, |key, _| FsKey::parse(key))?;
         if let Some(Ok(FsKey::Inode(ino))) = last {
@@ -449,6 +531,9 @@ impl Salvage {
         Ok(self.engine.space.rebuild(&owners.regions, &self.kept.regions, &logged))
     }
 }
+
+/// Openings of a store that may have left no trace where its newest superblocks are lost.
+const LOST_OPENS: u64 = 64;
 
 /// Whether a store may be repaired from a superblock: what the device has and had where it was cut,
 /// and the superblock of a store that fits what is left.

@@ -77,6 +77,22 @@ impl Strays {
         Ok(self.newest)
     }
 
+    /// The root of the newest state of a tree: the highest node of the highest generation that
+    /// has a node of the tree.
+    ///
+    /// # Errors
+    /// Those of reading the device.
+    pub fn newest_root(&mut self, tree: TreeId) -> Result<Option<NodePointer>> {
+        let nodes = self.all()?.iter().filter(|known| known.tree == tree);
+        let pointers = nodes.map(|known| known.stray.pointer);
+        Ok(pointers.max_by_key(|pointer| (pointer.birth_gen.get(), pointer.level)))
+    }
+
+    /// As [`Strays::newest`], if the device was read.
+    pub fn newest_known(&self) -> Option<u64> {
+        self.found.as_ref().map(|_| self.newest)
+    }
+
     /// The highest level of a node in use of a tree; `None` where there is no node at all.
     pub fn height(&mut self, tree: TreeId) -> Result<Option<u8>> {
         let (generation, outdated) = (self.generation, self.outdated);

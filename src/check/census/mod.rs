@@ -3,7 +3,13 @@
 //! Rows of the STORE tree come first, then inodes, and only then what belongs to inodes. So each
 //! row is compared with the inodes as it comes, and only inodes and keys are remembered.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::rc::Rc;
+
+use zerocopy::little_endian::{U32, U64};
 
 use super::finding::{CheckReport, Finding};
 use crate::error::{Error, Result};
@@ -13,12 +19,29 @@ use crate::format::{
 };
 use crate::fs::{Acl, AclKind, FileType, ROOT_INO, may_have};
 use crate::limits::UNIT;
+use crate::secret::Wiped;
 use crate::txn::{MAX_DAMAGED, StructureReport};
+pub(super) use table::{Marks, Table};
+
+/// What an inode says of itself, as far as it is compared. There is one for each inode in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Brief {
+    pub mode: U32,
+    pub nlink: U32,
+    pub flags: U32,
+    pub xattrs: U32,
+    pub size: U64,
+    pub parent: U64,
+    pub entries: U64,
+    pub units: U64,
+    pub key_id: U64,
+    pub sealed_units: U64,
+}
 
 /// What an inode says, and what was found of it.
 pub(super) struct Seen {
     pub kind: Option<FileType>,
-    pub row: InodeRow,
+    pub row: Brief,
     pub names: u32,
     pub subdirs: u32,
     /// The directory of the last name, and the name's cookie there.
@@ -71,11 +94,15 @@ struct Pieces {
 pub(super) struct Census<B> {
     /// The first cookie of a name's bucket.
     bucket: B,
-    inodes: BTreeMap<u64, Seen>,
+    /// Numbers of the inodes that count: what is said of others is left to another census.
+    part: Range<u64>,
+    inodes: Table<Seen>,
     /// The owner of each data key, and the key before it.
-    keys: HashMap<u64, (u64, u64)>,
+    keys: Table<(u64, u64)>,
+    /// The directory of each directory, where other parts have some of them.
+    parents: Option<Parents>,
     /// Names of the bucket that entries come from: directory, bucket, names.
-    names: (u64, u64, BTreeSet<Vec<u8>>),
+    names: (u64, u64, Vec<Wiped>),
     pieces: Pieces,
     entries: u64,
     orphans: u64,
@@ -96,8 +123,10 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
     pub fn new(bucket: B) -> Census<B> {
         Census {
             bucket,
-            inodes: BTreeMap::new(),
-            keys: HashMap::new(),
+            part: 0..u64::MAX,
+            inodes: Table::default(),
+            keys: Table::default(),
+            parents: None,
             names: Default::default(),
             pieces: Pieces::default(),
             entries: 0,
@@ -111,15 +140,36 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         }
     }
 
+    /// A census of some inodes alone. With those of all others it finds what a census of all does.
+    pub fn of_part(bucket: B, part: Range<u64>, parents: Parents) -> Census<B> {
+        Census { part, parents: Some(parents), ..Census::new(bucket) }
+    }
+
+    /// Bytes of memory that the tables take, at most.
+    pub fn bytes(&self) -> usize {
+        self.inodes.bytes() + self.keys.bytes()
+    }
+
     /// Takes in one row, and says which units it owns.
     pub fn row(&mut self, tree: TreeId, key: &[u8], value: &[u8], own: &mut dyn FnMut(u64, u32)) {
         let taken = match tree {
             STORE_TREE => self.store_row(key, value),
             _ => self.fs_row(key, value, own),
         };
-        if let Err(error) = taken {
+        if let Err(error) = taken
+            && self.is_mine(tree, key)
+        {
             self.findings.push(Finding::Row(error));
             self.bad_rows.push((tree, key.to_vec()));
+        }
+    }
+
+    /// Whether this part tells of a row that does not parse, and no other.
+    fn is_mine(&self, tree: TreeId, key: &[u8]) -> bool {
+        match FsKey::parse(key) {
+            Ok(FsKey::Entry(dir, _)) if tree != STORE_TREE => self.part.contains(&dir),
+            Ok(_) if tree != STORE_TREE => true,
+            _ => self.part.start == 0,
         }
     }
 
@@ -127,14 +177,28 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         let key = StoreKey::parse(key)?;
         if let StoreKey::DataKey(id) = key {
             let row = WrappedKeyRow::parse(value, id)?;
-            self.keys.insert(id, (row.ino.get(), row.previous.get()));
+            if self.part.contains(&row.ino.get()) {
+                self.keys.insert(id, (row.ino.get(), row.previous.get()));
+            }
         }
-        self.lossy.extend(key.file_of_lost());
+        self.lossy.extend(key.file_of_lost().filter(|ino| self.part.contains(ino)));
         Ok(())
     }
 
     fn fs_row(&mut self, key: &[u8], value: &[u8], own: &mut dyn FnMut(u64, u32)) -> Result<()> {
-        match FsKey::parse(key)? {
+        let key = FsKey::parse(key)?;
+        match key {
+            FsKey::Entry(..) => {}
+            FsKey::Inode(ino)
+            | FsKey::Xattr(ino, ..)
+            | FsKey::Data(ino, _)
+            | FsKey::Orphan(ino) => {
+                if !self.part.contains(&ino) {
+                    return Ok(());
+                }
+            }
+        }
+        match key {
             FsKey::Inode(ino) => self.inode(ino, InodeRow::parse(value, ino)?),
             FsKey::Entry(dir, cookie) => self.entry(dir, cookie, &EntryRow::parse(value)?),
             FsKey::Xattr(ino, cookie, chunk) => self.xattr(ino, cookie, chunk, value)?,
@@ -154,7 +218,7 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         }
         let seen = Seen {
             kind,
-            row,
+            row: Brief::from(&row),
             names: 0,
             subdirs: 0,
             above: 0,
@@ -173,18 +237,17 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
     }
 
     fn entry(&mut self, dir: u64, cookie: u64, entry: &EntryRow<'_>) {
+        if self.part.contains(&dir) {
+            self.entry_in(dir, cookie, entry);
+        }
+        if self.part.contains(&entry.ino) {
+            self.entry_to(dir, cookie, entry);
+        }
+    }
+
+    /// What an entry says of the inode that it leads to.
+    fn entry_to(&mut self, dir: u64, cookie: u64, entry: &EntryRow<'_>) {
         let ino = entry.ino;
-        self.entries += 1;
-        let bucket = bucket_of(cookie);
-        if bucket != (self.bucket)(entry.name) {
-            self.findings.push(Finding::EntryMisplaced { dir, cookie });
-        }
-        if (self.names.0, self.names.1) != (dir, bucket) {
-            self.names = (dir, bucket, BTreeSet::new());
-        }
-        if !self.names.2.insert(entry.name.to_vec()) {
-            self.findings.push(Finding::EntryTwice { dir, cookie });
-        }
         match self.inodes.get_mut(&ino) {
             None => {
                 self.findings.push(Finding::EntryToNothing { dir, cookie, ino });
@@ -202,6 +265,22 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                     self.findings.push(Finding::EntryType { dir, cookie, ino });
                 }
             }
+        }
+    }
+
+    /// What an entry says of its directory.
+    fn entry_in(&mut self, dir: u64, cookie: u64, entry: &EntryRow<'_>) {
+        self.entries += 1;
+        let bucket = bucket_of(cookie);
+        if bucket != (self.bucket)(entry.name) {
+            self.findings.push(Finding::EntryMisplaced { dir, cookie });
+        }
+        if (self.names.0, self.names.1) != (dir, bucket) {
+            self.names = (dir, bucket, Vec::new());
+        }
+        match self.names.2.iter().any(|name| name[..] == *entry.name) {
+            true => self.findings.push(Finding::EntryTwice { dir, cookie }),
+            false => self.names.2.push(entry.name.to_vec().into()),
         }
         match self.inodes.get_mut(&dir).filter(|seen| seen.kind == Some(FileType::Directory)) {
             None => {
@@ -342,31 +421,33 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
     }
 
     /// Inodes by number.
-    pub fn inodes(&self) -> &BTreeMap<u64, Seen> {
+    pub fn inodes(&self) -> &Table<Seen> {
         &self.inodes
     }
 
     /// Data keys: the owner, and the key before it.
-    pub fn keys(&self) -> &HashMap<u64, (u64, u64)> {
+    pub fn keys(&self) -> &Table<(u64, u64)> {
         &self.keys
     }
 
     /// Everything that does not fit together, once all rows were seen.
     pub fn settle(&mut self) -> Vec<Finding> {
         self.end_of_pieces();
-        if self.inodes.get(&ROOT_INO).is_none_or(|seen| seen.kind != Some(FileType::Directory)) {
+        let is_root = |seen: &Seen| seen.kind == Some(FileType::Directory);
+        if self.part.contains(&ROOT_INO) && !self.inodes.get(&ROOT_INO).is_some_and(is_root) {
             self.findings.push(Finding::NoRoot);
         }
         let unreachable = self.unreachable();
         self.findings.extend(unreachable.into_iter().map(|ino| Finding::Unreachable { ino }));
         let mut findings = std::mem::take(&mut self.findings);
-        let mut keys = self.keys.clone();
-        for (&ino, seen) in &self.inodes {
+        let mut used = Marks::new(self.keys.len());
+        for (&ino, seen) in self.inodes.iter() {
             seen.compare(ino, &mut findings);
             let mut key = seen.row.key_id.get();
             while key != 0 {
-                key = match keys.remove(&key) {
-                    Some((owner, previous)) if owner == ino => previous,
+                let fresh = self.keys.place(&key).is_some_and(|place| used.set(place));
+                key = match self.keys.get(&key) {
+                    Some((owner, previous)) if fresh && *owner == ino => *previous,
                     _ => {
                         findings.push(Finding::KeyMissing { ino, key });
                         break;
@@ -374,36 +455,95 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
                 };
             }
         }
-        let unused = keys.iter();
-        findings.extend(unused.map(|(&key, &(ino, _))| Finding::KeyOfNothing { key, ino }));
+        let unused = self.keys.iter().enumerate().filter(|(place, _)| !used.has(*place));
+        findings.extend(unused.map(|(_, (&key, &(ino, _)))| Finding::KeyOfNothing { key, ino }));
         findings
     }
 
     /// Inodes with a name that no path from the root leads to.
     fn unreachable(&self) -> Vec<u64> {
-        // Directories that are known to be reached, or not.
-        let mut known = HashMap::from([(ROOT_INO, true)]);
+        let all = self.parents.as_ref().map(|parents| &parents.0);
+        let place = |ino: &u64| match all {
+            Some(parents) => parents.place(ino),
+            None => self.inodes.place(ino),
+        };
+        let above = |ino: &u64| match all {
+            Some(parents) => parents.get(ino).copied(),
+            None => self.inodes.get(ino).filter(|seen| seen.names > 0).map(|seen| seen.above),
+        };
+        let len = all.map_or(self.inodes.len(), |all| all.len());
+        // Directories that are known to be reached, and those that are known to be, or not.
+        let (mut reached, mut known) = (Marks::new(len), Marks::new(len));
         let mut found = Vec::new();
         for (&ino, seen) in self.inodes.iter().filter(|(_, seen)| seen.row.nlink.get() > 0) {
             let (mut way, mut at) = (Vec::new(), if seen.is_dir() { ino } else { seen.above });
-            let reached = loop {
-                if let Some(&reached) = known.get(&at) {
-                    break reached;
+            let is_reached = loop {
+                if at == ROOT_INO {
+                    break true;
                 }
-                // Until proven otherwise, so that a circle ends here.
-                known.insert(at, false);
-                way.push(at);
-                match self.inodes.get(&at).filter(|seen| seen.names > 0) {
-                    Some(seen) => at = seen.above,
+                let Some(place) = place(&at) else { break false };
+                // Not reached until proven otherwise, so that a circle ends here.
+                if !known.set(place) {
+                    break reached.has(place);
+                }
+                way.push(place);
+                match above(&at) {
+                    Some(above) => at = above,
                     None => break false,
                 }
             };
-            known.extend(way.into_iter().map(|dir| (dir, reached)));
-            if !reached {
+            if is_reached {
+                for place in way {
+                    reached.set(place);
+                }
+            } else {
                 found.push(ino);
             }
         }
         found
+    }
+}
+
+/// Which directory each directory is in, by what entries say: what the parts of a census share.
+#[derive(Default, Clone)]
+pub(super) struct Parents(Rc<Table<u64>>);
+
+impl Parents {
+    /// The parents of all directories, of pairs of directory and parent that come in any order.
+    pub fn new(mut pairs: Vec<(u64, u64)>) -> Parents {
+        // Of two names the later counts, as it does for other inodes.
+        pairs.sort_by_key(|(ino, _)| *ino);
+        let mut table = Table::default();
+        pairs.into_iter().for_each(|(ino, above)| table.insert(ino, above));
+        Parents(Rc::new(table))
+    }
+}
+
+impl From<&InodeRow> for Brief {
+    fn from(row: &InodeRow) -> Brief {
+        Brief {
+            mode: row.mode,
+            nlink: row.nlink,
+            flags: row.flags,
+            xattrs: row.xattrs,
+            size: row.size,
+            parent: row.parent,
+            entries: row.entries,
+            units: row.units,
+            key_id: row.key_id,
+            sealed_units: row.sealed_units,
+        }
+    }
+}
+
+impl Brief {
+    /// Says it all in the inode's row.
+    pub fn store(&self, row: &mut InodeRow) {
+        (row.mode, row.nlink, row.flags, row.xattrs) =
+            (self.mode, self.nlink, self.flags, self.xattrs);
+        (row.size, row.parent, row.entries, row.units) =
+            (self.size, self.parent, self.entries, self.units);
+        (row.key_id, row.sealed_units) = (self.key_id, self.sealed_units);
     }
 }
 
@@ -463,7 +603,7 @@ impl Seen {
 }
 
 /// Whether an inode must have an ORPHAN row.
-pub(super) fn waits(row: &InodeRow) -> bool {
+pub(super) fn waits(row: &Brief) -> bool {
     row.nlink.get() == 0 || row.flags.get() & InodeRow::TRIMMING != 0
 }
 
