@@ -915,6 +915,28 @@ typedef struct efscrypt_set_attr {
 } efscrypt_set_attr;
 
 /**
+ * What a call of `efscrypt_fs_defragment` did. It never grows.
+ */
+typedef struct efscrypt_defragmented {
+  /**
+   * The offset to go on at; `UINT64_MAX` where nothing follows.
+   */
+  uint64_t next;
+  /**
+   * How many requests of the device read what was looked at in order, before.
+   */
+  uint64_t before;
+  /**
+   * How many do now.
+   */
+  uint64_t after;
+  /**
+   * Bytes that were moved.
+   */
+  uint64_t moved;
+} efscrypt_defragmented;
+
+/**
  * An entry of a directory, as it is read. Valid during the call that shows it. Later versions only
  * add at the end, so it is not copied by its size.
  */
@@ -1023,8 +1045,8 @@ typedef struct efscrypt_statfs {
    */
   uint64_t total;
   /**
-   * Bytes that are free. What removed files hold until it is freed counts as used, and is freed
-   * when a writer needs it.
+   * Bytes that are not in use. What removed files hold until it is freed counts as used, and is
+   * freed when a writer needs it.
    */
   uint64_t free;
   /**
@@ -1032,9 +1054,14 @@ typedef struct efscrypt_statfs {
    */
   uint64_t size_max;
   /**
+   * Bytes that a large file can still take: `free` without what is kept so that a full store can
+   * be emptied, and without what the metadata for them takes.
+   */
+  uint64_t available;
+  /**
    * Zero; for later versions.
    */
-  uint64_t reserved2[4];
+  uint64_t reserved2[3];
 } efscrypt_statfs;
 
 /**
@@ -1161,6 +1188,36 @@ typedef struct efscrypt_rewrap {
    */
   const char *data_key;
 } efscrypt_rewrap;
+
+/**
+ * What a trim gave back. It never grows.
+ */
+typedef struct efscrypt_trimmed {
+  /**
+   * Bytes that were free, and that the device was told so, also where it knew it before.
+   */
+  uint64_t discarded;
+  /**
+   * Bytes by which the device became shorter.
+   */
+  uint64_t cut;
+  /**
+   * Bytes that the device takes up less at its host; `UINT64_MAX` where it does not say.
+   */
+  uint64_t returned;
+  /**
+   * 1 where the device can give space back at all, else 0.
+   */
+  uint32_t supported;
+  /**
+   * Zero.
+   */
+  uint32_t reserved;
+  /**
+   * Zero; for later versions.
+   */
+  uint64_t reserved2[4];
+} efscrypt_trimmed;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1515,6 +1572,22 @@ efscrypt_status efscrypt_fs_getattr(const struct efscrypt_store *store,
  * Whether a mode is a directory's.
  */
 bool efscrypt_mode_is_dir(uint32_t mode);
+
+/**
+ * Moves contents of a regular file that stand in many pieces on the device to where they stand
+ * together: those of up to 16 MiB from `offset` on. What would not gain by it stays, and so does
+ * what no run of free space is long enough for. Contents, size, times and the change attribute
+ * stay as they are. Repeat from `next` of `*done` on, which may be NULL; each step is a
+ * transaction, so it may end anywhere.
+ *
+ * # Safety
+ * `store` is valid; `done` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_fs_defragment(const struct efscrypt_store *store,
+                                       uint64_t ino,
+                                       uint64_t offset,
+                                       struct efscrypt_defragmented *done,
+                                       struct efscrypt_error *error);
 
 /**
  * Calls `visit` for the entries of a directory behind `cookie`; 0 starts with the first. The
@@ -2203,9 +2276,10 @@ efscrypt_status efscrypt_store_health(const struct efscrypt_store *store,
 
 /**
  * Does work that was put off, a bounded amount: frees what large removed files still hold, up to
- * about a GiB, and makes the next open fast. Sets `*done`, which may be NULL, to whether nothing
- * is left to free. For a timer, after opening, and in idle moments, on a thread of the caller's.
- * Writers that run short of space, and closing, do some of it too.
+ * about a GiB, makes the next open fast, and gives free space back to the host that is not likely
+ * to be written again soon. Sets `*done`, which may be NULL, to whether nothing is left to do. For
+ * a timer, after opening, and in idle moments, on a thread of the caller's. Writers that run short
+ * of space, and closing, do some of it too.
  *
  * # Safety
  * `store` is valid; `done` is NULL or valid for a write.
@@ -2312,6 +2386,19 @@ efscrypt_status efscrypt_store_has_data_key(const struct efscrypt_store *store,
  * `store` came from this library, was not closed before, and nobody uses it any more.
  */
 efscrypt_status efscrypt_store_close(struct efscrypt_store *store, struct efscrypt_error *error);
+
+/**
+ * Gives all free space of a store back to the host: holes in the store's file, which also gets
+ * shorter where its end is free, or blocks that its device may forget. Others go on meanwhile. All
+ * changes so far are durable afterwards. A device that fails to take space back answers
+ * `EFSCRYPT_STATUS_IO`, and nothing is harmed. `*trimmed` may be NULL.
+ *
+ * # Safety
+ * `store` is valid; `trimmed` is NULL or valid for a write.
+ */
+efscrypt_status efscrypt_store_trim(const struct efscrypt_store *store,
+                                    struct efscrypt_trimmed *trimmed,
+                                    struct efscrypt_error *error);
 
 /**
  * Version of the interface that the library has.

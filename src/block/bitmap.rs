@@ -78,15 +78,6 @@ impl Bitmap {
         changed
     }
 
-    /// The bits from `start` on that are clear here, set.
-    pub fn clear_from(&self, start: u64) -> Bitmap {
-        let mut bits = Bitmap::new();
-        for (word, mask) in Self::words(start..REGION_UNITS) {
-            bits.0[word] = !self.0[word] & mask;
-        }
-        bits
-    }
-
     /// Sets the bits that are set in `other`, and returns how many were clear.
     pub fn set_all(&mut self, other: &Bitmap) -> u64 {
         let changed = other.count_without(self);
@@ -103,6 +94,83 @@ impl Bitmap {
             self.0[word] |= bits;
         }
         changed
+    }
+
+    /// Sets the bits of a range that are clear in `other`, and returns how many were clear.
+    pub fn set_clear_in(&mut self, other: &Bitmap, range: Range<u64>) -> u64 {
+        let mut changed = 0;
+        for (word, mask) in Self::words(range) {
+            let bits = !other.0[word] & mask;
+            changed += u64::from((bits & !self.0[word]).count_ones());
+            self.0[word] |= bits;
+        }
+        changed
+    }
+
+    /// How many bits from `start` on are clear, up to `most`.
+    pub fn clear_len(&self, start: u64, most: u64) -> u64 {
+        let end = (start + most).min(REGION_UNITS);
+        if start < end { self.next_set(start, end) - start } else { 0 }
+    }
+
+    /// The clear bits around one, which is clear too.
+    pub fn clear_around(&self, at: u64) -> Range<u64> {
+        let start = self.last_set(at).map_or(0, |set| set + 1);
+        start..self.next_set(at, REGION_UNITS)
+    }
+
+    /// The first run of at least `want` clear bits in a range that has fewer than `most`: the first
+    /// `want` of them. A run that reaches out of the range counts as far as it lies in it.
+    pub fn find_hole(&self, range: Range<u64>, want: u64, most: u64) -> Option<Range<u64>> {
+        let mut at = range.start;
+        while let Some(start) = self.next_clear(at).filter(|start| *start < range.end) {
+            let run = self.run_at(start, most, range.end);
+            let len = run.end - run.start;
+            if len >= want && len < most {
+                return Some(start..start + want);
+            }
+            at = match len < most {
+                true => run.end,
+                false => self.next_set(run.end - 1, range.end),
+            };
+            if at >= range.end {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The last set bit below `end`.
+    pub fn last_set(&self, end: u64) -> Option<u64> {
+        let words = Self::words(0..end).map(|(word, mask)| (word, self.0[word] & mask));
+        let (word, bits) = words.filter(|(_, bits)| *bits != 0).last()?;
+        Some(word as u64 * 64 + 63 - u64::from(bits.leading_zeros()))
+    }
+
+    /// The last run of set bits below `end` that has at least `least` of them.
+    pub fn last_run(&self, mut end: u64, least: u64) -> Option<Range<u64>> {
+        loop {
+            let last = self.last_set(end)?;
+            let start = self.last_clear(last).map_or(0, |clear| clear + 1);
+            if last + 1 - start >= least {
+                return Some(start..last + 1);
+            }
+            end = start;
+        }
+    }
+
+    /// The last clear bit below `end`.
+    fn last_clear(&self, end: u64) -> Option<u64> {
+        let mut word = (end / 64) as usize;
+        let mut clear = match word < WORDS {
+            true => !self.0[word] & !(u64::MAX << (end % 64)),
+            false => 0,
+        };
+        while clear == 0 {
+            word = word.checked_sub(1)?;
+            clear = !self.0[word];
+        }
+        Some(word as u64 * 64 + 63 - u64::from(clear.leading_zeros()))
     }
 
     /// Clears the bits that are set in `other`, and returns how many were set.
@@ -245,6 +313,42 @@ mod tests {
                     }
                 }
                 None => prop_assert!((from..end).all(|bit| flags[bit as usize])),
+            }
+            if !map.any(from..from + 1) {
+                let around = map.clear_around(from);
+                prop_assert!(around.contains(&from) && clear(around.clone()));
+                prop_assert!(around.start == 0 || flags[around.start as usize - 1]);
+                prop_assert!(around.end == REGION_UNITS || flags[around.end as usize]);
+            }
+            let small = want.min(16);
+            let hole = map.find_hole(from..end, small, 64);
+            let mut holes = vec![];
+            let mut at = from;
+            while at < end {
+                let start = at;
+                while at < end && !flags[at as usize] {
+                    at += 1;
+                }
+                if (small..64).contains(&(at - start)) {
+                    holes.push(start..start + small);
+                }
+                at = at.max(start + 1);
+            }
+            prop_assert_eq!(hole, holes.first().cloned());
+            let last = (0..end).rev().find(|&bit| flags[bit as usize]);
+            prop_assert_eq!(map.last_set(end), last);
+            let set = |range: Range<u64>| range.into_iter().all(|bit| flags[bit as usize]);
+            match map.last_run(end, want) {
+                Some(run) => {
+                    prop_assert!(run.end - run.start >= want && run.end <= end);
+                    prop_assert!(set(run.clone()));
+                    prop_assert!(run.start == 0 || !flags[run.start as usize - 1]);
+                    let more = (run.end..end.saturating_sub(want) + 1).any(|at| set(at..at + want));
+                    prop_assert!(!more || end < want);
+                }
+                None => {
+                    prop_assert!(!(0..(end + 1).saturating_sub(want)).any(|at| set(at..at + want)));
+                }
             }
             let mut places = (from.div_ceil(4)..REGION_UNITS / 4).map(|n| n * 4);
             let node = places.find(|&at| clear(at..at + 4));

@@ -23,7 +23,7 @@ pub use owner::{Identity, Ownership, Takeover};
 pub use pins::{Pin, Pins};
 pub use scan::{Found, scan};
 pub use seal::{MetaKeys, Sealer};
-pub use space::{FrozenSpace, Recount, Space, UnitSet};
+pub use space::{FrozenSpace, Recount, Room, Space, UnitSet};
 pub use store_keys::StoreKeys;
 pub use superblock::{
     RingSlot, SlotState, holds_other_keys, inspect_ring, is_outdated, may_be_outdated, read_ring,

@@ -14,24 +14,40 @@
 //!    lack of space on the host shows here, where it fails one operation, and not at a write.
 //! 6. The store stays compact: free units below the `frontier`, the end of what was ever handed
 //!    out, go first. It moves only where those are few or too scattered.
+//!    Large writes take runs that hold an extent, also beyond the frontier, unless more is free
+//!    below it than is in use; small ones take *holes* first, which are too short for those.
 //! 7. Where the device refused a chunk, nothing at or above it (`limit`) is handed out until the
 //!    next checkpoint; below it everything is. The units held back so are in `withheld`.
 //! 8. A region whose bitmap cannot be read is full, and stays as its bitmap says: nothing is handed
 //!    out there, and what is given back there is lost, until the store is opened again.
 //! 9. What is given back waits for a checkpoint. Where that is much, and more than is free below
 //!    the frontier, one is due (`hoarded`), as the store would grow meanwhile.
+//! 10. A unit is discarded only while it is free, and after it was free in one whole durable
+//!     checkpoint and the one after: neither of the two newest states needs it, so the one before
+//!     the newest is whole. It is busy while the device works on it. `fresh` are free units that
+//!     the second newest state may need, `ripe` those that may be discarded.
+//! 11. A chunk of which a part was discarded is allocated again before a unit of it is handed out.
+//!     Where the device refuses that, what is free in it waits for the next checkpoint
+//!     (`withheld`).
+//! 12. The device is cut off only at or above `ceiling`, where nothing is busy, after two durable
+//!     checkpoints that say so; nothing is handed out there until then. Who needs room there first
+//!     raises the ceiling again, and the device stays as long as it is.
 
+mod discard;
 mod pages;
 mod rebuild;
+mod room;
 mod search;
+mod shrink;
 
 pub use pages::FrozenSpace;
 pub use rebuild::{Recount, UnitSet};
+pub use room::Room;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -40,7 +56,7 @@ use super::{Layout, Sealer};
 use crate::device::Device;
 use crate::error::{Error, Object, Result};
 use crate::format::{ENTRIES_PER_PAGE, SPACE_LEVELS, SPACE_ROOTS, SpaceEntry, SpacePage};
-use crate::limits::{REGION_UNITS, UNIT};
+use crate::limits::{REGION_UNITS, RUN_UNITS, UNIT};
 
 /// Units given back that make a checkpoint due, where they are a part of what is in use, too.
 const HOARD: u64 = REGION_UNITS;
@@ -60,9 +76,16 @@ pub struct Space {
     hoarded: AtomicBool,
     /// Whether the map is that of another state.
     distrusted: AtomicBool,
+    /// Held while the device discards, or is cut off.
+    discarding: Mutex<()>,
+    /// Units handed out since the store was opened.
+    handed: AtomicU64,
     /// A mistake on purpose, for tests that must notice it: what is given back is free at once.
     #[cfg(any(test, feature = "sim"))]
     hasty: AtomicBool,
+    /// Another: what becomes free is ripe at once.
+    #[cfg(any(test, feature = "sim"))]
+    rash: AtomicBool,
 }
 
 struct State {
@@ -83,12 +106,24 @@ struct State {
     frontier: u64,
     /// Units from here on are not handed out: the end of the pool, or where the device is full.
     limit: u64,
-    /// Free units at or above the limit, busy for now.
+    /// Where the device is to be cut off; else the end of the pool.
+    ceiling: u64,
+    /// Whether a picture was taken that is not durable yet.
+    freezing: bool,
+    /// Whether the device said that it never discards.
+    keeps_all: bool,
+    /// Units that are busy because somebody reserved them.
+    reserved: u64,
+    /// Free units that are busy for now: at or above the limit, or not backed by the device.
     withheld: Vec<(u64, Bitmap)>,
     /// Regions whose bitmap could not be read.
     unreadable: BTreeSet<u64>,
-    /// Where the search for data and for nodes goes on.
+    /// No region has a hole of more units than this: a bound, found by searches. A hole is a run of
+    /// free units that is too short for a large write.
+    holes: u64,
+    /// Where the search for large and small data and for nodes goes on.
     data_cursor: u64,
+    small_cursor: u64,
     node_cursor: u64,
 }
 
@@ -98,9 +133,17 @@ struct Region {
     free: u64,
     /// Below the frontier no run of units that are not busy is longer: a bound, found by searches.
     longest: u64,
-    /// Chunks that the device allocated since the store was opened.
+    /// No hole has more units: likewise.
+    hole: u64,
+    /// Chunks that the device allocated since the store was opened, and did not discard since.
     backed: u64,
     dirty: bool,
+    /// How many units are live.
+    lives: u64,
+    /// Free units that may hold something, which the second newest state may need; `None`: none.
+    fresh: Option<Bitmap>,
+    /// Those that neither of the two newest needs.
+    ripe: Option<Bitmap>,
 }
 
 impl Space {
@@ -125,9 +168,15 @@ impl Space {
             kept_back: 0,
             waiting: VecDeque::new(),
             limit: layout.pool_units,
+            ceiling: layout.pool_units,
+            freezing: false,
+            keeps_all: false,
+            holes: RUN_UNITS.into(),
+            reserved: 0,
             withheld: Vec::new(),
             unreadable: BTreeSet::new(),
             data_cursor: 0,
+            small_cursor: 0,
             node_cursor: 0,
         };
         Space {
@@ -137,8 +186,12 @@ impl Space {
             state: Mutex::new(state),
             hoarded: AtomicBool::new(false),
             distrusted: AtomicBool::new(false),
+            discarding: Mutex::new(()),
+            handed: AtomicU64::new(0),
             #[cfg(any(test, feature = "sim"))]
             hasty: Default::default(),
+            #[cfg(any(test, feature = "sim"))]
+            rash: Default::default(),
         }
     }
 
@@ -146,6 +199,12 @@ impl Space {
     #[cfg(any(test, feature = "sim"))]
     pub fn reuse_at_once(&self) {
         self.hasty.store(true, Ordering::Relaxed);
+    }
+
+    /// Breaks invariant 10 from now on.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn discard_too_early(&self) {
+        self.rash.store(true, Ordering::Relaxed);
     }
 
     /// Units in use, and units of the pool.
@@ -172,7 +231,9 @@ impl Space {
 
     /// Gives up a reservation that no transaction took.
     pub fn release(&self, unit: u64, units: u32) {
-        self.state.lock().release(&self.layout, unit, units);
+        let mut state = self.state.lock();
+        state.reserved = state.reserved.saturating_sub(units.into());
+        state.release(&self.layout, unit, units);
     }
 
     /// Checks that [`Space::give`] of the units can only succeed, and loads what it needs.
@@ -216,7 +277,9 @@ impl Space {
         if region.busy.any(range.clone()) {
             return Err(Error::corrupt(Object::Store, "logged space is in use"));
         }
-        region.free -= region.busy.set(range);
+        let claimed = region.busy.set(range);
+        region.free -= claimed;
+        state.reserved += claimed;
         Ok(())
     }
 
@@ -237,7 +300,9 @@ impl Space {
         region.dirty = true;
         // The homes count with the first unit of their region.
         let homes = region.live.set(0..SpacePage::reserved_units(number));
+        region.lives += u64::from(units) + homes;
         state.used += u64::from(units) + homes;
+        state.reserved = state.reserved.saturating_sub(units.into());
         Ok(())
     }
 
@@ -255,7 +320,15 @@ impl Space {
         }
         region.live.clear(range);
         region.dirty = true;
-        state.used = state.used.saturating_sub(u64::from(units));
+        region.lives -= u64::from(units);
+        let mut fewer = u64::from(units);
+        let homes = SpacePage::reserved_units(number);
+        if region.lives == homes {
+            // They go with the last unit of their region.
+            region.lives -= region.live.clear(0..homes);
+            fewer += homes;
+        }
+        state.used = state.used.saturating_sub(fewer);
         state.given.push((unit, units));
         state.given_units += u64::from(units);
         state.kept_back += u64::from(units);
@@ -367,6 +440,16 @@ impl Space {
     }
 }
 
+impl Region {
+    /// A region of which nothing is backed, so far as is known.
+    fn new(live: Bitmap, busy: Bitmap, dirty: bool) -> Region {
+        let (free, lives) = (REGION_UNITS - busy.count(), live.count());
+        let (fresh, ripe) = (None, None);
+        let (longest, hole, backed) = (free, free.min(RUN_UNITS.into()), 0);
+        Region { live, busy, free, longest, hole, backed, dirty, lives, fresh, ripe }
+    }
+}
+
 impl State {
     /// Whether much was given back since the last freeze, and less is free below the frontier: the
     /// store would grow although it need not.
@@ -389,15 +472,34 @@ impl State {
     /// Makes the free units of a region at or above the limit busy.
     fn withhold(&mut self, number: u64) {
         let start = self.limit.saturating_sub(number * REGION_UNITS).min(REGION_UNITS);
+        self.withhold_range(number, start..REGION_UNITS);
+    }
+
+    /// Makes the free units of a range of a region busy, until the next checkpoint.
+    fn withhold_range(&mut self, number: u64, range: Range<u64>) {
         let Some(region) = self.regions.get_mut(&number) else { return };
-        if start < REGION_UNITS {
-            let held = region.busy.clear_from(start);
-            let count = region.busy.set_all(&held);
-            if count > 0 {
-                region.free -= count;
-                self.withheld.push((number, held));
+        let mut held = Bitmap::new();
+        let count = held.set_clear_in(&region.busy, range);
+        if count > 0 {
+            region.busy.set_all(&held);
+            region.free -= count;
+            self.withheld.push((number, held));
+        }
+    }
+
+    /// Hands out what was held back, now that the device may have room.
+    fn relax(&mut self) {
+        self.limit = self.ceiling;
+        for (number, bits) in std::mem::take(&mut self.withheld) {
+            if let Some(region) = self.regions.get_mut(&number) {
+                region.forget_longest();
+                region.free += region.busy.clear_all(&bits);
+                self.holes = RUN_UNITS.into();
             }
         }
+        let above: Vec<u64> =
+            self.regions.range(self.limit / REGION_UNITS..).map(|(&number, _)| number).collect();
+        above.into_iter().for_each(|number| self.withhold(number));
     }
 
     /// Makes busy units free that are not live.
@@ -406,10 +508,15 @@ impl State {
         let start = at % REGION_UNITS;
         if let Some(region) = self.regions.get_mut(&(at / REGION_UNITS)) {
             let range = start..start + u64::from(units);
-            region.forget_longest();
             region.free += region.busy.clear(range.clone());
             // What a transaction took stays taken, whoever still thinks to hold it.
-            region.free -= region.busy.set_all_in(&region.live, range);
+            let kept = region.busy.set_all_in(&region.live, range.clone());
+            region.free -= kept;
+            self.holes = self.holes.max(region.freed(range.start, kept > 0));
+            if !self.keeps_all {
+                let fresh = region.fresh.get_or_insert_with(Bitmap::new);
+                fresh.set_clear_in(&region.busy, range);
+            }
         }
     }
 }

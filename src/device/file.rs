@@ -16,6 +16,7 @@ mod direct;
 mod hidden;
 #[cfg(target_os = "linux")]
 mod loops;
+mod release;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -340,8 +341,7 @@ impl Device for FileDevice {
         if self.kind == Kind::Block {
             return Ok(Some(0));
         }
-        let host = rustix::fs::fstatvfs(&self.file)?;
-        Ok(Some(host.f_bavail.saturating_mul(host.f_frsize)))
+        self.host_room().map(Some)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -424,25 +424,15 @@ impl Device for FileDevice {
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.check_writable()?;
-        let end = end_of(offset, len)?.min(self.known_len());
-        if offset >= end {
-            return Ok(());
-        }
-        let mut growth = self.growth.lock();
-        if offset < growth.reserved.end && growth.reserved.start < end {
-            growth.reserved.start = end.min(growth.reserved.end);
-        }
-        drop(growth);
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::io::retry_on_intr(|| {
-            rustix::fs::fallocate(&self.file, flags, offset, end - offset)
-        }) {
-            // Advice: a host that cannot take it loses nothing but space. EINVAL is a range that
-            // is not aligned to the blocks of a block device.
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.release(offset, len)
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.cut(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        self.allocated()
     }
 }
 

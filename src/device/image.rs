@@ -37,6 +37,14 @@ impl Image {
         self.len = self.len.max(len);
     }
 
+    /// Ends the image at `len`, where it is longer.
+    pub(super) fn shrink(&mut self, len: u64) {
+        if len < self.len {
+            self.zero(len, u64::MAX);
+            self.len = len;
+        }
+    }
+
     /// Fills `buf` from `offset`; `UnexpectedEof` when it reaches beyond the end.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         match offset.checked_add(buf.len() as u64) {

@@ -171,6 +171,14 @@ impl Device for MemoryDevice {
         self.image.write().zero(offset, len);
         Ok(())
     }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        if self.limit == Limit::Fixed {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.image.write().shrink(len);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

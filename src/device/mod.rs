@@ -8,6 +8,7 @@
 //! - [`MemoryDevice`]: bytes in memory, for tests and small uses.
 //! - `sim` (feature `sim`): a device that loses power, lies and fails on demand.
 
+mod discard;
 mod file;
 mod image;
 mod memory;
@@ -93,9 +94,24 @@ pub trait Device: Send + Sync {
         self.allocate(offset, len)
     }
 
-    /// Says that the range's contents are no longer needed. Advice: may do nothing; the range
-    /// reads as anything afterwards.
+    /// Says that the range's contents are no longer needed: the device may give its space back to
+    /// the host. Advice: may do nothing; the range reads as anything afterwards. `Unsupported` says
+    /// that the device, or its host, never does it: no failure, but a reason not to ask again.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Ends the device at `len`, which is at most its length: what lies behind is gone, and its
+    /// space is the host's. Nobody reads or writes there meanwhile. `Unsupported`, which is no
+    /// failure, where its length is its capacity.
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Bytes that the device takes up at its host just now: fewer than its length where parts of it
+    /// were discarded. `None` where that is not known, or always its length.
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 impl<D: Device + ?Sized> Device for Arc<D> {
@@ -153,6 +169,14 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         (**self).discard(offset, len)
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        (**self).shrink(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        (**self).occupied()
     }
 }
 

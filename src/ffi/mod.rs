@@ -35,6 +35,7 @@ mod options;
 mod provider;
 mod sized;
 mod store;
+mod trim;
 mod version;
 
 pub use audit::*;
@@ -48,4 +49,5 @@ pub use kms::*;
 pub use options::*;
 pub use provider::*;
 pub use store::*;
+pub use trim::*;
 pub use version::*;

@@ -168,9 +168,10 @@ pub unsafe extern "C" fn efscrypt_store_health(
 }
 
 /// Does work that was put off, a bounded amount: frees what large removed files still hold, up to
-/// about a GiB, and makes the next open fast. Sets `*done`, which may be NULL, to whether nothing
-/// is left to free. For a timer, after opening, and in idle moments, on a thread of the caller's.
-/// Writers that run short of space, and closing, do some of it too.
+/// about a GiB, makes the next open fast, and gives free space back to the host that is not likely
+/// to be written again soon. Sets `*done`, which may be NULL, to whether nothing is left to do. For
+/// a timer, after opening, and in idle moments, on a thread of the caller's. Writers that run short
+/// of space, and closing, do some of it too.
 ///
 /// # Safety
 /// `store` is valid; `done` is NULL or valid for a write.

@@ -41,7 +41,7 @@ impl FileSystem {
         let end = range_end(offset, len)?;
         let work = |row: &mut InodeRow, finish: &mut Finish<'_>| {
             let missing = len.saturating_sub(row.units.get().saturating_mul(UNIT as u64));
-            if missing > self.statfs().free {
+            if missing > self.statfs().available {
                 return Err(Error::NoSpace);
             }
             self.grow(ino, row, end, beyond, finish)

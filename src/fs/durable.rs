@@ -115,6 +115,7 @@ impl FileSystem {
     pub fn sync(&self) -> Result<()> {
         self.engine.sync(self.engine.last())?;
         self.reap_few();
+        self.look();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::data::Contents;
 use super::inode::{Inode, InodeTable};
 use super::names::NameCache;
 use super::orphan::Orphans;
+use super::trim::Activity;
 use super::upkeep::Short;
 use crate::crypto::{HandleMac, KeyArena, NameHasher, Slot};
 use crate::error::{Error, Object, Result};
@@ -78,6 +79,8 @@ pub struct FileSystem {
     pub(in crate::fs) orphans: Orphans,
     /// Who makes room for a change that found no space.
     pub(in crate::fs) short: Short,
+    /// How busy the store is.
+    pub(in crate::fs) activity: Activity,
     /// Change numbers issued since the mount.
     changes: AtomicU64,
 }
@@ -110,6 +113,7 @@ impl FileSystem {
             moves: Mutex::new(()),
             orphans: Orphans::new(),
             short: Short::default(),
+            activity: Activity::default(),
             changes: AtomicU64::new(0),
             engine,
             tree,

@@ -117,18 +117,24 @@ impl FileSystem {
         Err(Error::NoSpace)
     }
 
-    /// Does work that was put off, a bounded amount: frees orphans and writes a checkpoint.
-    /// Returns whether nothing is left to free. For an embedder's timer, and after mounting.
+    /// Does work that was put off, a bounded amount: frees orphans, writes a checkpoint, and gives
+    /// free space back to the host: as holes in the store's file, or by making it shorter. What is
+    /// likely to be written again soon stays: as much as was written in the ten seconds before, or
+    /// since the call before where nobody called [`FileSystem::sync`] meanwhile, and short pieces.
+    /// Returns whether nothing is left to free or to give back. For an embedder's timer, and after
+    /// mounting.
     ///
     /// # Errors
-    /// As [`FileSystem::reap`], after the checkpoint; those of the device.
+    /// As [`FileSystem::reap`], after all else; those of the device. A device that fails to take
+    /// space back is no reason to end.
     pub fn maintain(&self) -> Result<bool> {
         if self.engine.is_read_only() {
             return Ok(true);
         }
         let done = self.reap(REAP_STEPS);
         self.engine.checkpoint()?;
-        done
+        let given = self.give_back();
+        Ok(done? & given?)
     }
 }
 

@@ -10,8 +10,12 @@ pub struct StatFs {
     pub block_size: u32,
     /// Bytes in all; of a device that grows those that it has, and those that its host has free.
     pub total: u64,
-    /// Bytes that are free.
+    /// Bytes that are not in use.
     pub free: u64,
+    /// Bytes that a large file can still take: those that are free without what is kept so that a
+    /// full store can be emptied, and without what the metadata for them takes. Small files take
+    /// more metadata. Nothing can be created or written where it is 0, or little more.
+    pub available: u64,
     /// Longest name, bytes.
     pub name_max: u32,
     /// Most links of an inode.
@@ -28,6 +32,7 @@ impl FileSystem {
             block_size: UNIT as u32,
             total: usage.total * UNIT as u64,
             free: usage.total.saturating_sub(usage.used) * UNIT as u64,
+            available: (usage.available + self.data.parked()) * UNIT as u64,
             name_max: MAX_NAME_LEN as u32,
             link_max: MAX_LINKS,
             size_max: MAX_FILE_SIZE,

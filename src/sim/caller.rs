@@ -157,6 +157,7 @@ impl Caller {
             O::Close { slot } => self.close(fs, *slot).map(|()| Done::default()),
             O::Sync => fs.sync().map(|()| Done::default()),
             O::Maintain => fs.maintain().map(|_| Done::default()),
+            O::Trim => fs.trim().map(|_| Done::default()),
             O::Checkpoint => fs.engine().checkpoint().map(|()| Done::default()),
             O::DropCaches => {
                 fs.drop_caches();

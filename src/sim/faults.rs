@@ -35,13 +35,14 @@ pub(super) enum Kind {
     FailedRead,
     FullAllocate,
     FailedAllocate,
+    FailedDiscard,
     TransientRot,
     LastingRot,
     LostWrite,
     MisdirectedWrite,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::FailedWrite,
     Kind::FailedWriteForGood,
     Kind::FullWrite,
@@ -50,6 +51,7 @@ const KINDS: [Kind; 12] = [
     Kind::FailedRead,
     Kind::FullAllocate,
     Kind::FailedAllocate,
+    Kind::FailedDiscard,
     Kind::TransientRot,
     Kind::LastingRot,
     Kind::LostWrite,
@@ -126,6 +128,7 @@ impl Fault {
             Kind::FailedRead => fail(Op::Read, Failure::Io),
             Kind::FullAllocate => fail(Op::Allocate, Failure::NoSpace),
             Kind::FailedAllocate => fail(Op::Allocate, Failure::Io),
+            Kind::FailedDiscard => fail(Op::Discard, Failure::Io),
             Kind::TransientRot => plan.rot_read(nth, 3, Rot::Transient),
             Kind::LastingRot => plan.rot_read(nth, 3, Rot::Lasting),
             Kind::LostWrite => plan.lose_write(nth),
@@ -156,6 +159,7 @@ impl Kind {
             Kind::FailedFlush => Op::Flush,
             Kind::FailedRead | Kind::TransientRot | Kind::LastingRot => Op::Read,
             Kind::FullAllocate | Kind::FailedAllocate => Op::Allocate,
+            Kind::FailedDiscard => Op::Discard,
             _ => Op::Write,
         }
     }

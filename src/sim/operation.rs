@@ -130,6 +130,7 @@ pub enum Operation {
     Sync,
     Maintain,
     Checkpoint,
+    Trim,
     DropCaches,
     /// Closes the store with everything durable, and opens it again.
     Reopen,
@@ -200,6 +201,7 @@ impl Operation {
                 | O::Sync
                 | O::Maintain
                 | O::Checkpoint
+                | O::Trim
                 | O::Reopen
         )
     }
@@ -302,7 +304,7 @@ impl Operation {
                 O::SetAcl { of: of.clone(), kind: *kind, list: smaller }
             }
             O::Maintain | O::Checkpoint | O::Fsync { .. } | O::Commit { .. } => O::Sync,
-            O::Reopen => O::Checkpoint,
+            O::Reopen | O::Trim => O::Checkpoint,
             _ => return None,
         })
     }
@@ -412,6 +414,7 @@ impl Operation {
             O::Fsync { of } => write!(f, "Fsync {{ of: {of:?} }}"),
             O::Maintain => write!(f, "Maintain"),
             O::Checkpoint => write!(f, "Checkpoint"),
+            O::Trim => write!(f, "Trim"),
             O::DropCaches => write!(f, "DropCaches"),
             O::Reopen => write!(f, "Reopen"),
             _ => write!(f, "Sync"),

@@ -147,7 +147,7 @@ impl Model {
             O::Close { slot } => Ok(Edit::Close(slot % SLOTS).into()),
             O::Reopen => Ok(Edit::CloseAll.into()),
             O::Fsync { of } => self.on(of).map(|_| Plan::default()),
-            O::Sync | O::Maintain | O::Checkpoint | O::DropCaches => Ok(Plan::default()),
+            O::Sync | O::Maintain | O::Checkpoint | O::Trim | O::DropCaches => Ok(Plan::default()),
         }
     }
 

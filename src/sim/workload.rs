@@ -99,7 +99,9 @@ impl Workload {
             34 | 35 => self.list(paths),
             28 => Operation::Commit { file: self.some(paths, is_file) },
             29 => Operation::Sync,
-            30 => [Operation::Maintain, Operation::Checkpoint][self.rng.below(2) as usize].clone(),
+            30 => [Operation::Maintain, Operation::Checkpoint, Operation::Trim]
+                [self.rng.below(3) as usize]
+                .clone(),
             _ if self.alone && self.rng.one_in(3) => Operation::Reopen,
             _ => Operation::DropCaches,
         }

@@ -93,7 +93,8 @@ impl Store {
     }
 
     /// Closes the store with everything durable. Frees what removed files still hold, up to 100 GiB
-    /// and more; what is left is freed by [`FileSystem::maintain`] after the next open.
+    /// and more; what is left is freed by [`FileSystem::maintain`] after the next open. Gives back
+    /// to the host what became free since the store was opened, in long runs, up to 4 GiB.
     ///
     /// # Errors
     /// Those of the device: what was not acknowledged as durable may be lost.

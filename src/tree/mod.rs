@@ -111,6 +111,18 @@ impl Forest {
         self.state.read().generation
     }
 
+    /// Places that no dirty node needs, and those of nodes that were replaced since the last
+    /// checkpoint.
+    pub fn places(&self) -> (u64, u64) {
+        let state = self.state.read();
+        let spare = state.places.len().saturating_sub(state.owed);
+        let retired = state.retired.iter().map(|old| match old {
+            Retired::Clean(pointer) => pointer.copies().count(),
+            Retired::Frozen(node) => node.copies(),
+        });
+        (spare as u64, retired.sum::<usize>() as u64)
+    }
+
     /// Bytes of nodes that are dirty in the current generation.
     pub fn dirty_bytes(&self) -> usize {
         self.state.read().dirty * NODE_SIZE

@@ -11,6 +11,8 @@
 //!
 //! A crash before phase two leaves the old superblock, all that it references, and its log.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::MutexGuard;
 use zerocopy::little_endian::U64;
 
@@ -38,6 +40,8 @@ pub(super) enum Reason {
     Replay(u64),
     /// An inode number is needed that no superblock promises yet.
     Number(u64),
+    /// Nothing changes, but that the second newest state does without what the newest does without.
+    Release,
     /// Nothing changes any more.
     Last,
     /// Other key slots.
@@ -73,12 +77,18 @@ impl Engine {
         self.write_checkpoint(self.checkpointing.lock(), Reason::Durability(lsn))
     }
 
-    /// As [`Engine::checkpoint`], as the last of this open: nothing may change afterwards.
+    /// As [`Engine::checkpoint`], as the last of this open: nothing may change afterwards. Gives
+    /// space back that became free.
     ///
     /// # Errors
     /// As there.
     pub fn finish(&self) -> Result<()> {
+        self.ending.store(true, Ordering::Relaxed);
         self.checkpoint_with(Reason::Last)?;
+        // Nobody writes for now. What a device fails to take back is free all the same.
+        if let Err(error) = self.give_back(0) {
+            self.healthy().map_err(|_| error)?;
+        }
         self.disown()
     }
 
@@ -130,6 +140,7 @@ impl Engine {
         // Before the flush, which makes this length durable.
         let device_len =
             self.device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
+        let device_len = self.space.promised_len(device_len);
         let root = self.forest.seal(&mut picture.trees)?;
         let space = self.space.write(&picture.space)?;
         self.beat()?;
@@ -138,9 +149,9 @@ impl Engine {
         next.body.log_applied = U64::ZERO;
         next.body.restored = 0;
         let mut tail = self.queue.hold(picture.last);
-        let promise = match reason {
-            Reason::Last => self.inodes.last_promise(),
-            _ => self.inodes.promise(),
+        let promise = match self.ending.load(Ordering::Relaxed) {
+            true => self.inodes.last_promise(),
+            false => self.inodes.promise(),
         };
         match reason {
             Reason::Epoch(epoch, first) => {
@@ -154,6 +165,7 @@ impl Engine {
             | Reason::Memory
             | Reason::Durability(_)
             | Reason::Number(_)
+            | Reason::Release
             | Reason::Last => {}
         }
         next.body.next_ino = U64::new(promise);

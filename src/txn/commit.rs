@@ -156,6 +156,7 @@ impl Engine {
         let mut places = Vec::new();
         let mut result = self.space.reserve_nodes(missing.max(batch), &mut places);
         if matches!(result, Err(Error::NoSpace)) && places.len() < missing {
+            self.space.await_discard();
             self.space.reclaim(self.pins.oldest());
             result = self.space.reserve_nodes(missing - places.len(), &mut places);
         }

@@ -93,6 +93,9 @@ pub struct Usage {
     /// Units of the pool; of a device that grows those that it has, and those that it can get
     /// from its host just now.
     pub total: u64,
+    /// Units that new contents can take: those that are neither in use nor kept for freeing others,
+    /// and not needed for the metadata of the new ones.
+    pub available: u64,
 }
 
 /// Rows and space of one store. Thread-safe: readers and writers call it from any thread.
@@ -108,6 +111,10 @@ pub struct Engine {
     pub(super) queue: Queue,
     /// One writer at a time.
     pub(super) writer: Mutex<()>,
+    /// Whether nothing will change any more.
+    pub(super) ending: AtomicBool,
+    /// Held by who gives space back to the host.
+    pub(super) trimming: Mutex<()>,
     /// Held by a checkpoint from start to end.
     pub(super) checkpointing: Mutex<()>,
     /// The newest durable superblock.
@@ -249,15 +256,13 @@ impl Engine {
         let generation = superblock.header.generation.get();
         let pins = Arc::new(Pins::new(generation));
         let (device_, sealer_) = (Arc::clone(&device), Arc::clone(&sealer));
-        let roots: [SpaceEntry; _] = body.space;
-        let used = body.used_units.get();
+        let (roots, used): ([SpaceEntry; _], u64) = (body.space, body.used_units.get());
         if used > layout.pool_units {
             return Err(Error::corrupt(Object::Store, "more units are in use than there are"));
         }
         let device_len =
             device.len().map_err(|error| Error::io("measure", Object::Store, error))?;
-        let space = Space::new(device_, sealer_, layout, roots, used, device_len);
-        let space = Arc::new(space);
+        let space = Arc::new(Space::new(device_, sealer_, layout, roots, used, device_len));
         let forest = Forest::new(
             Arc::clone(&device),
             Arc::clone(&sealer),
@@ -268,8 +273,7 @@ impl Engine {
         let ring = LogRing::new(Arc::clone(&device), Arc::clone(&sealer), &layout);
         let queue = Queue::new(tail, (layout.log_len / 4).min(4 << 20) as usize);
         let reserve = (layout.pool_units / 64).clamp(RESERVE.0, RESERVE.1) as usize;
-        let epoch = body.epoch.get();
-        let inodes = Numbers::new(body.next_ino.get());
+        let (epoch, inodes) = (body.epoch.get(), Numbers::new(body.next_ino.get()));
         Ok(Engine {
             device,
             watch,
@@ -280,6 +284,8 @@ impl Engine {
             ring,
             queue,
             writer: Mutex::new(()),
+            ending: AtomicBool::new(false),
+            trimming: Mutex::new(()),
             checkpointing: Mutex::new(()),
             committed: RwLock::new(superblock),
             flushing: Mutex::new(()),
@@ -343,19 +349,6 @@ impl Engine {
     /// Whether changes are refused because the store was opened so.
     pub fn is_read_only(&self) -> bool {
         self.options.read_only
-    }
-
-    /// Units in use and in all.
-    pub fn usage(&self) -> Usage {
-        let (used, pool) = self.space.usage();
-        let total = match (self.device.len(), self.device.room()) {
-            (Ok(len), Ok(Some(room))) => {
-                let units = len.saturating_add(room) / UNIT as u64;
-                units.saturating_sub(self.space.pool_base()).max(used).min(pool)
-            }
-            _ => pool,
-        };
-        Usage { used, total }
     }
 
     /// Calls `read` with a row's value. `read` must be short and must not call the engine.
@@ -494,6 +487,14 @@ impl Engine {
     #[doc(hidden)]
     pub fn reuse_at_once(&self) {
         self.space.reuse_at_once();
+    }
+
+    /// Breaks the engine from now on: what a checkpoint made free is discarded before another is
+    /// durable. For tests that must notice it.
+    #[cfg(any(test, feature = "sim"))]
+    #[doc(hidden)]
+    pub fn discard_too_early(&self) {
+        self.space.discard_too_early();
     }
 
     /// Runs work that must not end halfway: a panic in it poisons the engine.

@@ -35,6 +35,8 @@ mod queue;
 mod recovery;
 mod run;
 mod salvage;
+mod trim;
+mod usage;
 mod watch;
 
 pub(crate) use check::Owners;
@@ -49,6 +51,7 @@ pub use queue::Lsn;
 pub use recovery::Recovery;
 pub use run::Run;
 pub use salvage::{Evidence, LogLoss, Salvage, Wreck};
+pub use trim::Trimmed;
 
 pub use crate::block::{Identity, Recount, Takeover};
 pub use crate::format::{Edits, FIRST_FS_TREE, STORE_TREE, StoreKey, TreeId, units_check};

@@ -102,6 +102,7 @@ impl Engine {
         self.healthy()?;
         let mut found = self.space.reserve_run(want, write);
         if matches!(found, Err(Error::NoSpace)) {
+            self.space.await_discard();
             self.space.reclaim(self.pins.oldest());
             found = self.space.reserve_run(want, write);
         }

@@ -107,6 +107,14 @@ impl Device for Watch {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.discard(offset, len)
     }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.inner.shrink(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        self.inner.occupied()
+    }
 }
 
 impl Engine {

@@ -73,4 +73,12 @@ impl Device for Late {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.below.discard(offset, len)
     }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.below.shrink(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        self.below.occupied()
+    }
 }

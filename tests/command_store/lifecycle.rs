@@ -171,3 +171,65 @@ fn a_key_goes_by_its_name_alone() {
     let rewrapped = bench.json(&["rewrap", "s", "--metadata-key", &expected.1]);
     assert_eq!(keys(&rewrapped), (expected.1.clone(), expected.1));
 }
+
+#[test]
+fn trim_gives_space_back() {
+    let bench = Bench::new();
+    bench.ok(&["create", "s", "--data-key", "alias/data", "--log", "1"]);
+    let file = |store: &efscrypt::Store| {
+        let (fs, new) = (store.file_system(), efscrypt::fs::NewAttr::default());
+        let made = fs
+            .create(efscrypt::fs::ROOT_INO, b"f", &new, efscrypt::fs::CreateMode::Guarded)
+            .unwrap();
+        for n in 0..40 {
+            fs.write(made.attr.ino, n << 20, &[7; 1 << 20]).unwrap();
+        }
+    };
+    let store = bench.open("s");
+    file(&store);
+    store.file_system().unlink(efscrypt::fs::ROOT_INO, b"f").unwrap();
+    store.file_system().sync().unwrap();
+    // As after a crash: nobody gave anything back.
+    drop(store);
+    let blocks = || fs::metadata(bench.path("s")).unwrap().blocks() * 512;
+    let before = blocks();
+    let trimmed = bench.json(&["trim", "s"]);
+    assert_eq!(trimmed["supported"], true);
+    let back = before - blocks();
+    assert!(back > 30 << 20, "{back} of {before}: {trimmed}");
+    assert!(trimmed["discarded"].as_u64().unwrap() + trimmed["cut"].as_u64().unwrap() > 0);
+    assert!(bench.ok(&["trim", "s"]).contains("came back"));
+    bench.ok(&["check", "s"]);
+}
+
+#[test]
+fn defrag_puts_contents_together() {
+    let bench = Bench::new();
+    bench.ok(&["create", "s", "--data-key", "alias/data", "--log", "1"]);
+    let store = bench.open("s");
+    let (fs, new) = (store.file_system(), efscrypt::fs::NewAttr::default());
+    let root = efscrypt::fs::ROOT_INO;
+    let dir = fs.mkdir(root, b"d", &new).unwrap().attr.ino;
+    for (dir, name) in [(root, b"f"), (dir, b"g")] {
+        let made = fs.create(dir, name, &new, efscrypt::fs::CreateMode::Guarded).unwrap();
+        // Backwards, so that nothing stands in order.
+        for n in (0..512u64).rev() {
+            fs.write(made.attr.ino, n * 4096, &[n as u8; 4096]).unwrap();
+        }
+    }
+    store.close().unwrap();
+    let cat = |path: &str| bench.bytes(&["cat", "s", path]);
+    let before = (cat("/f"), cat("/d/g"));
+    let one = bench.json(&["defrag", "s", "/d"]);
+    assert_eq!(
+        (&one["files"], &one["improved"], &one["failed"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    let all = bench.json(&["defrag", "s"]);
+    assert_eq!((&all["files"], &all["improved"]), (&json!(2), &json!(1)));
+    assert!(all["after"].as_u64().unwrap() * 10 < all["before"].as_u64().unwrap(), "{all}");
+    assert!(bench.ok(&["defrag", "s", "/f", "/d", "-q"]).contains("moved     0 B"));
+    assert!((cat("/f"), cat("/d/g")) == before);
+    bench.ok(&["check", "s"]);
+    assert_eq!(bench.fail(&["defrag", "s", "/nothing"]).0, 11);
+}

@@ -59,8 +59,10 @@ fn all_say_forked(store: &Open) -> i32 {
         [
             efscrypt_store_commit(s, e),
             efscrypt_store_maintain(s, null_mut(), e),
+            efscrypt_store_trim(s, null_mut(), e),
             efscrypt_store_write_verifier(s, out, e),
             efscrypt_store_rewrap(s, null(), e),
+            efscrypt_fs_defragment(s, root, 0, null_mut(), e),
             efscrypt_fs_getattr(s, root, null_mut(), e),
             efscrypt_fs_setattr(s, root, set, none, e),
             efscrypt_fs_lookup(s, root, a, 1, null_mut(), e),

@@ -111,3 +111,22 @@ fn a_store_says_that_it_can_be_poisoned_by_its_owner() {
     assert!(failure.message.contains("the owner says so"), "{failure:?}");
     store.getattr(EFSCRYPT_ROOT).unwrap();
 }
+
+#[test]
+fn a_trim_tells_what_came_back() {
+    let store = Open::on(Arc::new(MemoryDevice::limited(128 << 20)));
+    let ino = store.make("large").unwrap().ino;
+    store.write(ino, 0, &vec![7; 40 << 20]).unwrap();
+    store.unlink("large").unwrap();
+    while !maintain(&store) {}
+    let mut trimmed = std::mem::MaybeUninit::uninit();
+    // SAFETY: all pointers are valid.
+    call(|error| unsafe { efscrypt_store_trim(store.0, trimmed.as_mut_ptr(), error) }).unwrap();
+    // SAFETY: the call has written it.
+    let trimmed = unsafe { trimmed.assume_init() };
+    assert_eq!((trimmed.supported, trimmed.returned), (1, u64::MAX));
+    assert!(trimmed.discarded + trimmed.cut > 0, "{trimmed:?}");
+    let statfs = store.statfs();
+    assert!(statfs.available > 100 << 20 && statfs.available < statfs.free, "{statfs:?}");
+    store.close().unwrap();
+}

@@ -3,6 +3,7 @@
 mod acl;
 mod acl_reference;
 mod attributes;
+mod available;
 mod bed;
 mod bitmaps;
 mod collisions;
@@ -11,6 +12,7 @@ mod cut;
 #[path = "../kit/cut.rs"]
 mod cut_device;
 mod damage;
+mod defrag;
 mod durable;
 #[path = "../kit/flawed.rs"]
 mod flawed;
@@ -21,6 +23,7 @@ mod ranges;
 mod sectors;
 mod semantics;
 mod threads;
+mod trim;
 mod trimming;
 mod waits;
 mod whiteouts;

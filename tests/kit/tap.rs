@@ -94,4 +94,12 @@ impl Device for Tap {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.discard(offset, len)
     }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.inner.shrink(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        self.inner.occupied()
+    }
 }

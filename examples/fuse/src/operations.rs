@@ -448,9 +448,11 @@ impl Filesystem for Server {
         let done = self.work(|fs| Ok(fs.statfs()));
         answer!(reply, done, |reply: ReplyStatfs, stat: efscrypt::fs::StatFs| {
             let size = stat.block_size;
-            let (total, free) = (stat.total / u64::from(size), stat.free / u64::from(size));
+            let blocks = |bytes: u64| bytes / u64::from(size);
+            let (total, free) = (blocks(stat.total), blocks(stat.free));
+            let available = blocks(stat.available);
             // Inodes are limited by space alone.
-            reply.statfs(total, free, free, total, free, size, stat.name_max, size);
+            reply.statfs(total, free, available, total, available, size, stat.name_max, size);
         });
     }
 

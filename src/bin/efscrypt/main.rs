@@ -12,6 +12,7 @@ mod cat;
 mod check;
 mod copy;
 mod create;
+mod defrag;
 mod describe;
 mod exit;
 mod export;
@@ -25,6 +26,7 @@ mod repair;
 mod rewrap;
 mod store;
 mod transfer;
+mod trim;
 mod unlock;
 
 /// Create, inspect and operate encrypted stores and the keys that open them
@@ -57,6 +59,10 @@ enum Command {
     Header(header::HeaderArgs),
     /// Verify everything in a store
     Check(check::CheckArgs),
+    /// Put contents together that stand in pieces
+    Defrag(defrag::DefragArgs),
+    /// Give a store's free space back to the host
+    Trim(trim::TrimArgs),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +93,8 @@ fn run(cli: Cli) -> Result<(), exit::Failure> {
         Command::Cat(args) => cat::run(args),
         Command::Header(args) => header::run(args),
         Command::Check(args) => check::run(args),
+        Command::Defrag(args) => defrag::run(args),
+        Command::Trim(args) => trim::run(args),
     }
 }
 

@@ -31,7 +31,7 @@ impl Space {
                 regions.push((number, region.live.clone()));
             }
         }
-        state.given_units = 0;
+        (state.given_units, state.freezing) = (0, true);
         self.hoarded.store(false, Ordering::Relaxed);
         FrozenSpace { regions, given: std::mem::take(&mut state.given), used: state.used }
     }
@@ -60,11 +60,17 @@ impl Space {
         for _level in 0..SPACE_LEVELS {
             let mut parents = BTreeMap::new();
             for (page, (body, used)) in std::mem::take(&mut dirty) {
-                let home = !self.entry(&mut state, page)?.home();
-                let mut block = Box::new([0u8; UNIT]);
-                let (nonce, tag) = self.sealer.seal_space(page, &body, &mut block)?;
-                blocks.push((self.layout.pool_base + page.home(home), block));
-                let entry = SpaceEntry::new(nonce, tag, used, home);
+                let entry = match used {
+                    // As if it had never been written: the device may end before its homes.
+                    0 => SpaceEntry::UNTOUCHED,
+                    _ => {
+                        let home = !self.entry(&mut state, page)?.home();
+                        let mut block = Box::new([0u8; UNIT]);
+                        let (nonce, tag) = self.sealer.seal_space(page, &body, &mut block)?;
+                        blocks.push((self.layout.pool_base + page.home(home), block));
+                        SpaceEntry::new(nonce, tag, used, home)
+                    }
+                };
                 let (parent, slot) = page.parent();
                 if parent.level == SPACE_LEVELS {
                     let root = state.roots.get_mut(slot + parent.index as usize * ENTRIES_PER_PAGE);
@@ -87,14 +93,10 @@ impl Space {
         if !frozen.given.is_empty() {
             state.waiting.push_back((generation, frozen.given));
         }
+        state.freezing = false;
+        state.ripen();
         // The device may have room by now.
-        state.limit = self.layout.pool_units;
-        for (number, bits) in std::mem::take(&mut state.withheld) {
-            if let Some(region) = state.regions.get_mut(&number) {
-                region.forget_longest();
-                region.free += region.busy.clear_all(&bits);
-            }
-        }
+        state.relax();
     }
 
     pub(super) fn load<'a>(&self, state: &'a mut State, number: u64) -> Result<&'a mut Region> {
@@ -109,9 +111,7 @@ impl Space {
             busy.set(0..SpacePage::reserved_units(number));
             let end = self.layout.pool_units.saturating_sub(number * REGION_UNITS);
             busy.set(end.min(REGION_UNITS)..REGION_UNITS);
-            let free = REGION_UNITS - busy.count();
-            let region = Region { live, busy, free, longest: free, backed: 0, dirty: false };
-            state.regions.insert(number, region);
+            state.regions.insert(number, Region::new(live, busy, false));
             state.withhold(number);
         }
         state.regions.get_mut(&number).ok_or(Error::Internal("region was just loaded"))

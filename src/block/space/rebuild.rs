@@ -32,7 +32,7 @@ impl Space {
         let mut state = self.state.lock();
         let state = &mut *state;
         state.given.clear();
-        (state.given_units, state.kept_back) = (0, 0);
+        (state.given_units, state.kept_back, state.reserved) = (0, 0, 0);
         self.hoarded.store(false, Ordering::Relaxed);
         state.unreadable.clear();
         let mut recount = Recount::default();
@@ -69,10 +69,7 @@ impl Space {
             if let Some(kept) = kept.get(&number) {
                 busy.set_all(kept);
             }
-            let free = REGION_UNITS - busy.count();
-            state
-                .regions
-                .insert(number, Region { live, busy, free, longest: free, backed: 0, dirty });
+            state.regions.insert(number, Region::new(live, busy, dirty));
         }
         recount
     }
@@ -150,7 +147,7 @@ impl Space {
     }
 
     /// Units of a region that nobody ever gets: homes, and what is behind the pool.
-    fn unavailable(&self, number: u64) -> Bitmap {
+    pub(super) fn unavailable(&self, number: u64) -> Bitmap {
         let mut busy = Bitmap::new();
         busy.set(0..SpacePage::reserved_units(number));
         let end = self.layout.pool_units.saturating_sub(number * REGION_UNITS);

@@ -2,16 +2,19 @@
 
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use super::{Region, Space, State};
 use crate::error::{Error, Object, Result};
 use crate::format::{SPACE_LEVELS, SpacePage};
-use crate::limits::{NODE_UNITS, REGION_UNITS, SMALL_UNITS, UNIT};
+use crate::limits::{NODE_UNITS, REGION_UNITS, RUN_UNITS, SMALL_UNITS, UNIT};
 
 /// Grain in which the device is asked to allocate, units: 64 to a region.
-const CHUNK: u64 = REGION_UNITS / 64;
+pub(super) const CHUNK: u64 = REGION_UNITS / 64;
 /// Regions that one search for a long run looks at before it takes a shorter one.
 const SEARCH: u64 = 8;
+/// Regions that one search passes by what is known of them, or scans where it must.
+const PASSED: u64 = 256;
 
 impl Space {
     /// Reserves up to `want` contiguous units, to be written by about `write` at a time; fewer
@@ -22,39 +25,113 @@ impl Space {
     pub fn reserve_run(&self, want: u32, write: u32) -> Result<(u64, u32)> {
         let mut state = self.state.lock();
         loop {
-            let (region, run) = self.find_run(&mut state, want)?.ok_or(Error::NoSpace)?;
+            let small = want <= SMALL_UNITS;
+            let found = match self.find_hole(&mut state, want.into(), small)? {
+                None => self.find_run(&mut state, want, small)?,
+                hole => hole,
+            };
+            let (region, run) = found.ok_or(Error::NoSpace)?;
             if !self.hand_out(&mut state, region, run.clone(), write <= SMALL_UNITS)? {
                 continue;
             }
-            state.data_cursor = region * REGION_UNITS + run.end;
+            let at = region * REGION_UNITS + run.end;
+            match small {
+                true => state.small_cursor = at,
+                false => state.data_cursor = at,
+            }
             let unit = self.layout.pool_base + region * REGION_UNITS + run.start;
             return Ok((unit, (run.end - run.start) as u32));
         }
     }
 
-    /// A clear run of `want` units. Below the frontier a shorter one will do where much is free
-    /// there; beyond it all is.
-    fn find_run(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
-        let below = self.find_run_below(state, want)?;
+    /// Room for a small write that is too short for a large one, so that long runs stay whole. Of
+    /// several searches each looks at a few regions.
+    fn find_hole(
+        &self,
+        state: &mut State,
+        want: u64,
+        small: bool,
+    ) -> Result<Option<(u64, Range<u64>)>> {
+        if !small || state.holes < want {
+            return Ok(None);
+        }
+        let end = state.frontier.min(state.limit);
+        let first = state.small_cursor / REGION_UNITS;
+        let (mut looked, mut passed) = (0, 0);
+        for number in regions_from(end, first) {
+            if looked == SEARCH || passed == PASSED {
+                state.small_cursor = number * REGION_UNITS;
+                return Ok(None);
+            }
+            passed += 1;
+            let from = if number == first { state.small_cursor % REGION_UNITS } else { 0 };
+            let Some(region) = self.searched(state, number, want)? else { continue };
+            if region.hole < want {
+                continue;
+            }
+            looked += 1;
+            let end = (end - number * REGION_UNITS).min(REGION_UNITS);
+            let most = RUN_UNITS.into();
+            let behind = region.busy.find_hole(from.min(end)..end, want, most);
+            let found = behind.or_else(|| region.busy.find_hole(0..end, want, most));
+            match found {
+                Some(hole) => return Ok(Some((number, hole))),
+                None => region.hole = want - 1,
+            }
+        }
+        state.holes = want - 1;
+        Ok(None)
+    }
+
+    /// A clear run of `want` units, or of those of an extent. Below the frontier a shorter one will
+    /// do where the store would grow far beyond what is in use; beyond it all is.
+    fn find_run(
+        &self,
+        state: &mut State,
+        want: u32,
+        small: bool,
+    ) -> Result<Option<(u64, Range<u64>)>> {
+        let start = if small { state.small_cursor } else { state.data_cursor };
+        let below = self.find_run_below(state, want, start, SEARCH)?;
         let len = |found: &Option<(u64, Range<u64>)>| {
             found.as_ref().map_or(0, |(_, run)| run.end - run.start)
         };
-        if len(&below) == u64::from(want) || (len(&below) > 0 && state.is_hollow()) {
-            return Ok(below);
+        let extent = u64::from(want.min(RUN_UNITS));
+        let enough = if state.is_roomy() { extent } else { want.into() };
+        if len(&below) >= enough || (len(&below) > 0 && state.is_hollow()) {
+            return Ok(below.map(whole_extents));
         }
         let beyond = self.find_run_beyond(state, want)?;
-        Ok(if len(&beyond) > len(&below) { beyond } else { below })
+        if len(&beyond) >= enough {
+            return Ok(beyond);
+        }
+        let below = self.find_run_below(state, want, start, PASSED)?;
+        let found = if len(&beyond) > len(&below) { beyond } else { below };
+        Ok(found.map(whole_extents))
     }
 
-    /// A clear run of `want` units below the frontier, or the longest of those that a bounded
-    /// search saw.
-    fn find_run_below(&self, state: &mut State, want: u32) -> Result<Option<(u64, Range<u64>)>> {
+    /// A clear run of `want` units below the frontier, or the longest of those that a search saw
+    /// which scans at most so many regions.
+    fn find_run_below(
+        &self,
+        state: &mut State,
+        want: u32,
+        start: u64,
+        most: u64,
+    ) -> Result<Option<(u64, Range<u64>)>> {
         let mut best: Option<(u64, Range<u64>)> = None;
-        let (mut len, mut looked) = (0, 0);
-        let (start, limit) = (state.data_cursor, state.limit);
+        let (mut len, mut looked, mut passed) = (0, 0, 0);
+        let limit = state.limit;
         let end = state.frontier.min(limit);
         for number in regions_from(end, start / REGION_UNITS) {
+            passed += 1;
             let Some(region) = self.searched(state, number, 1)? else { continue };
+            if region.longest <= len {
+                if best.is_some() && passed > PASSED {
+                    break;
+                }
+                continue;
+            }
             let from = if number == start / REGION_UNITS { start % REGION_UNITS } else { 0 };
             let end = (end - number * REGION_UNITS).min(REGION_UNITS);
             if let Some(mut run) = region.find_run(from.min(end)..end, u64::from(want), len) {
@@ -67,7 +144,7 @@ impl Space {
                 best = Some((number, run));
             }
             looked += 1;
-            if len == u64::from(want) || (looked >= SEARCH && best.is_some()) {
+            if len == u64::from(want) || (looked >= most && best.is_some()) {
                 break;
             }
         }
@@ -178,7 +255,9 @@ impl Space {
             // The homes of the bitmap, and of the index pages above it.
             let mut page = SpacePage { level: 0, index: number };
             while page.level < SPACE_LEVELS {
-                if !self.back(state, page.first_region(), 0, false)? {
+                let first = page.first_region() * REGION_UNITS;
+                if !self.back(first, false)? {
+                    state.refused(first, number, 0..REGION_UNITS);
                     return Ok(false);
                 }
                 page = page.parent().0;
@@ -187,7 +266,9 @@ impl Space {
         }
         for chunk in range.start / CHUNK..range.end.div_ceil(CHUNK) {
             if backed & (1 << chunk) == 0 {
-                if !self.back(state, number, chunk, small)? {
+                let first = number * REGION_UNITS + chunk * CHUNK;
+                if !self.back(first, small)? {
+                    state.refused(first, number, chunk * CHUNK..(chunk + 1) * CHUNK);
                     return Ok(false);
                 }
                 backed |= 1 << chunk;
@@ -195,22 +276,30 @@ impl Space {
         }
         let region = self.load(state, number)?;
         region.backed = backed;
-        region.free -= region.busy.set(range.clone());
+        let units = region.busy.set(range.clone());
+        region.free -= units;
+        for loose in [&mut region.fresh, &mut region.ripe].into_iter().flatten() {
+            loose.clear(range.clone());
+        }
+        let hole = region.left(&range);
+        state.holes = state.holes.max(hole);
+        state.reserved += units;
+        self.handed.fetch_add(units, Ordering::Relaxed);
         let (start, end) = (number * REGION_UNITS + range.start, number * REGION_UNITS + range.end);
         if start > state.frontier {
             // What lies between is below the frontier now.
             for region in state.frontier / REGION_UNITS..=number {
                 state.regions.get_mut(&region).into_iter().for_each(Region::forget_longest);
             }
+            state.holes = RUN_UNITS.into();
         }
         state.frontier = state.frontier.max(end);
         Ok(true)
     }
 
-    /// Has the device allocate a chunk. Where it has no room the limit falls to the chunk, and the
-    /// answer is `false`.
-    fn back(&self, state: &mut State, region: u64, chunk: u64, small: bool) -> Result<bool> {
-        let first = region * REGION_UNITS + chunk * CHUNK;
+    /// Has the device allocate the chunk that starts at a unit of the pool; `false` where it has no
+    /// room.
+    fn back(&self, first: u64, small: bool) -> Result<bool> {
         let end = (first + CHUNK).min(self.layout.pool_units);
         let offset = (self.layout.pool_base + first) * UNIT as u64;
         let len = (end - first) * UNIT as u64;
@@ -221,10 +310,6 @@ impl Space {
         let Err(error) = allocated else { return Ok(true) };
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                state.limit = state.limit.min(first);
-                let loaded: Vec<u64> =
-                    state.regions.range(region..).map(|(&number, _)| number).collect();
-                loaded.into_iter().for_each(|number| state.withhold(number));
                 Ok(false)
             }
             _ => Err(Error::io("allocate", Object::Store, error)),
@@ -232,7 +317,7 @@ impl Space {
     }
 
     /// A region, for a search, where at least so many of its units are free.
-    fn searched<'a>(
+    pub(super) fn searched<'a>(
         &self,
         state: &'a mut State,
         number: u64,
@@ -262,9 +347,39 @@ impl Space {
 }
 
 impl Region {
-    /// Says that there may be longer runs than before.
+    /// Says that there may be longer runs and holes than before.
     pub(super) fn forget_longest(&mut self) {
-        self.longest = REGION_UNITS;
+        (self.longest, self.hole) = (REGION_UNITS, RUN_UNITS.into());
+    }
+
+    /// Says that a run became free which starts at a unit, or, where it is `broken`, parts of it.
+    /// Returns how long a hole there may be by that.
+    pub(super) fn freed(&mut self, start: u64, broken: bool) -> u64 {
+        if broken {
+            self.forget_longest();
+            return self.hole;
+        }
+        let run = self.busy.clear_around(start);
+        let len = run.end - run.start;
+        self.longest = self.longest.max(len);
+        // One at the frontier is as long as what is below.
+        self.hole = self.hole.max(len.min(RUN_UNITS.into()));
+        self.hole
+    }
+
+    /// Says that a range became busy, and returns how long a hole there may be by what it left.
+    fn left(&mut self, range: &Range<u64>) -> u64 {
+        let behind = self.busy.clear_len(range.end, RUN_UNITS.into());
+        let before = match range.start.checked_sub(1) {
+            Some(last) if !self.busy.any(last..range.start) => {
+                range.start - self.busy.clear_around(last).start
+            }
+            _ => 0,
+        };
+        let holes = [before, behind].into_iter().filter(|len| *len < RUN_UNITS.into());
+        let hole = holes.max().unwrap_or(0);
+        self.hole = self.hole.max(hole);
+        hole
     }
 
     /// A clear run below the frontier, longer than `least` and of `want` units at most: as long as
@@ -291,10 +406,29 @@ impl Region {
 
 impl State {
     /// Whether more than a fifth of what lies below the frontier is free, and a region's worth: so
-    /// much that pieces of it are used, too.
-    fn is_hollow(&self) -> bool {
+    /// much that runs of an extent are used, too.
+    fn is_roomy(&self) -> bool {
         let free = self.frontier.saturating_sub(self.used);
         free > REGION_UNITS + self.frontier / 5
+    }
+
+    /// Whether more lies free below the frontier than is in use, and two regions: so much that
+    /// pieces of it are used, too.
+    fn is_hollow(&self) -> bool {
+        self.frontier.saturating_sub(self.used) > 2 * REGION_UNITS + self.used
+    }
+
+    /// Notes that the device has no room for the chunk at `first`, which kept `range` of a region
+    /// from being handed out. At the end of what was handed out the store ends there for now; where
+    /// a chunk was discarded others may still have theirs.
+    fn refused(&mut self, first: u64, number: u64, range: Range<u64>) {
+        if first < self.frontier {
+            return self.withhold_range(number, range);
+        }
+        self.limit = self.limit.min(first);
+        let from = self.limit / REGION_UNITS;
+        let loaded: Vec<u64> = self.regions.range(from..).map(|(&number, _)| number).collect();
+        loaded.into_iter().for_each(|number| self.withhold(number));
     }
 
     /// Whether less than an eighth of what lies below the frontier is free.
@@ -308,4 +442,11 @@ fn regions_from(limit: u64, first: u64) -> impl Iterator<Item = u64> {
     let regions = limit.div_ceil(REGION_UNITS);
     let first = if first < regions { first } else { 0 };
     (first..regions).chain(0..first)
+}
+
+/// A run that is as long as whole extents, where it is longer than one: the rest is for others.
+fn whole_extents((region, run): (u64, Range<u64>)) -> (u64, Range<u64>) {
+    let (len, extent) = (run.end - run.start, u64::from(RUN_UNITS));
+    let keep = if len > extent { len / extent * extent } else { len };
+    (region, run.start..run.start + keep)
 }

@@ -40,7 +40,7 @@ pub struct Counters {
     pub flushes: u64,
     /// Calls of `allocate`.
     pub allocates: u64,
-    /// Calls of `discard`.
+    /// Calls of `discard` and `shrink`.
     pub discards: u64,
     /// Bytes returned by reads.
     pub bytes_read: u64,
@@ -321,12 +321,17 @@ impl Device for SimDevice {
         self.run(Op::Discard, offset, len, |state, verdict| {
             let len = end.min(state.view.len()).saturating_sub(offset);
             let change = state.discarded(len);
-            let entry = Entry { op: Op::Discard, offset, len, change };
-            match verdict {
-                Verdict::PowerCut => state.cut(entry),
-                Verdict::Fault(Effect::Fail(failure)) => state.refuse(entry, failure.error()),
-                Verdict::Fault(_) | Verdict::Normal => state.take(entry),
+            state.let_go(Entry { op: Op::Discard, offset, len, change }, verdict)
+        })
+    }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.run(Op::Discard, len, 0, |state, verdict| {
+            if state.limit == Limit::Fixed {
+                return Err(io::ErrorKind::Unsupported.into());
             }
+            let change = if len < state.view.len() { Change::Shrink } else { Change::None };
+            state.let_go(Entry { op: Op::Discard, offset: len, len: 0, change }, verdict)
         })
     }
 }
@@ -389,9 +394,18 @@ impl State {
         Err(Failure::Io.error())
     }
 
+    /// A discard, or the end of the device cut off.
+    fn let_go(&mut self, entry: Entry, verdict: Verdict) -> io::Result<()> {
+        match verdict {
+            Verdict::PowerCut => self.cut(entry),
+            Verdict::Fault(Effect::Fail(failure)) => self.refuse(entry, failure.error()),
+            Verdict::Fault(_) | Verdict::Normal => self.take(entry),
+        }
+    }
+
     fn check_room(&self, entry: &Entry) -> io::Result<()> {
         match entry.change {
-            Change::None | Change::Zero => Ok(()),
+            Change::None | Change::Zero | Change::Shrink => Ok(()),
             Change::Bytes(_) | Change::Grow => {
                 self.limit.check(self.view.len(), entry.offset + entry.len)
             }

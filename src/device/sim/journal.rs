@@ -34,6 +34,8 @@ pub(super) enum Change {
     Grow,
     /// Zeros in the entry's range.
     Zero,
+    /// The device ends at the entry's offset.
+    Shrink,
 }
 
 impl Entry {
@@ -43,6 +45,7 @@ impl Entry {
             Change::Bytes(bytes) => image.write(self.offset, bytes),
             Change::Grow => image.grow(self.offset + self.len),
             Change::Zero => image.zero(self.offset, self.len),
+            Change::Shrink => image.shrink(self.offset),
         }
     }
 }

@@ -10,7 +10,8 @@
 //!
 //! # The crash model
 //!
-//! A *step* is one write, flush, allocation or discard; steps are numbered from 0 in the order
+//! A *step* is one write, flush, allocation or discard, as which the end of the device cut off
+//! counts; steps are numbered from 0 in the order
 //! in which the device saw them. A crash *at* step n finds the steps before n returned, and step
 //! n in flight. All that the last honest flush before n covered is on the medium. Of every later
 //! step, up to and with n, the seed decides:

@@ -20,13 +20,16 @@ pub struct efscrypt_statfs {
     pub reserved: u32,
     /// Bytes in all; of a store in a file those that it has, and those that its host has free.
     pub total: u64,
-    /// Bytes that are free. What removed files hold until it is freed counts as used, and is freed
-    /// when a writer needs it.
+    /// Bytes that are not in use. What removed files hold until it is freed counts as used, and is
+    /// freed when a writer needs it.
     pub free: u64,
     /// Largest file, bytes.
     pub size_max: u64,
+    /// Bytes that a large file can still take: `free` without what is kept so that a full store can
+    /// be emptied, and without what the metadata for them takes.
+    pub available: u64,
     /// Zero; for later versions.
-    pub reserved2: [u64; 4],
+    pub reserved2: [u64; 3],
 }
 
 impl From<StatFs> for efscrypt_statfs {
@@ -39,7 +42,8 @@ impl From<StatFs> for efscrypt_statfs {
             total: whole.total,
             free: whole.free,
             size_max: whole.size_max,
-            reserved2: [0; 4],
+            available: whole.available,
+            reserved2: [0; 3],
         }
     }
 }

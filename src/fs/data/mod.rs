@@ -20,6 +20,7 @@
 
 mod buffer;
 mod change;
+mod defrag;
 mod free;
 mod keys;
 mod map;
@@ -87,6 +88,11 @@ impl Contents {
     /// free: for its last close.
     pub fn rest(&self, ino: u64) {
         self.streams.end(ino);
+    }
+
+    /// Units that are reserved for the next writes of files, and free where others need them.
+    pub fn parked(&self) -> u64 {
+        self.streams.parked()
     }
 
     /// As [`Contents::rest`] for all files, when space is short elsewhere; returns whether that

@@ -16,7 +16,7 @@ use crate::limits::UNIT;
 /// Units whose rows are looked up together: bounds working memory.
 const WINDOW: u64 = 1024;
 /// Most units of one request: what was read is still in the processor's cache when it is opened.
-const REQUEST: u64 = 64;
+pub(super) const REQUEST: u64 = 64;
 
 impl Contents {
     /// Reads bytes from `offset` on into `buf`, and returns how many there are before the end of

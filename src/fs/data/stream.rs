@@ -48,7 +48,7 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(engine: Arc<Engine>) -> Streams {
-        let share = engine.usage().total / SHARE / u64::from(RUN_UNITS);
+        let share = engine.total() / SHARE / u64::from(RUN_UNITS);
         Streams { engine, open: Mutex::default(), most: share.clamp(1, MAX_OPEN) as usize }
     }
 
@@ -68,6 +68,11 @@ impl Streams {
     pub(super) fn end(&self, ino: u64) {
         let ended = self.open.lock().remove(&ino);
         ended.iter().for_each(|stream| self.release(stream));
+    }
+
+    /// Units that all streams hold.
+    pub(super) fn parked(&self) -> u64 {
+        self.open.lock().values().map(|stream| u64::from(stream.units)).sum()
     }
 
     /// Ends all streams, and returns whether that made space free.

@@ -151,4 +151,12 @@ impl Device for Watched {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.discard(offset, len)
     }
+
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.inner.shrink(len)
+    }
+
+    fn occupied(&self) -> io::Result<Option<u64>> {
+        self.inner.occupied()
+    }
 }

@@ -136,6 +136,12 @@ impl Monitor {
         });
     }
 
+    /// Shows how far it is.
+    pub fn show(&self, message: &str) {
+        self.bar.set_message(message.to_owned());
+        self.bar.tick();
+    }
+
     /// Ends all work.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
