@@ -168,8 +168,7 @@ fn serve(session: Session<Server>) -> io::Result<()> {
 
 /// Commits everything and closes the store.
 fn finish(args: &Args, store: Arc<Store>) -> Result<(), Failure> {
-    let doing =
-        || format!("not everything is committed: cannot close store {}", args.store.display());
+    let doing = || format!("changes may be lost: cannot close store {}", args.store.display());
     if args.read_only {
         say("unmounted");
         return Ok(());

@@ -123,6 +123,46 @@ fn killed_it_loses_nothing_that_was_made_durable() {
     bed.check();
 }
 
+/// The store's file is cut, deleted or replaced below the mount: nobody is told that something is
+/// durable from then on, whether there was something to write or not.
+#[test]
+fn a_store_that_is_gone_below_the_mount_commits_nothing() {
+    fn cut(store: &Path, len: u64) {
+        fs::File::options().write(true).open(store).unwrap().set_len(len).unwrap();
+    }
+    type Act = fn(&Path);
+    let acts: [(&str, Act); 4] = [
+        ("cut", |store| cut(store, 40 << 20)),
+        ("cut", |store| cut(store, 0)),
+        ("deleted", |store| fs::remove_file(store).unwrap()),
+        ("deleted", |store| {
+            fs::write(store.with_extension("other"), "another").unwrap();
+            fs::rename(store.with_extension("other"), store).unwrap();
+        }),
+    ];
+    for (n, (what, act)) in acts.into_iter().enumerate() {
+        let Some(bed) = Bed::new() else { return };
+        let mut mounted = bed.mount(&[]);
+        let mut file = fs::File::create_new(mounted.path("a")).unwrap();
+        file.write_all(&pattern(2, 20 << 20)).unwrap();
+        file.sync_all().unwrap();
+        act(&bed.path("store"));
+        if n % 2 == 0 {
+            let _late = file.write_all(b"late");
+        }
+        let refused = file.sync_all().unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(5), "{what}");
+        drop(file);
+        assert!(fs::create_dir(mounted.path("new")).is_err(), "{what}");
+        mounted.signal(Signal::TERM);
+        let status = mounted.ended();
+        let said = mounted.said();
+        assert_eq!(status.code(), Some(1), "{what}: {said}");
+        assert!(said.contains(what) && said.contains("changes may be lost"), "{said}");
+        assert!(!said.contains("everything is committed"), "{said}");
+    }
+}
+
 #[test]
 fn mistakes_are_told_and_mount_nothing() {
     let Some(bed) = Bed::new() else { return };
