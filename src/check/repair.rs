@@ -282,8 +282,9 @@ impl Repair {
     /// inode, and 16 KiB for each node that is made anew.
     ///
     /// # Errors
-    /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Truncated`] where less is left than the
-    /// smallest store has; [`Error::Corrupt`] where no superblock is left that opens; [`Error::Io`] where something cannot be read, tried twice,
+    /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Truncated`] where less is left than
+    /// the smallest store has; [`Error::Corrupt`] where no superblock is left that opens;
+    /// [`Error::Io`] where something cannot be read, tried twice,
     /// that the repair would give up, unless `wanted` says that it may; those of the provider and
     /// of the device.
     pub fn plan(

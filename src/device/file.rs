@@ -61,8 +61,9 @@ const LARGE: usize = SMALL_UNITS as usize * UNIT + 1;
 /// A [`Device`] on a regular file or a block device.
 ///
 /// The file is locked while the device is open (`flock`), so a second writer, in this process or
-/// another, gets [`Error::InUse`]; a block device is claimed, so that nobody mounts it or opens it so
-/// by another node, and the file that a loop device is made of is locked too. Durability is `fdatasync`: as good as the host file system and
+/// another, gets [`Error::InUse`]; a block device is claimed, so that nobody mounts it or opens it
+/// so by another node, and the file that a loop device is made of is locked too. Durability is
+/// `fdatasync`: as good as the host file system and
 /// the drive make it.
 #[derive(Debug)]
 pub struct FileDevice {
@@ -101,8 +102,8 @@ impl FileDevice {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::InvalidArgument`] for other types,
-    /// [`Error::InUse`] when another handle has it open (for a read-only open: open for writing), and
-    /// [`Error::InUseBy`] when that is by another name: through a loop device, or the file below,
+    /// [`Error::InUse`] when another handle has it open (for a read-only open: open for writing),
+    /// and [`Error::InUseBy`] when that is by another name: through a loop device, or the file below,
     /// else [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> Result<FileDevice> {
         let path = path.as_ref();
