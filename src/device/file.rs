@@ -103,7 +103,7 @@ impl FileDevice {
     ///
     /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::InvalidArgument`] for other types,
     /// [`Error::InUse`] when another handle has it open (for a read-only open: open for writing),
-    /// and [`Error::InUseBy`] when that is by another name: through a loop device, or the file below,
+    /// and [`Error::InUseBy`] when that is by another name: a loop device, or the file below one,
     /// else [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> Result<FileDevice> {
         let path = path.as_ref();

@@ -35,7 +35,11 @@ fn damage_is_told_apart() {
     let bench = Bench::with_store();
     let whole = fs::read(bench.path("s")).unwrap();
     fs::write(bench.path("short"), &whole[..whole.len() - 4096]).unwrap();
-    describe(&bench, "short", 53, &["truncated", "whole"]);
+    // What is left can be looked at, and nothing changed.
+    bench.ok(&["describe", "short"]);
+    let (code, message) = bench.fail(&["rewrap", "short", "--data-key", "alias/data"]);
+    assert_eq!(code, 53, "{message}");
+    assert!(message.contains("truncated") && message.contains("--give-up-unreadable"), "{message}");
     fs::write(bench.path("half"), &whole[..whole.len() / 2]).unwrap();
     describe(&bench, "half", 53, &["truncated"]);
 

@@ -66,9 +66,8 @@ impl Salvage {
         engine.queue.restart(first);
         // No slot is left empty: an empty one behind the newest says that a state was lost.
         let unfinished = if unsound { engine.write_keys(superblock.keys).err() } else { None };
-        // The repair is durable, whether that can be said or not.
-        let _open = engine.disown();
-        Ok(unfinished)
+        let open = engine.disown().err();
+        Ok(unfinished.or(open))
     }
 }
 
