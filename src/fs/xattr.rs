@@ -193,9 +193,6 @@ impl FileSystem {
         ino: u64,
         name: &[u8],
     ) -> Result<bool> {
-        if draft.row(ino)?.xattrs.get() == 0 {
-            return Ok(false);
-        }
         let Some(found) = self.find_xattr(ino, name)?.0 else { return Ok(false) };
         self.delete_chunks(&mut draft.edits, ino, found.cookie, 0..found.chunks);
         let row = draft.change_row(ino)?;

@@ -247,6 +247,7 @@ const EXPECTED: &[Kind] = &[
     Kind::Loop,
     Kind::NoAttribute,
     Kind::NoSpace,
+    Kind::NotSupported,
 ];
 
 /// Random operations and large files, whether there is room for them or not.

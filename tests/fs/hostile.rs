@@ -41,7 +41,7 @@ fn inodes_that_make_no_sense_are_refused() {
         |row| row.entries = u64::MAX.into(),
         |row| row.nlink = u32::MAX.into(),
         |row| row.size = u64::MAX.into(),
-        |row| row.flags = 4.into(),
+        |row| row.flags = 8.into(),
         |row| row.reserved[31] = 1,
         |row| row.mtime.nanoseconds = 1_000_000_000.into(),
     ];
