@@ -335,6 +335,10 @@ enum efscrypt_status
    */
   EFSCRYPT_STATUS_NOT_SYNC = 17,
   /**
+   * The value of an extended attribute is longer than 64 KiB.
+   */
+  EFSCRYPT_STATUS_VALUE_TOO_LARGE = 18,
+  /**
    * No space left; deleting still works.
    */
   EFSCRYPT_STATUS_NO_SPACE = 30,
@@ -406,6 +410,14 @@ enum efscrypt_status
    * The store was opened before a fork.
    */
   EFSCRYPT_STATUS_FORKED = 77,
+  /**
+   * The log of key uses is not the one that the key service continues.
+   */
+  EFSCRYPT_STATUS_AUDIT_LOG_MISMATCH = 78,
+  /**
+   * The key was wrapped under another encryption context.
+   */
+  EFSCRYPT_STATUS_WRONG_CONTEXT = 79,
   /**
    * A bug in the engine. Where it was a panic in a function on a store, all others on that store
    * but the one that closes it answer `EFSCRYPT_STATUS_POISONED` from then on.

@@ -3,6 +3,7 @@
 //! Every failure is an [`Error`]; each has an [`ErrorKind`], whose number is also the C status
 //! and is never reused, and an `errno` for servers that speak POSIX. Errors name objects by
 //! number (unit, inode, region), never by name, key or content: those are secrets of the store.
+//! What is outside of it, files of the machine and keys of a service, is named.
 //! Cryptographic failures carry no detail about what differed.
 
 use std::fmt;
@@ -106,7 +107,9 @@ impl fmt::Display for Object {
             Object::KeyFile => write!(f, "the key file"),
             Object::WrappedKey => write!(f, "a wrapped key"),
             Object::AuditLog => write!(f, "the audit log"),
-            Object::AuditRecord { seq } => write!(f, "audit record {seq}"),
+            Object::AuditRecord { seq } => {
+                write!(f, "audit record {seq} (line {} of the audit log)", seq.saturating_add(1))
+            }
         }
     }
 }
@@ -143,6 +146,9 @@ pub enum Error {
     /// The offset or size is beyond the largest file.
     #[error("the file would be too large")]
     FileTooLarge,
+    /// The value of an extended attribute is longer than 64 KiB.
+    #[error("the value of an extended attribute has at most 64 KiB")]
+    ValueTooLarge,
     /// No extended attribute of that name.
     #[error("no such extended attribute")]
     NoAttribute,
@@ -253,6 +259,22 @@ pub enum Error {
     /// The process forked after the store was opened; a child cannot use its keys.
     #[error("the store was opened before a fork: open it again in this process")]
     Forked,
+    /// The log of key uses is not the one that the key service continues: it was removed, cut,
+    /// exchanged or rewritten.
+    #[error("the audit log is not the one that the key service knows: {0}")]
+    AuditLogMismatch(&'static str),
+    /// A key was wrapped under another encryption context than the one that was given.
+    #[error("the encryption context is not the one that the key was wrapped with")]
+    WrongContext,
+    /// Another error, of something that has a name outside of the store, such as a file of the
+    /// machine; it has the kind of that error.
+    #[error("{name}: {error}")]
+    Named {
+        /// What it is, e.g. `store /srv/photos`.
+        name: String,
+        /// What happened to it.
+        error: Box<Error>,
+    },
     /// An invariant of the engine does not hold: a bug, reported instead of a panic.
     #[error("internal error: {0}")]
     Internal(&'static str),
@@ -281,6 +303,7 @@ pub enum ErrorKind {
     Loop = 15,
     ReadOnly = 16,
     NotSync = 17,
+    ValueTooLarge = 18,
     NoSpace = 30,
     Io = 31,
     Poisoned = 32,
@@ -299,6 +322,8 @@ pub enum ErrorKind {
     KeyUnreachable = 75,
     KeyUnavailable = 76,
     Forked = 77,
+    AuditLogMismatch = 78,
+    WrongContext = 79,
     Internal = 99,
 }
 
@@ -322,6 +347,7 @@ impl ErrorKind {
         ErrorKind::Loop,
         ErrorKind::ReadOnly,
         ErrorKind::NotSync,
+        ErrorKind::ValueTooLarge,
         ErrorKind::NoSpace,
         ErrorKind::Io,
         ErrorKind::Poisoned,
@@ -340,6 +366,8 @@ impl ErrorKind {
         ErrorKind::KeyUnreachable,
         ErrorKind::KeyUnavailable,
         ErrorKind::Forked,
+        ErrorKind::AuditLogMismatch,
+        ErrorKind::WrongContext,
         ErrorKind::Internal,
     ];
 
@@ -363,6 +391,7 @@ impl ErrorKind {
             K::NotSupported => Errno::OPNOTSUPP,
             K::Loop => Errno::INVAL,
             K::NotSync => Errno::AGAIN,
+            K::ValueTooLarge => Errno::TOOBIG,
             K::ReadOnly => Errno::ROFS,
             K::NoSpace => Errno::NOSPC,
             K::Io => Errno::IO,
@@ -382,6 +411,8 @@ impl ErrorKind {
             K::KeyUnreachable => Errno::AGAIN,
             K::KeyUnavailable => Errno::ACCESS,
             K::Forked => Errno::IO,
+            K::AuditLogMismatch => Errno::IO,
+            K::WrongContext => Errno::ACCESS,
             K::Internal => Errno::IO,
         };
         errno.raw_os_error()
@@ -409,6 +440,7 @@ impl Error {
             Error::NotSupported => K::NotSupported,
             Error::Loop => K::Loop,
             Error::NotSync => K::NotSync,
+            Error::ValueTooLarge => K::ValueTooLarge,
             Error::ReadOnly => K::ReadOnly,
             Error::NoSpace => K::NoSpace,
             Error::Io { .. } => K::Io,
@@ -428,6 +460,9 @@ impl Error {
             Error::KeyUnreachable(_) => K::KeyUnreachable,
             Error::KeyUnavailable => K::KeyUnavailable,
             Error::Forked => K::Forked,
+            Error::AuditLogMismatch(_) => K::AuditLogMismatch,
+            Error::WrongContext => K::WrongContext,
+            Error::Named { error, .. } => error.kind(),
             Error::Internal(_) => K::Internal,
         }
     }
@@ -435,6 +470,30 @@ impl Error {
     /// The `errno` value (Linux) that a POSIX server answers with.
     pub fn errno(&self) -> i32 {
         self.kind().errno()
+    }
+
+    /// The error itself, without the name of what it is about.
+    pub fn unnamed(&self) -> &Error {
+        match self {
+            Error::Named { error, .. } => error.unnamed(),
+            error => error,
+        }
+    }
+
+    /// As [`Error::unnamed`], by value.
+    pub fn into_unnamed(self) -> Error {
+        match self {
+            Error::Named { error, .. } => error.into_unnamed(),
+            error => error,
+        }
+    }
+
+    /// The error of something that has a name outside of the store.
+    pub(crate) fn named(self, name: impl fmt::Display) -> Error {
+        match self {
+            named @ Error::Named { .. } => named,
+            error => Error::Named { name: name.to_string(), error: Box::new(error) },
+        }
     }
 
     pub(crate) fn corrupt(object: Object, why: &'static str) -> Error {

@@ -35,6 +35,8 @@ mod store;
 pub mod check;
 
 #[doc(hidden)]
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod ffi;
 
 #[cfg(any(test, feature = "sim"))]

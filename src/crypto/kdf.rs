@@ -50,11 +50,14 @@ pub enum Label {
     KmsMaterial,
     /// Root key of a key service file: authenticates the file. No context.
     KmsFile,
+    /// Material of a key of a key service file: the value that recognizes an encryption context,
+    /// which is the context of this.
+    KmsContext,
 }
 
 impl Label {
     /// Every label.
-    pub const ALL: [Label; 19] = [
+    pub const ALL: [Label; 20] = [
         Label::MetaNode,
         Label::MetaSuper,
         Label::MetaLog,
@@ -74,6 +77,7 @@ impl Label {
         Label::KmsUnlock,
         Label::KmsMaterial,
         Label::KmsFile,
+        Label::KmsContext,
     ];
 
     /// The label's part of the info string.
@@ -98,6 +102,7 @@ impl Label {
             Label::KmsUnlock => b"efscrypt/1/kms-unlock",
             Label::KmsMaterial => b"efscrypt/1/kms-material",
             Label::KmsFile => b"efscrypt/1/kms-file",
+            Label::KmsContext => b"efscrypt/1/kms-context",
         }
     }
 }

@@ -48,6 +48,8 @@ pub enum efscrypt_status {
     ReadOnly = 16,
     /// The attributes changed since the caller read them.
     NotSync = 17,
+    /// The value of an extended attribute is longer than 64 KiB.
+    ValueTooLarge = 18,
     /// No space left; deleting still works.
     NoSpace = 30,
     /// The device failed.
@@ -84,6 +86,10 @@ pub enum efscrypt_status {
     KeyUnavailable = 76,
     /// The store was opened before a fork.
     Forked = 77,
+    /// The log of key uses is not the one that the key service continues.
+    AuditLogMismatch = 78,
+    /// The key was wrapped under another encryption context.
+    WrongContext = 79,
     /// A bug in the engine. Where it was a panic in a function on a store, all others on that store
     /// but the one that closes it answer `EFSCRYPT_STATUS_POISONED` from then on.
     Internal = 99,
@@ -129,6 +135,7 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::Loop => S::Loop,
             ErrorKind::ReadOnly => S::ReadOnly,
             ErrorKind::NotSync => S::NotSync,
+            ErrorKind::ValueTooLarge => S::ValueTooLarge,
             ErrorKind::NoSpace => S::NoSpace,
             ErrorKind::Io => S::Io,
             ErrorKind::Poisoned => S::Poisoned,
@@ -147,6 +154,8 @@ impl From<&Error> for efscrypt_status {
             ErrorKind::KeyUnreachable => S::KeyUnreachable,
             ErrorKind::KeyUnavailable => S::KeyUnavailable,
             ErrorKind::Forked => S::Forked,
+            ErrorKind::AuditLogMismatch => S::AuditLogMismatch,
+            ErrorKind::WrongContext => S::WrongContext,
             ErrorKind::Internal => S::Internal,
         }
     }

@@ -12,8 +12,8 @@ use super::callbacks::c_id;
 use super::error::{efscrypt_error, efscrypt_status};
 use super::provider::efscrypt_provider;
 use crate::crypto::{KeyArena, Rng};
-use crate::error::{Error, Object, Result};
-use crate::keys::{LocalKms, Passphrase, Unlock};
+use crate::error::{Error, ErrorKind, Object, Result};
+use crate::keys::{LocalKms, Passphrase, Unlock, rename_spare};
 
 /// Makes a local key service in a new file, opened by a passphrase, with one key of the alias
 /// `alias`, such as "alias/customer". Refuses to overwrite a file. All or nothing: after a failure
@@ -61,10 +61,10 @@ pub unsafe extern "C" fn efscrypt_local_kms_create_with_key_file(
         // SAFETY: as the caller promises.
         let alias = unsafe { text(alias)? };
         if fs::symlink_metadata(file).is_ok() {
-            return Err(Error::Exists);
+            return Err(exists(file));
         }
         let made = match Unlock::create_key_file(key_file) {
-            Err(Error::Exists) => false,
+            Err(error) if error.kind() == ErrorKind::Exists => false,
             made => made.map(|()| true)?,
         };
         create(file, &Unlock::KeyFile(key_file.to_owned()), alias).inspect_err(|_| {
@@ -204,7 +204,7 @@ fn unlock(passphrase: &[u8]) -> Result<Unlock> {
 fn create(file: &Path, unlock: &Unlock, alias: &str) -> Result<()> {
     // Before a passphrase is worked on for a second; the link below is what decides.
     if fs::symlink_metadata(file).is_ok() {
-        return Err(Error::Exists);
+        return Err(exists(file));
     }
     let unique = Rng::new(&KeyArena::new()?)?.u64()?;
     let mut fresh = file.as_os_str().to_owned();
@@ -213,13 +213,21 @@ fn create(file: &Path, unlock: &Unlock, alias: &str) -> Result<()> {
     let kms = LocalKms::init(fresh, unlock)?;
     let named = kms.create_key(Some(alias)).and_then(|_| {
         link(fresh, file).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists,
+            io::ErrorKind::AlreadyExists => exists(file),
             _ => Error::io("create", Object::KeyService, error),
         })
     });
+    match named {
+        Ok(()) => rename_spare(fresh, file),
+        Err(_) => rename_spare(fresh, fresh),
+    }
     // A name more than is needed does no harm, should it not go away.
     let _ = fs::remove_file(fresh);
     named
+}
+
+fn exists(file: &Path) -> Error {
+    Error::Exists.named(format_args!("key service file {}", file.display()))
 }
 
 /// Gives a file one more name, durably: a link, because a rename would replace what somebody else

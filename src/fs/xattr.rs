@@ -97,14 +97,14 @@ impl FileSystem {
     ///
     /// # Errors
     /// As the mode says; as [`FileSystem::set_acl`] for the names of lists;
-    /// [`Error::NameTooLong`], [`Error::FileTooLarge`] for a value beyond 64 KiB,
+    /// [`Error::NameTooLong`], [`Error::ValueTooLarge`] for a value beyond 64 KiB,
     /// [`Error::InvalidArgument`] for an empty name or one with NUL, [`Error::Stale`],
     /// [`Error::NoSpace`], also where the names of all attributes of the inode would be longer than
     /// a client can list: 64 KiB, with one byte for each beside its own.
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8], mode: XattrMode) -> Result<Wcc> {
         check_xattr_name(name)?;
         if value.len() > MAX_XATTR_LEN {
-            return Err(Error::FileTooLarge);
+            return Err(Error::ValueTooLarge);
         }
         match AclKind::of_xattr_name(name) {
             None => self.changing(|| self.try_set_xattr(ino, name, value, mode)),

@@ -1,11 +1,17 @@
 //! What the files of this layer share: durability of a name, and which file a name stands for.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, XattrFlags, fgetxattr, fremovexattr, fsetxattr};
+use rustix::io::Errno;
+
+/// Where Linux keeps the access control list of a file.
+const ACL: &str = "system.posix_acl_access";
+/// Longest value of an extended attribute, bytes.
+const MAX_ACL: usize = 64 << 10;
 
 #[cfg(test)]
 thread_local! {
@@ -45,10 +51,48 @@ pub(super) fn check_regular(file: &File) -> io::Result<()> {
     }
 }
 
+/// Whether a write found no space.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Whether both are one file. Holds only while one of them is open: the number of a deleted file
 /// is given to the next.
 pub(super) fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Gives a new file the owner, group, permission bits and access control list of the file `like`,
+/// whose place it takes. Where it cannot have the group, its own group gets no rights.
+pub(super) fn keep_access(file: &File, like: &File) -> io::Result<()> {
+    let about = like.metadata()?;
+    keep_owner(file, &about)?;
+    let same_group = file.metadata()?.gid() == about.gid();
+    let mode = about.mode() & 0o7777;
+    let mode = if same_group { mode } else { mode & !0o070 };
+    // Before the list: these bits are its mask where there is one.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    match acl(like)? {
+        Some(list) if same_group => Ok(fsetxattr(file, ACL, &list, XattrFlags::empty())?),
+        // What the directory gave it.
+        _ => match fremovexattr(file, ACL) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            result => Ok(result?),
+        },
+    }
+}
+
+/// The access control list of a file, as the kernel has it.
+fn acl(file: &File) -> io::Result<Option<Vec<u8>>> {
+    let mut list = vec![0; MAX_ACL];
+    match fgetxattr(file, ACL, &mut list) {
+        Ok(len) => {
+            list.truncate(len);
+            Ok(Some(list))
+        }
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Gives a new file to the owner and group of the file that `like` is about, so that an

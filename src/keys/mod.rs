@@ -18,13 +18,15 @@ mod wrapped;
 
 pub use crate::crypto::Domain;
 pub use audit::{
-    AuditDurability, AuditEvent, AuditLog, AuditOp, AuditPolicy, AuditRecord, AuditSink,
-    AuditSummary, Audited, MemoryAudit,
+    AuditAnchor, AuditDurability, AuditEvent, AuditLog, AuditOp, AuditPolicy, AuditRecord,
+    AuditSink, AuditSummary, Audited, BegunLog, ContinuedLog, MemoryAudit,
 };
 pub use clock::{Clock, SystemClock};
 pub use context::{CONTEXT_DOMAIN, CONTEXT_FILESYSTEM_ID, EncryptionContext, RESERVED_PREFIX};
 pub use description::{KeyDescription, KeyState};
 pub(crate) use domain::{Kek, newest};
+#[cfg(feature = "local-kms")]
+pub(crate) use local::rename_spare;
 #[cfg(feature = "local-kms")]
 pub use local::{Argon2Cost, LocalKms, LocalOptions, Passphrase, Unlock};
 pub use provider::KeyProvider;

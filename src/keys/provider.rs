@@ -37,6 +37,7 @@ use super::{EncryptionContext, KeyDescription, WrappedKey};
 /// | `KeyDenied` | the service refuses this caller | locks the domain |
 /// | `KeyUnreachable` | no answer; a later call may succeed | keeps keys for a grace period |
 /// | `WrongKey` | wrapped by another provider or key than this one | reports |
+/// | `WrongContext` | wrapped under another context, where the service can tell | reports |
 /// | `Corrupt` | does not authenticate: damaged, or another context | reports |
 ///
 /// A provider key is named by its id or by any other name the provider gives it, such as an

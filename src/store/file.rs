@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Providers, Store, StoreOptions};
 use crate::device::FileDevice;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Store {
     /// Makes a store in a new or empty file, or on a blank block device, and opens it, as
@@ -33,10 +33,11 @@ impl Store {
     ) -> Result<Store> {
         options.check()?;
         let path = path.as_ref();
-        let mut undo = Undo { device: Arc::new(FileDevice::begin(path)?), path, made: false };
+        let device = FileDevice::begin(path).map_err(|error| named(error, path))?;
+        let mut undo = Undo { device: Arc::new(device), path, made: false };
         let device = Arc::clone(&undo.device);
         let store = Store::create(device, providers, metadata_key, data_key, options)?;
-        undo.device.publish(path)?;
+        undo.device.publish(path).map_err(|error| named(error, path))?;
         undo.made = true;
         Ok(store)
     }
@@ -52,9 +53,15 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Store> {
         let (read_only, patience) = (options.engine.read_only, options.lock_wait);
-        let device = FileDevice::open_patiently(path, read_only, patience, || {})?;
+        let path = path.as_ref();
+        let device = FileDevice::open_patiently(path, read_only, patience, || {});
+        let device = device.map_err(|error| named(error, path))?;
         Store::open(Arc::new(device), providers, options)
     }
+}
+
+fn named(error: Error, path: &Path) -> Error {
+    error.named(format_args!("store {}", path.display()))
 }
 
 /// A creation under way; dropped before the store is made, it is undone.

@@ -134,9 +134,9 @@ fn context_pairs_are_part_of_the_keys() {
     bench.ok(&[&["create", "s"], &context[..], &key[..]].concat());
     bench.ok(&[&["describe", "s"], &context[..]].concat());
     let (code, message) = bench.fail(&["describe", "s"]);
-    assert_eq!(code, 54);
+    assert_eq!(code, 79);
     assert!(message.contains("--context"), "{message}");
-    assert_eq!(bench.fail(&["describe", "s", "--context", "tenant=other"]).0, 54);
+    assert_eq!(bench.fail(&["describe", "s", "--context", "tenant=other"]).0, 79);
     assert_eq!(bench.fail(&["describe", "s", "--context", "tenant"]).0, 2);
 }
 

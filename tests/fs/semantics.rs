@@ -406,7 +406,7 @@ fn extended_attributes() {
     assert_eq!(kind(fs.set_xattr(ino, b"c", b"", XattrMode::Create)), Some(Kind::Exists));
     assert_eq!(
         kind(fs.set_xattr(ino, b"c", &[0; 65_537], XattrMode::Either)),
-        Some(Kind::FileTooLarge)
+        Some(Kind::ValueTooLarge)
     );
     fs.set_xattr(ino, b"c", &pattern(9, 5_000), XattrMode::Replace).unwrap();
     fs.set_xattr(ino, b"d", &pattern(8, 65_536), XattrMode::Either).unwrap();

@@ -34,8 +34,8 @@ fn a_key_comes_back_under_its_context_alone() {
         tenant.clone().with("more", "").unwrap().for_store(&[7; 16], Domain::Data),
         caller.with("tenant", "acm").unwrap().for_store(&[7; 16], Domain::Data),
     ] {
-        assert_eq!(kind(kms.unwrap(&wrapped, &wrong)), ErrorKind::Corrupt, "{wrong:?}");
-        assert_eq!(kind(kms.rewrap(&wrapped, &wrong, "alias/one")), ErrorKind::Corrupt);
+        assert_eq!(kind(kms.unwrap(&wrapped, &wrong)), ErrorKind::WrongContext, "{wrong:?}");
+        assert_eq!(kind(kms.rewrap(&wrapped, &wrong, "alias/one")), ErrorKind::WrongContext);
     }
 }
 

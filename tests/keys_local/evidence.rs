@@ -76,7 +76,7 @@ fn every_call_leaves_one_record_whatever_its_end() {
             ("wrap", id, "ok"),
             ("rotate", id, "ok"),
             ("rewrap", id, "ok"),
-            ("unwrap", id, "Corrupt"),
+            ("unwrap", id, "WrongContext"),
             ("set-alias", id, "ok"),
             ("delete-alias", id, "ok"),
             ("disable", id, "ok"),

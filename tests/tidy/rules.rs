@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("store", 8),
     ("jobs", 8),
     ("check", 9),
+    ("cli", 10),
     ("ffi", 10),
     ("sim", 10),
     ("bin", 10),

@@ -1,37 +1,24 @@
-//! Failures of the program, and what it says.
+//! Failures of the program, and what it says: as the command `efscrypt` does.
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 
-/// What was tried, and why it failed.
-pub struct Failure(String);
-
-impl Failure {
-    /// Of what was tried, in the form `cannot open FILE`.
-    pub fn new(doing: impl Display, why: impl Display) -> Failure {
-        Failure(format!("{doing}: {why}"))
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use efscrypt::cli::exit::Failure;
+pub use efscrypt::cli::say::say;
 
 /// A result whose error becomes a [`Failure`].
 pub trait Try<T> {
-    /// Says what was tried.
+    /// Says what was tried, in the form `cannot open FILE`.
     fn or_fail(self, doing: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 
-impl<T, E: Display> Try<T> for Result<T, E> {
+impl<T> Try<T> for efscrypt::Result<T> {
     fn or_fail(self, doing: impl FnOnce() -> String) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(doing(), error))
     }
 }
 
-/// Says a line to who started the program, if somebody listens.
-pub fn say(line: &str) {
-    let _nobody = writeln!(io::stderr().lock(), "efscrypt-fuse: {line}");
+impl<T> Try<T> for io::Result<T> {
+    fn or_fail(self, doing: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure::file(doing(), &error))
+    }
 }

@@ -11,7 +11,6 @@ mod mountpoint;
 mod operations;
 mod server;
 mod signals;
-mod unlock;
 mod workers;
 mod xattr;
 
@@ -24,6 +23,8 @@ use std::time::Duration;
 use std::{io, mem};
 
 use clap::Parser;
+use efscrypt::cli::unlock::KmsArgs;
+use efscrypt::cli::{exit, hint};
 use efscrypt::device::FileDevice;
 use efscrypt::keys::EncryptionContext;
 use efscrypt::{Providers, Store, StoreOptions, Takeover};
@@ -37,7 +38,6 @@ use committer::Committer;
 use failure::{Failure, Try, say};
 use mountpoint::{Mountpoint, Options};
 use server::Server;
-use unlock::KmsArgs;
 
 /// Fewest and most threads that take requests from the kernel, unless told otherwise. What waits
 /// for the device is handed on, but some of them may write a checkpoint.
@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Mounts an efscrypt store, until it is unmounted, or SIGINT, SIGTERM or SIGHUP comes
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = exit::help())]
 struct Args {
     /// The store: a file or a block device
     store: PathBuf,
@@ -105,11 +105,16 @@ const CACHE: usize = 256 << 20;
 fn main() -> ExitCode {
     keep_to_itself();
     serve_reclaim();
-    match run(&Args::parse()) {
+    efscrypt::cli::say::begin("efscrypt-fuse", false);
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::misused(&error),
+    };
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&failure.to_string());
-            ExitCode::FAILURE
+            failure.print();
+            ExitCode::from(failure.code())
         }
     }
 }
@@ -199,6 +204,14 @@ fn device(args: &Args) -> Result<FileDevice, Failure> {
 fn open(args: &Args) -> Result<Store, Failure> {
     let doing = || format!("cannot open store {}", args.store.display());
     // The store's file first: a wrong name costs nobody a passphrase.
+    let failed = |error: efscrypt::Error| {
+        let hint = hint::for_store(&error);
+        let failure = Failure::new(doing(), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    };
     let device = device(args)?;
     let providers = Providers::same(args.kms.provider()?);
     let mut options = StoreOptions::default();
@@ -211,7 +224,7 @@ fn open(args: &Args) -> Result<Store, Failure> {
         .iter()
         .try_fold(EncryptionContext::new(), |context, (key, value)| context.with(key, value))
         .or_fail(|| "cannot use --context".to_owned())?;
-    Store::open(Arc::new(device), providers, options).or_fail(doing)
+    Store::open(Arc::new(device), providers, options).map_err(failed)
 }
 
 impl Args {

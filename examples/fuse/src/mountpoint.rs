@@ -14,7 +14,8 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::failure::{Failure, Try, say};
 use crate::server::Server;
-use crate::unlock::PASSPHRASE_VARIABLE;
+use efscrypt::cli::exit;
+use efscrypt::cli::unlock::PASSPHRASE_VARIABLE;
 
 /// The kernel's list of mounts.
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -70,13 +71,14 @@ impl Mountpoint {
         let doing = || format!("cannot mount on {}", path.display());
         match path.metadata() {
             Ok(found) if found.is_dir() => path.canonicalize().or_fail(doing),
-            Ok(_) => Err(Failure::new(doing(), "it is no directory")),
+            Ok(_) => Err(Failure::of_code(doing(), "it is no directory", exit::NOT_DIRECTORY)),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => {
                 let path = path.display();
                 let why = "a mount is left there whose server ended; remove it first with";
-                Err(Failure::new(doing(), format!("{why} umount {path}, or fusermount3 -u {path}")))
+                let why = format!("{why} umount {path}, or fusermount3 -u {path}");
+                Err(Failure::of_code(doing(), &why, exit::IN_USE))
             }
-            Err(error) => Err(Failure::new(doing(), error)),
+            Err(error) => Err(Failure::file(doing(), &error)),
         }
     }
 

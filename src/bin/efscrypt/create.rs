@@ -1,6 +1,9 @@
 //! `efscrypt create`: a new store.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 use clap::Args;
 use efscrypt::device::FileDevice;
@@ -8,8 +11,15 @@ use efscrypt::{Error, ErrorKind, Providers, Store};
 use rustix::process::{getegid, geteuid};
 
 use crate::describe;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
+use crate::output;
 use crate::store::{StoreArgs, key_name, pair};
+
+/// What a store takes at least beside its log, MiB.
+const BESIDE_LOG_MIB: u64 = 5;
+/// What to do about a device that holds something.
+const NOT_BLANK: &str = "the first MiB of a device must be zero: `dd if=/dev/zero of=DEVICE bs=1M \
+     count=1` makes it so, and destroys what is on it";
 
 #[derive(Args)]
 pub struct CreateArgs {
@@ -45,11 +55,28 @@ pub struct CreateArgs {
 /// Runs `efscrypt create`.
 pub fn run(args: CreateArgs) -> Result<(), Failure> {
     let store = &args.store;
+    let needed = (u64::from(args.log) + BESIDE_LOG_MIB) << 20;
+    let device = fs::metadata(store.path()).is_ok_and(|about| about.file_type().is_block_device());
     let failed = |error: Error| {
-        let directory = error.kind() == ErrorKind::NotFound;
+        let kind = error.kind();
         let failure = store.failure("create", error);
-        if directory { failure.with_hint("make the directory first") } else { failure }
+        match kind {
+            ErrorKind::NotFound => failure.with_hint("make the directory first"),
+            ErrorKind::Exists if device => failure.with_hint(NOT_BLANK),
+            _ => failure,
+        }
     };
+    if device && let Some(has) = device_len(store.path()).filter(|has| *has < needed) {
+        let has = output::bytes(has);
+        let why = format!(
+            "the device is too small: it has {has}, and a store with a log of {} MiB needs {}",
+            args.log,
+            output::bytes(needed),
+        );
+        let doing = format!("cannot create store {}", store.path().display());
+        return Err(Failure::of_code(doing, &why, exit::NO_SPACE)
+            .with_hint("give a larger device, or a smaller log with --log"));
+    }
     let mut options = store.options()?;
     options.engine.log_bytes = u64::from(args.log) << 20;
     (options.name, options.tags) = (args.name, args.tags);
@@ -71,4 +98,8 @@ pub fn run(args: CreateArgs) -> Result<(), Failure> {
     made.close().map_err(failed)?;
     describe::show(&description, args.json)
         .map_err(|failure| failure.after(&format!("store {} was made", store.path().display())))
+}
+
+fn device_len(path: &Path) -> Option<u64> {
+    File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).ok()
 }

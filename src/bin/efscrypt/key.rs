@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output::{self, KeyView};
+use crate::store::key_name;
 use crate::unlock::{KmsArgs, new_unlock};
 
 #[derive(Args)]
@@ -39,7 +40,8 @@ enum KeyCommand {
     List,
     /// Show a key
     Describe {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Give and take names
@@ -47,22 +49,26 @@ enum KeyCommand {
     Alias(AliasCommand),
     /// Let a key be used again
     Enable {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Refuse every use of a key, in every process, from its next call on
     Disable {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Give a key new material; what older versions wrapped still opens
     Rotate {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Refuse every use of a key and destroy it later: what it wraps is then lost for good
     ScheduleDeletion {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
         /// Days until then, 7 to 30
         #[arg(long, default_value_t = 30)]
@@ -70,7 +76,8 @@ enum KeyCommand {
     },
     /// Keep a key whose deletion is scheduled; it is disabled afterwards
     CancelDeletion {
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Destroy the keys whose day of deletion has come, as every other change does too
@@ -84,8 +91,22 @@ enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         new_key_file: Option<PathBuf>,
     },
-    /// Verify the log of key uses
-    Audit,
+    /// Verify the log of key uses, or begin a new one
+    Audit {
+        #[command(subcommand)]
+        command: Option<AuditCommand>,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Begin a new log in the place of one that is damaged, gone or long enough. What is there is
+    /// kept beside it; the first record of the new one tells what it continues
+    New {
+        /// Why: stands in that record
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -94,7 +115,8 @@ enum AliasCommand {
     Set {
         /// NAME or alias/NAME
         name: String,
-        /// Id, or alias/NAME
+        /// Id, alias/NAME or NAME
+        #[arg(value_parser = key_name)]
         key: String,
     },
     /// Take a name from its key
@@ -140,7 +162,10 @@ pub fn run(args: KeyArgs) -> std::result::Result<(), Failure> {
         KeyCommand::ChangeUnlock { new_passphrase_file, new_key_file } => {
             change_unlock(&kms, new_passphrase_file.as_deref(), new_key_file.as_deref())
         }
-        KeyCommand::Audit => audit(&kms, json),
+        KeyCommand::Audit { command: None } => audit(&kms, json),
+        KeyCommand::Audit { command: Some(AuditCommand::New { reason }) } => {
+            begin_log(&kms, reason, json)
+        }
     }
 }
 
@@ -211,8 +236,13 @@ fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
         torn_bytes: u64,
     }
     let path = kms.audit_path()?;
-    let summary = AuditLog::verify(&path)
-        .map_err(|e| Failure::new(format!("cannot verify audit log {}", path.display()), e))?;
+    // Nobody is asked for a passphrase: what the file claims to know is proven when it is opened.
+    let known = kms.known_log(&path)?;
+    let summary = match &known {
+        Some(known) => AuditLog::verify_known(&path, known),
+        None => AuditLog::verify(&path),
+    };
+    let summary = summary.map_err(|e| kms.log_failure("verify", &path, e))?;
     let (records, head, torn_bytes) = (summary.records, summary.head, summary.torn_bytes);
     match json {
         true => output::json(&Verified { records, head, torn_bytes }),
@@ -225,6 +255,27 @@ fn audit(kms: &KmsArgs, json: bool) -> std::result::Result<(), Failure> {
             output::lines(&lines)
         }
     }
+}
+
+fn begin_log(kms: &KmsArgs, reason: &str, json: bool) -> std::result::Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Begun {
+        log: String,
+        /// Where the old one is; `null` where there was none.
+        kept: Option<String>,
+    }
+    let (path, begun) = kms.begin_log(reason)?;
+    let shown = |path: &Path| path.display().to_string();
+    let view = Begun { log: shown(&path), kept: begun.kept.as_deref().map(shown) };
+    let told = match json {
+        true => output::json(&view),
+        false => {
+            let mut lines = vec![format!("began audit log {}", view.log)];
+            lines.extend(view.kept.map(|kept| format!("the one before is kept in {kept}")));
+            output::lines(&lines)
+        }
+    };
+    told.map_err(|failure| failure.after(&format!("audit log {} was begun", path.display())))
 }
 
 /// A key file that is named for a new lock and is not there is made. Returns it.

@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use efscrypt::cli::{exit, say, unlock};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 mod cat;
@@ -14,7 +15,6 @@ mod copy;
 mod create;
 mod defrag;
 mod describe;
-mod exit;
 mod export;
 mod header;
 mod import;
@@ -27,7 +27,6 @@ mod rewrap;
 mod store;
 mod transfer;
 mod trim;
-mod unlock;
 
 /// Create, inspect and operate encrypted stores and the keys that open them
 #[derive(Parser)]
@@ -71,7 +70,13 @@ fn main() -> ExitCode {
         output::say(&format!("internal error: {info}"));
         output::advise("please report this with the command that caused it");
     }));
-    let cli = Cli::parse();
+    // Before the arguments are understood, which may fail, too.
+    let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    say::begin("efscrypt", json);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::misused(&error),
+    };
     ExitCode::from(guarded(|| match run(cli) {
         Ok(()) => 0,
         Err(failure) => {

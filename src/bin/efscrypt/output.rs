@@ -1,8 +1,9 @@
 //! What the command prints: tables for people, JSON for programs, dates in UTC.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
+use efscrypt::cli::say::json_visible;
+pub use efscrypt::cli::say::{advise, say, visible};
 use efscrypt::keys::{KeyDescription, KeyState};
 use serde::Serialize;
 
@@ -37,42 +38,6 @@ impl<'a> KeyView<'a> {
     }
 }
 
-/// Text with what a terminal obeys instead of showing it escaped. Names come from strangers.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, |shown, c| shown.extend(c.escape_default()))
-}
-
-/// Control characters, and those that turn the direction of a line around.
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2066}'..='\u{2069}')
-}
-
-fn escaped(text: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.contains(is_obeyed) {
-        return text.into();
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match is_obeyed(c) {
-            true => escape(&mut shown, c),
-            false => shown.push(c),
-        }
-    }
-    shown.into()
-}
-
-/// Says something on standard error, on one line. Nobody may be there to hear it.
-pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "efscrypt: {}", visible(text));
-}
-
-/// Says what to do about what was said before.
-pub fn advise(hint: &str) {
-    let _ = writeln!(io::stderr(), "  {hint}");
-}
-
 /// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(io::Error::other).map_err(failed)?;
@@ -83,12 +48,6 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 /// A value as one line of JSON.
 pub fn json_line(value: &impl Serialize) -> io::Result<String> {
     Ok(json_visible(&serde_json::to_string(value)?).into_owned())
-}
-
-/// A line of JSON in which nothing is left that a terminal obeys: such characters stand in strings
-/// only, and those may have any character escaped.
-fn json_visible(line: &str) -> Cow<'_, str> {
-    escaped(line, |shown, c| shown.push_str(&format!("\\u{:04x}", c as u32)))
 }
 
 /// Prints lines of text for people, in which nothing is left that a terminal obeys.
@@ -161,10 +120,11 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A number of things: `1 file`, `2 directories`.
 pub fn count(n: u64, what: &str) -> String {
+    const VOWELS: [char; 5] = ['a', 'e', 'i', 'o', 'u'];
     match (n, what.strip_suffix('y')) {
         (1, _) => format!("1 {what}"),
-        (_, Some(stem)) => format!("{n} {stem}ies"),
-        (_, None) => format!("{n} {what}s"),
+        (_, Some(stem)) if !stem.ends_with(VOWELS) => format!("{n} {stem}ies"),
+        _ => format!("{n} {what}s"),
     }
 }
 
@@ -212,17 +172,11 @@ mod tests {
         assert_eq!(count(1, "directory"), "1 directory");
         assert_eq!(count(0, "directory"), "0 directories");
         assert_eq!(count(2, "hard link"), "2 hard links");
+        assert_eq!((count(0, "key"), count(1, "key")), ("0 keys".into(), "1 key".into()));
     }
 
     #[test]
     fn a_terminal_is_not_obeyed() {
-        for (text, expected) in [
-            ("plain, \u{e9}", "plain, \u{e9}"),
-            ("a\nb\t\x1b[2J\x07", "a\\nb\\t\\u{1b}[2J\\u{7}"),
-            ("\u{9b}1m \u{202e}gpj.exe", "\\u{9b}1m \\u{202e}gpj.exe"),
-        ] {
-            assert_eq!(visible(text), expected);
-        }
         let name = "\u{9b}1m \u{202e}\t\"";
         let line = json_line(&name).unwrap();
         assert_eq!(line, r#""\u009b1m \u202e\t\"""#);

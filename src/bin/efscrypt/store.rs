@@ -1,6 +1,5 @@
 //! Which store, and how it is opened: what all subcommands but `key` begin with.
 
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,8 @@ use efscrypt::device::FileDevice;
 use efscrypt::fs::{Attr, FileSystem};
 use efscrypt::keys::{AuditLog, EncryptionContext, KeyProvider};
 use efscrypt::{DataAccess, Error, ErrorKind, Providers, Store, StoreOptions, Takeover, host};
+
+use efscrypt::cli::hint::for_store as hint;
 
 use crate::exit::Failure;
 use crate::output;
@@ -214,61 +215,4 @@ pub fn key_name(text: &str) -> Result<String, String> {
         true => text.to_owned(),
         false => format!("alias/{text}"),
     })
-}
-
-/// What to do about a failure to use a store, where that differs from what the same failure of a
-/// key service file asks for.
-fn hint(error: &Error) -> Option<&'static str> {
-    Some(match error.kind() {
-        ErrorKind::NotFound => "`efscrypt create` makes a store",
-        ErrorKind::Exists => "name a file that is not there, or an empty one",
-        ErrorKind::IsDirectory => "name the store's file, not the directory it is in",
-        ErrorKind::NoSpace => "make room where the store is, or give it a larger device",
-        ErrorKind::Io => io_hint(error)?,
-        ErrorKind::NotAStore => "name a file that `efscrypt create` made",
-        ErrorKind::Unsupported => "use a newer efscrypt",
-        ErrorKind::Truncated => {
-            "its end is missing: copy it again from where it is whole, or lengthen a device that \
-             was made shorter; what is left can be read (`efscrypt export`), and `efscrypt check \
-             --repair --give-up-unreadable` makes a store of it"
-        }
-        ErrorKind::Corrupt => corrupt_hint(error),
-        ErrorKind::WrongKey => "name the key service file of this store with --kms",
-        ErrorKind::KeyNotFound => {
-            "name the key service file that has the key with --kms; \
-             `efscrypt key list` shows the keys of one"
-        }
-        ErrorKind::KeyDisabled => {
-            "`efscrypt key enable KEY` allows its use, \
-             after `efscrypt key cancel-deletion KEY` where it was to be deleted"
-        }
-        ErrorKind::TakenOver => "close it there, then run the command again",
-        ErrorKind::Poisoned => "run the command again: it opens the store anew",
-        _ => return None,
-    })
-}
-
-fn io_hint(error: &Error) -> Option<&'static str> {
-    let Error::Io { source, .. } = error else { return None };
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("make room where the store is")
-        }
-        io::ErrorKind::PermissionDenied => Some("run it as the user that owns the file"),
-        io::ErrorKind::NotADirectory => Some("name the store's file"),
-        _ => Some("look into the system's log for failures of the disk"),
-    }
-}
-
-fn corrupt_hint(error: &Error) -> &'static str {
-    match error {
-        Error::Corrupt { object: efscrypt::Object::WrappedKey, .. } => {
-            "give the same --context pairs as at its creation; with the right ones, the store's \
-             key slots are damaged: put back a backup"
-        }
-        _ => {
-            "`efscrypt check` shows all that is damaged, and with --repair does what can be done; \
-             put the rest back from a backup"
-        }
-    }
 }

@@ -1,12 +1,13 @@
 //! A provider whose every call is recorded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Result;
 use crate::secret::Secret;
 
-use super::{AuditEvent, AuditOp, AuditSink};
+use super::{AuditAnchor, AuditEvent, AuditOp, AuditSink};
 use crate::keys::{EncryptionContext, KeyDescription, KeyProvider, WrappedKey};
 
 /// What happens to a call that cannot be recorded.
@@ -51,6 +52,14 @@ impl<P> Audited<P> {
     /// Events that the sink did not take, since this provider was wrapped.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Where the sink keeps its records; `None` where it does not say, or fails to and need not.
+    pub(crate) fn anchor(&self) -> Result<Option<(PathBuf, AuditAnchor)>> {
+        match (self.sink.anchor(), self.policy) {
+            (Err(_), AuditPolicy::FailOpen) => Ok(None),
+            (anchor, _) => anchor,
+        }
     }
 
     /// Records how a call ended, then lets its result out, or not, as the policy says.

@@ -1,9 +1,11 @@
 //! What happened to a key, as it is handed to a sink.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
 
+use super::AuditAnchor;
 use crate::keys::EncryptionContext;
 
 /// What was asked of a provider.
@@ -38,6 +40,8 @@ pub enum AuditOp {
     /// Wrapped keys of a store were put back from a backup of its header, against its refusal:
     /// those that are there may be newer.
     RestoreHeader,
+    /// A log was begun in the place of another one, or of one that is gone.
+    BeginLog,
 }
 
 impl AuditOp {
@@ -64,6 +68,7 @@ impl AuditOp {
             AuditOp::ChangeUnlock => "change-unlock",
             AuditOp::RecoverTail => "recover-tail",
             AuditOp::RestoreHeader => "restore-header",
+            AuditOp::BeginLog => "begin-log",
         }
     }
 }
@@ -110,11 +115,21 @@ impl<'a> AuditEvent<'a> {
 pub trait AuditSink: Send + Sync {
     /// Records one event.
     fn record(&self, event: &AuditEvent<'_>) -> Result<()>;
+
+    /// Where the records are kept, and up to which one they are there for good, for a key service
+    /// that remembers it to notice a log that is gone. `None` for a sink without such a place.
+    fn anchor(&self) -> Result<Option<(PathBuf, AuditAnchor)>> {
+        Ok(None)
+    }
 }
 
 /// A shared sink is a sink.
 impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
     fn record(&self, event: &AuditEvent<'_>) -> Result<()> {
         (**self).record(event)
+    }
+
+    fn anchor(&self) -> Result<Option<(PathBuf, AuditAnchor)>> {
+        (**self).anchor()
     }
 }

@@ -29,7 +29,7 @@ use rustix::fs::OFlags;
 use crate::error::{Error, Object, Result};
 
 use super::record::{Head, MAX_LINE};
-use super::{AuditEvent, AuditOp, AuditRecord, AuditSink};
+use super::{AuditAnchor, AuditEvent, AuditOp, AuditRecord, AuditSink, ContinuedLog, reserve};
 use crate::keys::{Clock, SystemClock, disk, hex};
 
 /// Bytes at the end of a log that are verified when it is opened: at least one whole line.
@@ -98,8 +98,20 @@ impl AuditLog {
     /// `like`, so that an administrator does not lock a service out of the log that it must
     /// write. Who may not give the group keeps his own.
     pub fn open_like(path: &Path, durability: AuditDurability, like: &Path) -> Result<Self> {
-        let owner = fs::metadata(like).map_err(|e| io_error("stat", e))?;
-        Self::open_file(path, Some(&owner), durability, Arc::new(SystemClock))
+        let like = fs::metadata(like).map_err(|e| io_error("stat", e))?;
+        let owner = Owner { like: &like, required: true };
+        Self::open_file(path, Some(owner), None, durability, Arc::new(SystemClock))
+    }
+
+    /// As [`AuditLog::open_like`], of a log that a key service knows: see
+    /// [`LocalKms::open_log`](crate::keys::LocalKms::open_log).
+    pub(in crate::keys) fn open_known(
+        path: &Path,
+        durability: AuditDurability,
+        owner: Owner<'_>,
+        known: Option<&AuditAnchor>,
+    ) -> Result<Self> {
+        Self::open_file(path, Some(owner), known, durability, Arc::new(SystemClock))
     }
 
     /// As [`AuditLog::open`], with another clock for the dates of records.
@@ -108,25 +120,41 @@ impl AuditLog {
         durability: AuditDurability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        Self::open_file(path, None, durability, clock)
+        Self::open_file(path, None, None, durability, clock)
     }
 
     fn open_file(
         path: &Path,
-        owner: Option<&Metadata>,
+        owner: Option<Owner<'_>>,
+        known: Option<&AuditAnchor>,
         durability: AuditDurability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
-        let file = open_or_create(path, owner)?;
+        let file = match known {
+            Some(_) => open_existing(path)?.ok_or(Error::AuditLogMismatch("it is not there"))?,
+            None => open_or_create(path, owner)?,
+        };
+        Self::of_file(file, path, known, durability, clock)
+    }
+
+    /// The log in an open file, with its end verified.
+    pub(super) fn of_file(
+        file: File,
+        path: &Path,
+        known: Option<&AuditAnchor>,
+        durability: AuditDurability,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let mut tail = Tail { file, end: 0, head: Head::START, failed: false };
-        let log = |tail| AuditLog { path: path.to_owned(), durability, clock, tail };
         tail.file.lock().map_err(|e| io_error("lock", e))?;
-        let torn = tail.load()?;
+        known.map_or(Ok(()), |known| known.check(&mut tail.file))?;
+        let torn = tail.load().map_err(|error| tail.locate(error))?;
         if tail.end == 0 {
             disk::sync_parent(path).map_err(|e| io_error("flush", e))?;
         }
-        let log = log(Mutex::new(tail));
+        let log = AuditLog { path: path.to_owned(), durability, clock, tail: Mutex::new(tail) };
         let mut tail = log.tail.lock();
+        reserve::keep(&tail.file, path);
         if torn > 0 {
             log.recover(&mut tail)?;
         }
@@ -142,10 +170,25 @@ impl AuditLog {
     /// `Corrupt` with [`Object::AuditRecord`] at the first record that is not the one written
     /// there; `Io`; `IsDirectory`; `InvalidArgument` for another file that is not a regular one.
     pub fn verify(path: &Path) -> Result<AuditSummary> {
-        let file = disk::open_regular(OpenOptions::new().read(true), path);
-        let file = file.map_err(|e| io_error("open", e))?;
-        let len = file.metadata().map_err(|e| io_error("stat", e))?.len();
+        let (file, len) = open_to_verify(path)?;
         Self::verify_file(&file, (&file).take(len))
+    }
+
+    /// As [`AuditLog::verify`], of a log that a key service knows.
+    ///
+    /// # Errors
+    /// Also `AuditLogMismatch` where it is not there, or does not hold what is known of it.
+    pub fn verify_known(path: &Path, known: &AuditAnchor) -> Result<AuditSummary> {
+        let opened = open_to_verify(path).map_err(|error| match &error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Error::AuditLogMismatch("it is not there")
+            }
+            _ => error,
+        });
+        let (mut file, len) = opened?;
+        let summary = Self::verify_file(&file, (&file).take(len))?;
+        known.check(&mut file)?;
+        Ok(summary)
     }
 
     /// Verifies `there`, what the file held, without the lock, and the rest under it.
@@ -165,14 +208,27 @@ impl AuditLog {
         })
     }
 
+    /// The file of the log.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Removes the remains of a crash and says so in the log.
     fn recover(&self, tail: &mut Tail) -> Result<()> {
         tail.file.set_len(tail.end).map_err(|e| io_error("truncate", e))?;
+        // It went with what was cut off.
+        reserve::keep(&tail.file, &self.path);
         self.append(tail, &AuditEvent::new(AuditOp::RecoverTail, "efscrypt", ""))
     }
 
     /// Takes in what other processes appended, then appends. Needs the lock on the file.
     fn append_locked(&self, tail: &mut Tail, event: &AuditEvent<'_>) -> Result<()> {
+        self.catch_up(tail)?;
+        self.append(tail, event)
+    }
+
+    /// Takes in what other processes appended, and what a crash of one left.
+    fn catch_up(&self, tail: &mut Tail) -> Result<()> {
         let here = tail.file.metadata().map_err(|e| io_error("stat", e))?;
         match fs::metadata(&self.path) {
             Ok(there) if disk::is_same_file(&here, &there) => {}
@@ -185,27 +241,68 @@ impl AuditLog {
         if here.len() > tail.end && tail.catch_up()? > 0 {
             self.recover(tail)?;
         }
-        self.append(tail, event)
+        Ok(())
     }
 
     fn append(&self, tail: &mut Tail, event: &AuditEvent<'_>) -> Result<()> {
-        let mut record = AuditRecord::new(event, tail.head, self.clock.now());
+        self.append_record(tail, AuditRecord::new(event, tail.head, self.clock.now()))
+    }
+
+    fn append_record(&self, tail: &mut Tail, mut record: AuditRecord) -> Result<()> {
         let (mut line, head) =
             record.seal().map_err(|_| Error::Internal("an audit record has no JSON form"))?;
         line.push(b'\n');
-        if let Err(error) = tail.file.write_all(&line) {
-            tail.failed = tail.file.set_len(tail.end).is_err();
-            return Err(io_error("append", error));
-        }
+        self.write(tail, &line)?;
         tail.head = head;
         tail.end += line.len() as u64;
-        if self.durability == AuditDurability::EachRecord
-            && let Err(error) = tail.file.sync_data()
-        {
-            tail.failed = true;
-            return Err(io_error("flush", error));
+        reserve::keep(&tail.file, &self.path);
+        if self.durability == AuditDurability::EachRecord {
+            tail.flush()?;
         }
         Ok(())
+    }
+
+    /// Writes a line at the end, all of it or nothing.
+    fn write(&self, tail: &mut Tail, line: &[u8]) -> Result<()> {
+        let Err(first) = tail.write(line) else { return Ok(()) };
+        let again = !tail.failed && disk::is_full(&first) && reserve::release(&self.path);
+        let error = match again {
+            true => match tail.write(line) {
+                Ok(()) => return Ok(()),
+                Err(second) => second,
+            },
+            false => first,
+        };
+        Err(io_error("append", error))
+    }
+
+    /// Begins the chain with a record about the log before it.
+    pub(super) fn begin_chain(
+        &self,
+        event: &AuditEvent<'_>,
+        continues: ContinuedLog,
+    ) -> Result<()> {
+        let mut tail = self.tail.lock();
+        tail.file.lock().map_err(|e| io_error("lock", e))?;
+        let record = AuditRecord::new(event, tail.head, self.clock.now());
+        let record = AuditRecord { continues: Some(continues.bounded()), ..record };
+        self.append_record(&mut tail, record)?;
+        tail.flush()?;
+        tail.file.unlock().map_err(|e| io_error("unlock", e))
+    }
+
+    /// The place after the last record, which is durable.
+    pub(in crate::keys) fn durable_end(&self) -> Result<AuditAnchor> {
+        let mut tail = self.tail.lock();
+        tail.file.lock().map_err(|e| io_error("lock", e))?;
+        let caught_up = self.catch_up(&mut tail).and_then(|()| match self.durability {
+            AuditDurability::EachRecord => Ok(()),
+            AuditDurability::System => tail.flush(),
+        });
+        tail.file.unlock().map_err(|e| io_error("unlock", e))?;
+        caught_up?;
+        let (records, head) = (tail.head.next_seq, tail.head.hash);
+        Ok(AuditAnchor { records, bytes: tail.end, head })
     }
 }
 
@@ -225,9 +322,37 @@ impl AuditSink for AuditLog {
         tail.file.unlock().map_err(|e| io_error("unlock", e))?;
         result
     }
+
+    fn anchor(&self) -> Result<Option<(PathBuf, AuditAnchor)>> {
+        Ok(Some((self.path.clone(), self.durable_end()?)))
+    }
 }
 
 impl Tail {
+    /// Writes at the end, all or nothing; `failed` where neither came about.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(line);
+        if written.is_err() {
+            self.failed = self.file.set_len(self.end).is_err();
+        }
+        written
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let flushed = self.file.sync_data();
+        self.failed |= flushed.is_err();
+        flushed.map_err(|e| io_error("flush", e))
+    }
+
+    /// The first record that is damaged, where an error from the end of the log does not name it.
+    fn locate(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Corrupt { .. }) || self.file.seek(SeekFrom::Start(0)).is_err() {
+            return error;
+        }
+        let mut scan = Scan::from(Some(Head::START));
+        scan.read(BufReader::new(&self.file)).err().unwrap_or(error)
+    }
+
     /// Finds the end of the chain from the last records; returns the bytes of a cut one.
     fn load(&mut self) -> Result<u64> {
         let len = self.file.metadata().map_err(|e| io_error("stat", e))?.len();
@@ -258,26 +383,55 @@ impl Tail {
     }
 }
 
+/// Whose a log that is created here becomes.
+#[derive(Clone, Copy)]
+pub(in crate::keys) struct Owner<'a> {
+    /// The owner and group of the file that this is about.
+    pub like: &'a Metadata,
+    /// Whether there is no log where it cannot become his; else it stays whoever creates it.
+    pub required: bool,
+}
+
 /// Opens the file that the name stands for, or creates one, with that owner where it is given.
-fn open_or_create(path: &Path, owner: Option<&Metadata>) -> Result<File> {
+fn open_or_create(path: &Path, owner: Option<Owner<'_>>) -> Result<File> {
     // The name may come and go between the two: another try each time it did.
     for _ in 0..TRIES {
         // Creating first: what this call did not create is never given to another owner.
-        match log_options().create_new(true).mode(0o600).open(path) {
-            Ok(file) => return give(file, path, owner),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(io_error("create", e)),
+        match create_new(path, owner) {
+            Err(Error::Exists) => {}
+            created => return created,
         }
-        match log_options().open(path) {
-            Ok(file) => {
-                disk::check_regular(&file).map_err(|e| io_error("open", e))?;
-                return Ok(file);
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io_error("open", e)),
+        if let Some(file) = open_existing(path)? {
+            return Ok(file);
         }
     }
     Err(io_error("open", io::Error::other("its name comes and goes")))
+}
+
+/// Creates the file, with that owner.
+pub(super) fn create_new(path: &Path, owner: Option<Owner<'_>>) -> Result<File> {
+    let file = log_options().create_new(true).mode(0o600).open(path);
+    give(file.map_err(|e| io_error("create", e))?, path, owner)
+}
+
+/// The file that the name stands for, if there is one.
+fn open_existing(path: &Path) -> Result<Option<File>> {
+    match log_options().open(path) {
+        Ok(file) => {
+            disk::check_regular(&file).map_err(|e| io_error("open", e))?;
+            Ok(Some(file))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(io_error("open", e)),
+    }
+}
+
+/// The file of a log that is to be verified, and its length.
+fn open_to_verify(path: &Path) -> Result<(File, u64)> {
+    let file = disk::open_regular(OpenOptions::new().read(true), path);
+    let file = file.map_err(|e| io_error("open", e))?;
+    let len = file.metadata().map_err(|e| io_error("stat", e))?.len();
+    Ok((file, len))
 }
 
 /// No link is followed, and a pipe without a reader makes nobody wait.
@@ -289,13 +443,15 @@ fn log_options() -> OpenOptions {
 }
 
 /// Gives a log that this process created to its owner, or removes it again.
-fn give(file: File, path: &Path, owner: Option<&Metadata>) -> Result<File> {
-    let given = owner.map_or(Ok(()), |owner| disk::keep_owner(&file, owner));
-    given.map_err(|e| {
-        let _ = fs::remove_file(path);
-        io_error("chown", e)
-    })?;
-    Ok(file)
+fn give(file: File, path: &Path, owner: Option<Owner<'_>>) -> Result<File> {
+    let Some(Owner { like, required }) = owner else { return Ok(file) };
+    match disk::keep_owner(&file, like) {
+        Err(e) if required || e.kind() != io::ErrorKind::PermissionDenied => {
+            let _ = fs::remove_file(path);
+            Err(io_error("chown", e))
+        }
+        _ => Ok(file),
+    }
 }
 
 /// What a stretch of a log holds, as far as it was read.
@@ -359,8 +515,9 @@ fn begins_first(torn: &[u8]) -> bool {
     torn.starts_with(FIRST) || FIRST.starts_with(torn)
 }
 
-fn io_error(op: &'static str, source: io::Error) -> Error {
+pub(super) fn io_error(op: &'static str, source: io::Error) -> Error {
     match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::IsADirectory => Error::IsDirectory,
         io::ErrorKind::InvalidInput => Error::InvalidArgument("an audit log is a regular file"),
         _ => Error::io(op, Object::AuditLog, source),

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::MAX_KEY_ID_LEN;
 
-use super::AuditEvent;
+use super::{AuditEvent, ContinuedLog};
 use crate::keys::{CONTEXT_DOMAIN, hex};
 
 /// Longest line without its newline, bytes. A context doubled by JSON escapes, a key id and the
@@ -44,6 +44,9 @@ pub struct AuditRecord {
     pub alias: Option<String>,
     /// For whom, in the embedder's words.
     pub principal: Option<String>,
+    /// Of a `begin-log` record: the log before; the line has the field only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<ContinuedLog>,
     /// `ok`, or the name of the [`ErrorKind`](crate::ErrorKind).
     pub result: String,
     /// `hash` of the record before, 64 hexadecimal digits; zeros in the first.
@@ -81,6 +84,7 @@ impl AuditRecord {
             context: context.unwrap_or_default(),
             alias: event.alias.map(bounded),
             principal: event.principal.map(bounded),
+            continues: None,
             result: event.result.map_or_else(|kind| format!("{kind:?}"), |()| "ok".to_owned()),
             prev: hex::encode(&head.hash),
             hash: String::new(),

@@ -62,18 +62,28 @@ impl Audited<LocalKms> {
 
     /// [`LocalKms::destroy_expired`], recorded.
     pub fn destroy_expired(&self) -> Result<usize> {
-        let listening = self.unaudited().effects.listen();
-        let result = self.unaudited().destroy_expired();
+        let (listening, ready) = self.listen();
+        let result = ready.and_then(|()| self.unaudited().destroy_expired());
         let event = AuditEvent::new(AuditOp::DestroyExpired, PROVIDER, "");
         self.settle_change(&listening, event, result)
     }
 
     /// [`LocalKms::change_unlock`], recorded.
     pub fn change_unlock(&self, current: &Unlock, new: &Unlock) -> Result<()> {
-        let listening = self.unaudited().effects.listen();
-        let result = self.unaudited().change_unlock(current, new);
+        let (listening, ready) = self.listen();
+        let result = ready.and_then(|()| self.unaudited().change_unlock(current, new));
         let event = AuditEvent::new(AuditOp::ChangeUnlock, PROVIDER, "");
         self.settle_change(&listening, event, result)
+    }
+
+    /// Begins a change: what it does beside what is asked is noted, and the key service remembers
+    /// how far its log is there for good. Fails where the log cannot be read.
+    fn listen(&self) -> (Listening<'_>, Result<()>) {
+        let (log, ready) = match self.anchor() {
+            Ok(log) => (log, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        (self.unaudited().effects.listen(log), ready)
     }
 
     /// Changes the key that was asked for.
@@ -84,8 +94,8 @@ impl Audited<LocalKms> {
         alias: Option<&str>,
         change: impl FnOnce(&LocalKms) -> Result<KeyDescription>,
     ) -> Result<KeyDescription> {
-        let listening = self.unaudited().effects.listen();
-        let result = change(self.unaudited());
+        let (listening, ready) = self.listen();
+        let result = ready.and_then(|()| change(self.unaudited()));
         let id = result.as_ref().map_or(asked, |d| &d.id).to_owned();
         let event = AuditEvent { alias, ..AuditEvent::new(op, PROVIDER, &id) };
         self.settle_change(&listening, event, result)

@@ -5,7 +5,8 @@
 //!   "body": { "service": "<id>", "sequence": 7,
 //!             "unlock": { "method": {"argon2id": {..}}, "check": "..", "root": {..} },
 //!             "keys": [ { "id": "..", "aliases": ["alias/data"], "state": "enabled",
-//!                         "versions": [ { "version": 1, "created": 1, "material": {..} } ] } ] },
+//!                         "versions": [ { "version": 1, "created": 1, "material": {..} } ] } ],
+//!             "logs": [ { "log": ".audit", "records": 3, "bytes": 1290, "head": ".." } ] },
 //!   "nonce": "..", "tag": "..", "checksum": ".." }
 //! ```
 //!
@@ -29,6 +30,7 @@ use crate::secret::Secret;
 use super::Unlock;
 use super::bytes::Hex;
 use super::key::KeyRecord;
+use super::logs::{LogRecord, logs_are_well_formed};
 use super::unlock::UnlockRecord;
 
 const FORMAT: &str = "efscrypt-kms";
@@ -44,6 +46,9 @@ pub(super) struct Body {
     pub sequence: u64,
     pub unlock: UnlockRecord,
     pub keys: Vec<KeyRecord>,
+    /// The logs of the service's use, with the newest place in each that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRecord>,
 }
 
 /// Contents that parse, from whoever wrote the file.
@@ -87,6 +92,16 @@ impl Unverified {
             return Err(corrupt("its checksum does not match"));
         }
         Ok(Unverified { document })
+    }
+
+    /// Whether the file claims that a key file opens it.
+    pub(super) fn needs_key_file(&self) -> bool {
+        self.document.body.unlock.needs_key_file()
+    }
+
+    /// What the file claims to know of the service's logs.
+    pub(super) fn logs(&self) -> &[LogRecord] {
+        &self.document.body.logs
     }
 
     /// Id that the file claims for its service.
@@ -142,7 +157,7 @@ impl Body {
             key.is_well_formed()
                 && ids.insert(key.id.0)
                 && key.aliases.iter().all(|alias| aliases.insert(alias))
-        })
+        }) && logs_are_well_formed(&self.logs)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a change did beside what was asked of it, for the log of key uses.
 
+use std::path::PathBuf;
+
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::keys::hex;
+use crate::keys::{AuditAnchor, hex};
 
 /// Something that a change did to a key that it did not name.
 pub(super) enum SideEffect {
@@ -34,14 +36,22 @@ pub(super) struct Effects {
     /// Held by an audited change until it took what it did: each record names who did it.
     one: Mutex<()>,
     noted: Mutex<Option<Vec<SideEffect>>>,
+    /// The log of whoever listens, and how far it is there for good.
+    log: Mutex<Option<(PathBuf, AuditAnchor)>>,
 }
 
 impl Effects {
     /// Keeps what a change does from now on; waits for whoever listens already.
-    pub(super) fn listen(&self) -> Listening<'_> {
+    pub(super) fn listen(&self, log: Option<(PathBuf, AuditAnchor)>) -> Listening<'_> {
         let one = self.one.lock();
+        *self.log.lock() = log;
         *self.noted.lock() = Some(Vec::new());
         Listening { effects: self, _one: one }
+    }
+
+    /// What a change is to remember of the log.
+    pub(super) fn anchor(&self) -> Option<(PathBuf, AuditAnchor)> {
+        self.log.lock().clone()
     }
 
     pub(super) fn note(&self, effects: Vec<SideEffect>) {
@@ -67,5 +77,6 @@ impl Listening<'_> {
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
         *self.effects.noted.lock() = None;
+        *self.effects.log.lock() = None;
     }
 }

@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use crate::crypto::Rng;
 use crate::error::{Error, Object, Result};
 
+use super::spare;
 use crate::keys::disk;
 
 /// Largest file that is read or written, bytes: some ten thousand keys. Tests fill a smaller one.
@@ -38,7 +40,7 @@ const TEMPORARY: &str = ".tmp";
 /// A file as it was when it was read.
 pub(super) struct Snapshot {
     /// Open for invariant 3, and for the lock where it holds one.
-    _file: File,
+    file: File,
     about: Metadata,
 }
 
@@ -74,7 +76,7 @@ pub(super) fn lock(path: &Path) -> Result<(Snapshot, Vec<u8>)> {
     }
 }
 
-/// Replaces the locked file, keeping its owner. Mode 0600 whatever it was.
+/// Replaces the locked file, keeping its owner, group, mode and access control list.
 ///
 /// # Errors
 /// `FileTooLarge`, before anything is touched; `Corrupt` where the file was replaced or written
@@ -88,21 +90,71 @@ pub(super) fn replace(
 ) -> Result<Result<Snapshot>> {
     check_len(bytes, limit)?;
     remove_leftovers(path);
+    spare::keep(path, bytes.len() as u64, &locked.about);
     let temporary = temporary(path, rng)?;
-    let file = write_new(&temporary, bytes, Some(&locked.about));
-    let file = file.map_err(|e| io_error("write", e, path))?;
+    let failed = |e| io_error("write", e, path);
+    let (file, from_spare) = match write_new(&temporary, bytes, Some(&locked.file)) {
+        Err(e) if disk::is_full(&e) => {
+            (write_spare(path, &temporary, bytes, locked, rng)?.map_err(|_| failed(e))?, true)
+        }
+        written => (written.map_err(failed)?, false),
+    };
     let replaced = match locked.is_current(path) {
-        Ok(true) => fs::rename(&temporary, path).map_err(|e| io_error("replace", e, path)),
+        Ok(true) => put(&temporary, path, from_spare).map_err(|e| io_error("replace", e, path)),
         Ok(false) => {
             Err(Error::corrupt(Object::KeyService, "another file took its place meanwhile"))
         }
         Err(error) => Err(error),
     };
-    replaced.inspect_err(|_| {
+    let exchanged = replaced.inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })?;
     let durable = disk::sync_parent(path).map_err(|e| io_error("flush", e, path));
+    if exchanged {
+        spare::give_back(path, &temporary, bytes.len() as u64, &locked.about);
+    }
+    if from_spare {
+        let _ends_with_the_file = file.unlock();
+    }
     Ok(durable.and_then(|()| snapshot(file, path)))
+}
+
+/// Writes the new contents into the spare, where the disk has no room for them. The file is locked:
+/// who waits for the next change waits until the spare is there again.
+fn write_spare(
+    path: &Path,
+    temporary: &Path,
+    bytes: &[u8],
+    locked: &Snapshot,
+    rng: &Rng,
+) -> Result<io::Result<File>> {
+    // A file that had the name before may get it again within one tick of the clock: its date of
+    // change must be another all the same, for those who compare it.
+    let earlier = Duration::from_nanos(rng.u64()? % 1_000_000_000);
+    Ok(spare::take(path, temporary, bytes).and_then(|file| {
+        let finish = || {
+            disk::keep_access(&file, &locked.file)?;
+            file.set_modified(SystemTime::now() - earlier)?;
+            file.lock()
+        };
+        finish().inspect_err(|_| {
+            let _ = fs::remove_file(temporary);
+        })?;
+        Ok(file)
+    }))
+}
+
+/// Gives the new file the name. Where it was the spare, the old file has the name of the new one
+/// afterwards, if the file system can do that; returns whether it has.
+fn put(temporary: &Path, path: &Path, from_spare: bool) -> io::Result<bool> {
+    if from_spare {
+        match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            result => return Ok(result.map(|()| true)?),
+        }
+    }
+    fs::rename(temporary, path)?;
+    Ok(false)
 }
 
 /// Creates the file, durably.
@@ -111,7 +163,9 @@ pub(super) fn replace(
 /// `Exists` where the name is taken; `FileTooLarge`; `Io`, also where its directory is not there.
 pub(super) fn create(path: &Path, bytes: &[u8], rng: &Rng) -> Result<Snapshot> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => Error::Exists,
+        io::ErrorKind::AlreadyExists => {
+            Error::Exists.named(format_args!("key service file {}", path.display()))
+        }
         _ => Error::io("create", Object::KeyService, source),
     };
     check_len(bytes, MAX_GROWN_LEN)?;
@@ -179,13 +233,15 @@ fn is_temporary(name: &[u8], of: &[u8]) -> bool {
 }
 
 /// Writes a file that does not exist yet, flushed.
-fn write_new(path: &Path, bytes: &[u8], owner: Option<&Metadata>) -> io::Result<File> {
+fn write_new(path: &Path, bytes: &[u8], like: Option<&File>) -> io::Result<File> {
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     let mut fill = || {
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        owner.map_or(Ok(()), |owner| disk::keep_owner(&file, owner))?;
         file.write_all(bytes)?;
+        match like {
+            Some(like) => disk::keep_access(&file, like)?,
+            None => file.set_permissions(fs::Permissions::from_mode(0o600))?,
+        }
         file.sync_all()
     };
     fill().inspect_err(|_| {
@@ -202,12 +258,12 @@ fn read_open(mut file: File, path: &Path) -> Result<(Snapshot, Vec<u8>)> {
     if bytes.len() as u64 > MAX_LEN {
         return Err(Error::corrupt(Object::KeyService, "it is larger than any key service file"));
     }
-    Ok((Snapshot { _file: file, about }, bytes))
+    Ok((Snapshot { file, about }, bytes))
 }
 
 fn snapshot(file: File, path: &Path) -> Result<Snapshot> {
     let about = file.metadata().map_err(|e| io_error("stat", e, path))?;
-    Ok(Snapshot { _file: file, about })
+    Ok(Snapshot { file, about })
 }
 
 pub(super) fn io_error(op: &'static str, source: io::Error, path: &Path) -> Error {
@@ -237,7 +293,10 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).unwrap();
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -263,7 +322,7 @@ mod tests {
         }
         assert_eq!(refused.map(kind), Some(ErrorKind::FileTooLarge));
         assert!(whole.len() as u64 <= MAX_GROWN_LEN);
-        assert_eq!(names(dir.path()), ["kms"]);
+        assert_eq!(names(dir.path()), ["kms", "kms.reserve"]);
 
         for key in &keys {
             kms.schedule_deletion(&key.id, 30).unwrap();
@@ -288,7 +347,7 @@ mod tests {
         let error = replace(&path, &locked, b"stale", (MAX_LEN, &rng)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert_eq!(fs::read(&path).unwrap(), b"restored");
-        assert_eq!(names(dir.path()), ["kms"]);
+        assert_eq!(names(dir.path()), ["kms", "kms.reserve"]);
         replace(&path, &second, b"second", (MAX_LEN, &rng)).unwrap().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
 

@@ -3,7 +3,7 @@
 //! The file is 64 lower-case hexadecimal digits and a newline, so that it survives editors,
 //! terminals and paper.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -23,13 +23,11 @@ const DIGITS: usize = 64;
 ///
 /// # Errors
 /// `KeyDenied` for a file that its group or others may access; `InvalidArgument` for one that
-/// does not hold a key; `Io`.
+/// does not hold a key, and for what is no regular file: nobody waits for a pipe; `Io`.
 pub(super) fn read(path: &Path) -> Result<Secret<32>> {
-    let mut file = File::open(path).map_err(|e| io_error("open", e))?;
-    let about = file.metadata().map_err(|e| io_error("stat", e))?;
-    if about.is_dir() {
-        return Err(Error::IsDirectory);
-    }
+    let file = disk::open_regular(OpenOptions::new().read(true), path);
+    let mut file = file.map_err(|e| io_error("open", e, path))?;
+    let about = file.metadata().map_err(|e| io_error("stat", e, path))?;
     if about.permissions().mode() & 0o077 != 0 {
         return Err(Error::KeyDenied(format!(
             "key file {} is open to other users: chmod 600 it",
@@ -40,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<Secret<32>> {
     let mut text = Zeroizing::new([0; DIGITS + 2]);
     let mut len = 0;
     while len < text.len() {
-        match file.read(&mut text[len..]).map_err(|e| io_error("read", e))? {
+        match file.read(&mut text[len..]).map_err(|e| io_error("read", e, path))? {
             0 => break,
             n => len += n,
         }
@@ -71,7 +69,7 @@ pub(super) fn create(path: &Path, rng: &Rng) -> Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .map_err(|e| io_error("create", e))?;
+        .map_err(|e| io_error("create", e, path))?;
     let written = file
         .write_all(&*text)
         .and_then(|()| file.sync_all())
@@ -79,14 +77,16 @@ pub(super) fn create(path: &Path, rng: &Rng) -> Result<()> {
     written.map_err(|e| {
         // Half a key is of no use to anyone, and nothing depends on it yet.
         let _ = fs::remove_file(path);
-        io_error("write", e)
+        io_error("write", e, path)
     })
 }
 
-fn io_error(op: &'static str, source: io::Error) -> Error {
-    match source.kind() {
+fn io_error(op: &'static str, source: io::Error, path: &Path) -> Error {
+    let error = match source.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists,
         io::ErrorKind::IsADirectory => Error::IsDirectory,
+        io::ErrorKind::InvalidInput => Error::InvalidArgument("a key file is a regular file"),
         _ => Error::io(op, Object::KeyFile, source),
-    }
+    };
+    error.named(format_args!("key file {}", path.display()))
 }

@@ -15,15 +15,18 @@ mod effect;
 mod file;
 mod key;
 mod keyfile;
+mod logs;
 mod passphrase;
 mod provider;
 mod sealed;
 mod service;
+mod spare;
 mod unlock;
 
 pub use cost::Argon2Cost;
 pub use passphrase::Passphrase;
 pub use service::{LocalKms, LocalOptions};
+pub(crate) use spare::rename as rename_spare;
 pub use unlock::Unlock;
 
 /// The provider's name in wrapped keys and audit records.

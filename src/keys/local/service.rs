@@ -27,6 +27,7 @@ use super::document::{Body, Unverified};
 use super::effect::{Effects, SideEffect};
 use super::file::{self, Snapshot};
 use super::key::{KeyName, KeyRecord, Sealer, StateRecord, check_alias};
+use super::logs::{self, Note};
 use super::unlock::{UnlockRecord, derive_seal_key};
 use super::{Argon2Cost, Unlock};
 use crate::keys::{Clock, KeyDescription, SystemClock};
@@ -101,7 +102,7 @@ impl LocalKms {
         rng.fill(&mut service.0)?;
         let root = rng.secret()?;
         let unlock = UnlockRecord::seal(&root, &service.0, unlock, options.cost, &rng)?;
-        let body = Body { service, sequence: 1, unlock, keys: Vec::new() };
+        let body = Body { service, sequence: 1, unlock, keys: Vec::new(), logs: Vec::new() };
         let keys = RootKeys::place(&arena, &root, &service.0)?;
         let file = file::create(path, &body.to_file(&keys.get()?.file, &rng)?, &rng)?;
         let seen = Mutex::new(Seen { file, body: Arc::new(body) });
@@ -134,6 +135,16 @@ impl LocalKms {
         Ok(LocalKms { path, service, keys, rng, options, seen, effects: Effects::default() })
     }
 
+    /// Whether a key file opens the key service in a file, and no passphrase: to ask for the right
+    /// one. Nothing proves it.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    pub fn needs_key_file(path: &Path) -> Result<bool> {
+        let (_, bytes) = file::read(path)?;
+        Ok(Unverified::parse(&bytes)?.needs_key_file())
+    }
+
     /// The file, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,7 +159,8 @@ impl LocalKms {
         alias.map_or(Ok(()), check_alias)?;
         self.grow(|Draft { body, sealer, now, .. }| {
             if alias.is_some_and(|alias| find(body, alias).is_ok()) {
-                return Err(Error::Exists);
+                let alias = alias.unwrap_or_default();
+                return Err(Error::Exists.named(format_args!("key name {alias}")));
             }
             let mut key = KeyRecord::create(sealer, &self.rng, now)?;
             key.aliases.extend(alias.map(str::to_owned));
@@ -338,7 +350,7 @@ impl LocalKms {
     }
 
     /// As [`LocalKms::change_within`], for a change that the reserve of the file is for.
-    fn change<R>(&self, f: impl FnOnce(Draft<'_>) -> Result<R>) -> Result<R> {
+    pub(super) fn change<R>(&self, f: impl FnOnce(Draft<'_>) -> Result<R>) -> Result<R> {
         self.change_within(file::MAX_LEN, f)
     }
 
@@ -359,6 +371,9 @@ impl LocalKms {
         let mut effects = expired.map(|k| SideEffect::Destroyed { key: k.id.0 }).collect();
         let sealer = &Sealer { key: &keys.material, service: &self.service };
         let result = f(Draft { body: &mut body, sealer, now, effects: &mut effects })?;
+        if let Some((log, anchor)) = self.effects.anchor() {
+            body.note_log(&logs::name(&self.path, &log), anchor, Note::Newer);
+        }
         let next = body.sequence.checked_add(1);
         body.sequence = next.ok_or(Error::Internal("the key service had 2^64 changes"))?;
         let bytes = body.to_file(&keys.file, &self.rng)?;
@@ -392,8 +407,8 @@ impl LocalKms {
 }
 
 /// The contents of the file, to be changed under its lock.
-struct Draft<'a> {
-    body: &'a mut Body,
+pub(super) struct Draft<'a> {
+    pub(super) body: &'a mut Body,
     sealer: &'a Sealer<'a>,
     now: u64,
     /// What the change does beside what was asked; begins with the keys that it destroys.

@@ -78,6 +78,10 @@ impl UnlockRecord {
         Ok(UnlockRecord { method, check: check_value(&key, service), root })
     }
 
+    pub(super) fn needs_key_file(&self) -> bool {
+        matches!(self.method, Method::KeyFile)
+    }
+
     /// The root key.
     ///
     /// # Errors
@@ -129,4 +133,43 @@ pub(super) fn derive_seal_key(from: &Secret<32>, service: &[u8; 16], label: Labe
     let mut key = Secret::<32>::zeroed();
     crypto::derive(from, service, label, &[], key.expose_mut());
     SealKey::new(key.expose())
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+    use super::*;
+    use crate::crypto::KeyArena;
+
+    #[test]
+    fn a_new_passphrase_costs_what_is_documented_in_the_file_and_at_work() {
+        let rng = Rng::new(&KeyArena::new().unwrap()).unwrap();
+        let (root, service) = (rng.secret().unwrap(), [7; 16]);
+        let unlock = Unlock::Passphrase(Passphrase::new(b"correct horse".to_vec()).unwrap());
+        let cost = super::super::LocalOptions::default().cost;
+        let record = UnlockRecord::seal(&root, &service, &unlock, cost, &rng).unwrap();
+        let again = UnlockRecord::seal(&root, &service, &unlock, cost, &rng).unwrap();
+        let Method::Argon2id { memory_kib, passes, lanes, salt } = record.method else { panic!() };
+        let Method::Argon2id { salt: other, .. } = again.method else { panic!() };
+        // RFC 9106, section 4, second recommended option.
+        assert_eq!((memory_kib, passes, lanes), (64 * 1024, 3, 4));
+        assert_ne!(salt.0, other.0);
+        // The key is the one of these parameters, not of weaker ones beside them.
+        let params = Params::new(64 * 1024, 3, 4, Some(32)).unwrap();
+        let mut key = [0; 32];
+        let mut memory = vec![Block::new(); params.block_count()];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(b"correct horse", &salt.0, &mut key, &mut memory)
+            .unwrap();
+        assert_eq!(check_value(&Secret::take(&mut key), &service).0, record.check.0);
+        assert!(record.open(&service, &unlock).unwrap().ct_eq(&root));
+        for weaker in [(64 * 1024, 2, 4), (32 * 1024, 3, 4), (64 * 1024, 3, 1)] {
+            let (memory_kib, passes, lanes) = weaker;
+            let method = Method::Argon2id { memory_kib, passes, lanes, salt };
+            let edited = UnlockRecord { method, ..record.clone() };
+            let error = edited.open(&service, &unlock).err().unwrap();
+            assert!(matches!(error, Error::WrongPassphrase), "{weaker:?}: {error}");
+        }
+    }
 }

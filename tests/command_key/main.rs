@@ -11,8 +11,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod audit;
+mod full;
+mod prompt;
+mod rights;
+
 /// A directory with a key file in it, and a key service file that it opens.
-struct Bench {
+pub struct Bench {
     dir: tempfile::TempDir,
 }
 
@@ -25,6 +30,15 @@ impl Bench {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// A copy of the command where other users come to. Copied by another process: a program that
+    /// this one has open for writing when it forks cannot be run.
+    fn program(&self) -> PathBuf {
+        let program = self.path("efscrypt");
+        let mut copy = Command::new("cp");
+        assert!(copy.arg(env!("CARGO_BIN_EXE_efscrypt")).arg(&program).status().unwrap().success());
+        program
     }
 
     /// `efscrypt key ARGS`, opened by the key file.
@@ -200,11 +214,11 @@ fn as_user(mut command: Command) -> Command {
 #[cfg(target_os = "linux")]
 fn other_programs_of_the_user_do_not_see_what_the_command_was_given() {
     let bench = Bench::new();
-    // A passphrase file that nobody writes to: it waits.
+    // A passphrase file whose writer writes nothing: it waits.
     let pipe = bench.path("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
-    let program = bench.path("efscrypt");
-    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), &program).unwrap();
+    let _writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let program = bench.program();
     for path in [bench.dir.path().to_owned(), pipe.clone(), bench.path("kms")] {
         std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).ok();
     }
@@ -236,6 +250,7 @@ fn a_log_is_nothing_but_a_log() {
     assert_eq!(bench.fail(&["create"]).0, 31);
     assert!(!bench.path("target").exists(), "made through a link");
     fs::remove_file(bench.path("kms.audit")).unwrap();
+    bench.ok(&["audit", "new"]);
     assert_eq!(bench.ok(&["list"]).lines().count(), 1, "the key that has no record is not made");
 
     let secret = bench.path("secret");
@@ -300,6 +315,37 @@ fn a_service_that_is_not_made_leaves_no_key_file() {
 }
 
 #[test]
+fn a_failure_in_json_is_one_line_of_one_form() {
+    let bench = Bench::new();
+    bench.ok(&["create", "--alias", "data"]);
+    for (args, code) in [
+        (&["describe", "none", "--json"][..], 72),
+        (&["create", "--alias", "data", "--json"], 12),
+        (&["create", "--alias", "a b", "--json"], 2),
+        (&["no-such-command", "--json"], 2),
+        (&["list", "--json", "--kms", "none"], 11),
+    ] {
+        let (found, message) = bench.fail(args);
+        assert_eq!(found, code, "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        let error = &serde_json::from_str::<Value>(&message).unwrap()["error"];
+        assert_eq!(error["code"], code, "{message}");
+        assert!(error["doing"].is_string() && error["why"].is_string(), "{message}");
+        assert!(error.as_object().unwrap().contains_key("hint"), "{message}");
+    }
+    assert_eq!(bench.ok(&["destroy-expired"]), "0 keys destroyed\n");
+    for name in ["data", "alias/data"] {
+        for verb in ["describe", "rotate", "disable", "enable"] {
+            bench.ok(&[verb, name]);
+        }
+        bench.ok(&["alias", "set", "more", name]);
+        bench.ok(&["schedule-deletion", name]);
+        bench.ok(&["cancel-deletion", name]);
+        bench.ok(&["enable", name]);
+    }
+}
+
+#[test]
 fn an_unfinished_record_is_shown() {
     let bench = Bench::new();
     bench.ok(&["create"]);
@@ -319,14 +365,12 @@ fn who_may_not_make_the_log_learns_what_to_do() {
     }
     let bench = Bench::new();
     bench.ok(&["create"]);
-    fs::remove_file(bench.path("kms.audit")).unwrap();
     for (name, mode) in [("", 0o777), ("kms", 0o644)] {
         fs::set_permissions(bench.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     std::os::unix::fs::chown(bench.path("key"), Some(1000), Some(1000)).unwrap();
     // He may not come to where it was built.
-    fs::copy(env!("CARGO_BIN_EXE_efscrypt"), bench.path("efscrypt")).unwrap();
-    let mut command = Command::new(bench.path("efscrypt"));
+    let mut command = Command::new(bench.program());
     command.args(["key", "create", "--kms"]).arg(bench.path("kms"));
     command.arg("--key-file").arg(bench.path("key")).uid(1000).gid(1000);
     let (code, message) = failure(command.output().unwrap());

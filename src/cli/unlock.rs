@@ -2,31 +2,22 @@
 //! which every user of the machine can read.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
-use efscrypt::keys::{
-    AuditDurability, AuditEvent, AuditLog, AuditOp, AuditPolicy, AuditSink, Audited, KeyProvider,
-    LocalKms, Passphrase, Unlock,
+use super::exit::{Failure, log_hint};
+use super::prompt::{self, Line, Unasked};
+use super::say;
+use crate::error::{Error, ErrorKind};
+use crate::keys::{
+    AuditAnchor, AuditDurability, AuditEvent, AuditLog, AuditOp, AuditPolicy, AuditSink, Audited,
+    BegunLog, KeyProvider, LocalKms, Passphrase, Unlock,
 };
-use efscrypt::{Error, ErrorKind};
-use zeroize::Zeroizing;
-
-use crate::exit::Failure;
-use crate::output;
-
-/// Bytes that are wiped on every way out.
-type Secret = Zeroizing<Vec<u8>>;
+use clap::Args;
 
 /// The variable that may hold the passphrase.
-const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
-/// More than the longest passphrase and its newline, bytes.
-const MAX_PASSPHRASE_FILE: u64 = 8192;
+pub const PASSPHRASE_VARIABLE: &str = "EFSCRYPT_PASSPHRASE";
 
 /// Which key service, and how to open it.
 #[derive(Args)]
@@ -94,13 +85,28 @@ impl KmsArgs {
 
     fn unlock_or(
         &self,
-        prompt: impl FnOnce() -> Result<Secret, Failure>,
+        prompt: impl FnOnce() -> Result<Passphrase, Failure>,
     ) -> Result<Unlock, Failure> {
         let files = (self.key_file.as_deref(), self.passphrase_file.as_deref());
         unlock(files, || match env::var_os(PASSPHRASE_VARIABLE) {
-            Some(value) if self.from_environment => Ok(Zeroizing::new(value.into_vec())),
-            _ => prompt(),
+            Some(value) if self.from_environment => passphrase(value.into_vec()),
+            _ => {
+                self.check_method()?;
+                prompt()
+            }
         })
+    }
+
+    /// Refuses to ask for a passphrase where only a key file opens the service.
+    fn check_method(&self) -> Result<(), Failure> {
+        match self.kms.as_deref().map(LocalKms::needs_key_file) {
+            Some(Ok(true)) => Err(Failure::usage(
+                format!("cannot open key service file {}", self.path()?.display()),
+                "this key service file needs its key file",
+            )
+            .with_hint("name the key file with --key-file")),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the key service; its calls are recorded.
@@ -111,13 +117,18 @@ impl KmsArgs {
 
     /// Opens the key service with what is known already.
     pub fn open_with(&self, unlock: &Unlock) -> Result<Audited<LocalKms>, Failure> {
+        let kms = self.open_unrecorded(unlock)?;
+        let log = Arc::new(self.log(&kms)?);
+        let audited = Audited::new(kms, log, AuditPolicy::FailClosed);
+        Ok(audited.with_principal(&principal()))
+    }
+
+    /// Opens the key service; a refusal is recorded, and nothing else.
+    fn open_unrecorded(&self, unlock: &Unlock) -> Result<LocalKms, Failure> {
         let path = self.path()?;
         let doing = || format!("cannot open key service file {}", path.display());
         let opened = LocalKms::open(path, unlock).inspect_err(|e| self.record_refusal(path, e));
-        let kms = opened.map_err(|e| Failure::new(doing(), e))?;
-        let log = Arc::new(self.log(kms.path())?);
-        let audited = Audited::new(kms, log, AuditPolicy::FailClosed);
-        Ok(audited.with_principal(&principal()))
+        opened.map_err(|e| Failure::new(doing(), e))
     }
 
     /// Opens the key service as a provider of keys; its calls are recorded.
@@ -136,32 +147,59 @@ impl KmsArgs {
 
     /// Records that a key service was made.
     pub fn record_init(&self, kms: &LocalKms) -> Result<(), Failure> {
-        let log = self.log(kms.path())?;
+        let log = self.log(kms)?;
         let doing = "cannot record that the key service file was made";
-        record(&log, AuditOp::Init, Ok(())).map_err(|e| Failure::new(doing, e))
+        let recorded = record(&log, AuditOp::Init, Ok(())).and_then(|()| kms.note_log(&log));
+        recorded.map_err(|e| Failure::new(doing, e))
     }
 
-    /// The log of key uses of a key service that is there.
+    /// The log of key uses of a key service that is there and is not opened.
     pub fn own_log(&self) -> Result<AuditLog, Failure> {
-        self.log(self.path()?)
+        let path = self.audit_path()?;
+        let opened = unopened_log(self.path()?, &path);
+        opened.map_err(|e| self.log_failure("use", &path, e))
     }
 
-    fn log(&self, kms: &Path) -> Result<AuditLog, Failure> {
+    fn log(&self, kms: &LocalKms) -> Result<AuditLog, Failure> {
         let path = self.audit_path()?;
-        open_log(&path, kms).map_err(|e| {
-            let refused = match &e {
-                Error::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
-                _ => false,
-            };
-            let failure = Failure::new(format!("cannot use audit log {}", path.display()), e);
-            match refused {
-                true => failure.with_hint(
-                    "run it as the owner of the key service file, whose log it is, or name a log \
-                     of your own with --audit",
-                ),
-                false => failure,
+        let opened = kms.open_log(&path, AuditDurability::EachRecord);
+        opened.map_err(|e| self.log_failure("use", &path, e))
+    }
+
+    /// A failure of what was tried with the log of key uses.
+    pub fn log_failure(&self, verb: &str, path: &Path, error: Error) -> Failure {
+        let hint = match error.unnamed() {
+            Error::Corrupt { .. } => Some(
+                "`efscrypt key audit new` puts it aside and begins a new log, which records that",
+            ),
+            error => log_hint(error),
+        };
+        let failure = Failure::new(format!("cannot {verb} audit log {}", path.display()), error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+
+    /// What the key service file claims to know of the log; nothing where it is not there.
+    pub fn known_log(&self, log: &Path) -> Result<Option<AuditAnchor>, Failure> {
+        match self.kms.as_deref() {
+            Some(kms) if kms.symlink_metadata().is_ok() => {
+                let doing = || format!("cannot read key service file {}", kms.display());
+                LocalKms::claimed_log(kms, log).map_err(|e| Failure::new(doing(), e))
             }
-        })
+            _ => Ok(None),
+        }
+    }
+
+    /// Begins a new log, for who opens the key service. Returns its file, too.
+    pub fn begin_log(&self, reason: &str) -> Result<(PathBuf, BegunLog), Failure> {
+        let path = self.audit_path()?;
+        self.check_there()?;
+        let kms = self.open_unrecorded(&self.unlock()?)?;
+        let begun = kms.begin_log(&path, Some(&principal()), reason);
+        let begun = begun.map_err(|e| self.log_failure("begin", &path, e))?;
+        Ok((path, begun))
     }
 
     /// Records that the file `kms` did not open. Its error is what the user must be told, so that
@@ -173,18 +211,22 @@ impl KmsArgs {
         if !is_one && path.symlink_metadata().is_err() {
             return;
         }
-        let log = open_log(&path, kms);
+        let log = unopened_log(kms, &path);
         let recorded = log.and_then(|log| record(&log, AuditOp::Open, Err(error.kind())));
         if let Err(e) = recorded {
-            output::say(&format!("warning: this refusal is not in {}: {e}", path.display()));
+            say::say(&format!("warning: this refusal is not in {}: {e}", path.display()));
         }
     }
 }
 
-/// The log of the uses of the file `kms`. A new one gets that file's owner, so that an
-/// administrator does not lock a service out of the log that it must write.
-fn open_log(path: &Path, kms: &Path) -> Result<AuditLog, Error> {
-    AuditLog::open_like(path, AuditDurability::EachRecord, kms)
+/// The log of a key service that is not opened. None is made in the place of one that is gone: the
+/// next opening tells that.
+fn unopened_log(kms: &Path, path: &Path) -> Result<AuditLog, Error> {
+    let known = LocalKms::claimed_log(kms, path).is_ok_and(|known| known.is_some());
+    match known && path.symlink_metadata().is_err() {
+        true => Err(Error::AuditLogMismatch("it is not there")),
+        false => AuditLog::open_like(path, AuditDurability::EachRecord, kms),
+    }
 }
 
 /// Records what was done to the key service as a whole.
@@ -209,47 +251,43 @@ pub fn new_unlock(
 
 fn unlock(
     (key_file, passphrase_file): (Option<&Path>, Option<&Path>),
-    otherwise: impl FnOnce() -> Result<Secret, Failure>,
+    otherwise: impl FnOnce() -> Result<Passphrase, Failure>,
 ) -> Result<Unlock, Failure> {
     if let Some(path) = key_file {
         return Ok(Unlock::KeyFile(path.to_owned()));
     }
-    let mut secret = passphrase_file.map_or_else(otherwise, read_passphrase)?;
-    let passphrase = Passphrase::new(std::mem::take(&mut *secret));
-    passphrase.map(Unlock::Passphrase).map_err(|e| Failure::new("cannot use the passphrase", e))
+    passphrase_file.map_or_else(otherwise, read_passphrase).map(Unlock::Passphrase)
 }
 
-/// A file's contents without one newline at the end.
-fn read_passphrase(path: &Path) -> Result<Secret, Failure> {
+fn read_passphrase(path: &Path) -> Result<Passphrase, Failure> {
     let doing = || format!("cannot read passphrase file {}", path.display());
-    let failed = |e| Failure::file(doing(), &e);
-    let file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if about.is_file() && about.permissions().mode() & 0o077 != 0 {
-        output::say(&format!("warning: {} is open to other users: chmod 600 it", path.display()));
-    }
-    // Room from the start: a growing vector would leave copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE_FILE as usize + 1));
-    file.take(MAX_PASSPHRASE_FILE).read_to_end(&mut text).map_err(failed)?;
-    let without = text.strip_suffix(b"\n").map(|t| t.strip_suffix(b"\r").unwrap_or(t));
-    let len = without.map_or(text.len(), <[u8]>::len);
-    text.truncate(len);
-    Ok(text)
+    Passphrase::read_file(path).map_err(|e| Failure::new(doing(), e))
 }
 
-fn ask(prompt: &str) -> Result<Secret, Failure> {
-    let answer = rpassword::prompt_password(prompt);
-    answer.map(|text| Zeroizing::new(text.into_bytes())).map_err(|_| {
-        let why = "there is no terminal: name a file that holds it, or a key file";
-        Failure::usage("cannot ask for the passphrase", why)
+fn passphrase(bytes: Vec<u8>) -> Result<Passphrase, Failure> {
+    Passphrase::new(bytes).map_err(|e| Failure::new("cannot use the passphrase", e))
+}
+
+fn ask_line(prompt: &str) -> Result<Line, Failure> {
+    const DOING: &str = "cannot ask for the passphrase";
+    prompt::ask(prompt).map_err(|why| match why {
+        Unasked::NoTerminal => Failure::usage(DOING, "there is no terminal").with_hint(
+            "name a file that holds it with --passphrase-file, set EFSCRYPT_PASSPHRASE, or name a \
+             key file with --key-file",
+        ),
+        Unasked::Failed(error) => Failure::file(DOING, &error),
     })
 }
 
-fn ask_twice() -> Result<Secret, Failure> {
-    let first = ask("New passphrase: ")?;
-    let second = ask("The same again: ")?;
+fn ask(prompt: &str) -> Result<Passphrase, Failure> {
+    passphrase(std::mem::take(&mut *ask_line(prompt)?))
+}
+
+fn ask_twice() -> Result<Passphrase, Failure> {
+    let first = ask_line("New passphrase: ")?;
+    let mut second = ask_line("The same again: ")?;
     match *first == *second {
-        true => Ok(second),
+        true => passphrase(std::mem::take(&mut *second)),
         false => Err(Failure::usage("cannot use the passphrase", "the two differ: try again")),
     }
 }

@@ -1,21 +1,27 @@
-//! How the command fails: what it says, and the exit code.
+//! How a program of this project fails: what it says, and the exit code.
 //!
 //! An exit code is the number of the library's [`ErrorKind`], which is stable and never reused.
 //! Numbers below 20 are shifted by 10, because shells and argument parsers give 1 and 2 meanings
 //! of their own. `docs/command.md` has the table of [`CODES`], and a test keeps it so.
 
 use std::io;
+use std::process::ExitCode;
 
-use efscrypt::{Error, ErrorKind};
+use serde::Serialize;
 
-use crate::output;
+use super::say;
+use crate::error::{Error, ErrorKind, Object};
 
 /// Wrong arguments.
 const USAGE: u8 = 2;
 /// A name that something else has.
 pub const NAME_TAKEN: u8 = 12;
+/// Something that is no directory, where one is needed.
+pub const NOT_DIRECTORY: u8 = 13;
 /// A directory that is not empty.
 pub const NOT_EMPTY: u8 = 15;
+/// No space.
+pub const NO_SPACE: u8 = 30;
 /// A store, or the destination of an export, that somebody else uses.
 pub const IN_USE: u8 = 50;
 /// A copy that is not the same as its source.
@@ -56,6 +62,7 @@ pub const CODES: &[(u8, &str)] = &[
     (25, "a directory cannot stand below itself"),
     (26, "opened read-only"),
     (27, "the file changed meanwhile"),
+    (28, "the value of an extended attribute is too large"),
     (30, "no space left"),
     (31, "input or output failed"),
     (32, "the store refuses changes since an earlier failure"),
@@ -74,6 +81,8 @@ pub const CODES: &[(u8, &str)] = &[
     (75, "the key service cannot be reached"),
     (76, "the contents key is locked"),
     (77, "opened before the process forked"),
+    (78, "the audit log is not the one that the key service knows"),
+    (79, "another encryption context than at the creation"),
     (90, "a copy is not the same as its source"),
     (91, "the check found damaged names, attributes or structure"),
     (92, "the check found damaged contents, and nothing else"),
@@ -97,17 +106,20 @@ impl Failure {
     /// Of what was tried, in the form `cannot open FILE`, and why it failed. What the library
     /// takes for an invalid argument is one of the command's own: nothing was done.
     pub fn new(doing: impl Into<String>, error: Error) -> Self {
-        let code = match error {
+        let code = match error.unnamed() {
             Error::InvalidArgument(_) => USAGE,
-            _ => code(&error),
+            error => code(error),
         };
         Failure { code, ..Failure::of_part(doing, error) }
     }
 
     /// Of one of many things that a command does, in the form `cannot import FILE`.
     pub fn of_part(doing: impl Into<String>, error: Error) -> Self {
-        let (hint, code) = (hint(error.kind()), code(&error));
-        Failure { doing: doing.into(), why: error.to_string(), hint, code }
+        let (doing, error) = (doing.into(), error);
+        let (hint, code) = (hint(error.unnamed()), code(error.unnamed()));
+        // What was tried names the object already.
+        let why = error.unnamed().to_string();
+        Failure { doing, why, hint, code }
     }
 
     /// Wrong arguments that the parser cannot see.
@@ -156,13 +168,55 @@ impl Failure {
         FINAL.iter().any(|kind| number(*kind) == self.code)
     }
 
-    /// Says on standard error what failed, why, and what to do.
+    /// What to do about it, for a failure that has no word on that yet.
+    pub fn or_hint(self, hint: Option<&'static str>) -> Self {
+        Failure { hint: self.hint.or(hint), ..self }
+    }
+
+    /// Says on standard error what failed, why, and what to do; in JSON where that was asked for.
     pub fn print(&self) {
-        output::say(&format!("{}: {}", self.doing, self.why));
+        if say::in_json() {
+            let Failure { doing, why, hint, code } = self;
+            let view = FailureView { code: *code, doing, why, hint: *hint };
+            if let Ok(line) = serde_json::to_string(&ErrorView { error: view }) {
+                return say::say_json(&line);
+            }
+        }
+        say::say(&format!("{}: {}", self.doing, self.why));
         if let Some(hint) = self.hint {
-            output::advise(hint);
+            say::advise(hint);
         }
     }
+}
+
+/// A failure in JSON, one line.
+#[derive(Serialize)]
+struct ErrorView<'a> {
+    error: FailureView<'a>,
+}
+
+#[derive(Serialize)]
+struct FailureView<'a> {
+    /// The exit code that it has.
+    code: u8,
+    /// What was tried.
+    doing: &'a str,
+    why: &'a str,
+    /// What to do about it, or `null`.
+    hint: Option<&'a str>,
+}
+
+/// What is said, and the exit code, where the arguments are not understood, or ask for help.
+pub fn misused(error: &clap::Error) -> ExitCode {
+    if say::in_json() && error.use_stderr() {
+        let text = error.to_string();
+        let why = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        let failure = Failure::usage("cannot understand the arguments", why);
+        failure.print();
+        return ExitCode::from(failure.code());
+    }
+    let _nobody = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
 /// The table for `--help`.
@@ -172,7 +226,7 @@ pub fn help() -> String {
 }
 
 fn code(error: &Error) -> u8 {
-    match error {
+    match error.unnamed() {
         Error::Io { source, .. } => number(io_kind(source.kind())),
         other => number(other.kind()),
     }
@@ -204,13 +258,55 @@ fn io_kind(kind: io::ErrorKind) -> ErrorKind {
 }
 
 /// What to do about a failure, where its text does not say so.
-fn hint(kind: ErrorKind) -> Option<&'static str> {
-    Some(match kind {
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error.kind() {
         ErrorKind::WrongPassphrase => "type it again, or name the file that holds it",
         ErrorKind::WrongKey => "name the key file that was used when the file was made",
         ErrorKind::Corrupt => "put back a backup, and keep the damaged file for inspection",
         ErrorKind::KeyNotFound => "`efscrypt key list` shows the keys there are",
+        ErrorKind::AuditLogMismatch => {
+            "put the log back, or begin a new one: `efscrypt key audit new` keeps what is there, \
+             and records what the new log continues"
+        }
+        ErrorKind::WrongContext => "give the same --context pairs as at the creation of the store",
         ErrorKind::Internal => "please report this with the command that caused it",
+        ErrorKind::Io => return log_hint(error).or_else(|| key_hint(error)),
+        _ => return None,
+    })
+}
+
+/// What to do about files of a key service that cannot be read or written.
+fn key_hint(error: &Error) -> Option<&'static str> {
+    let Error::Io { object: Object::KeyService | Object::KeyFile, source, .. } = error else {
+        return None;
+    };
+    Some(match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "run it as a user who may read the key service file, its key file and its passphrase \
+             file, and write what is to be changed"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room where the key service file is"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "it is on a read-only medium, where keys can be used and not changed"
+        }
+        _ => return None,
+    })
+}
+
+/// What to do about a log of key uses that cannot be read or written, at whatever moment.
+pub(super) fn log_hint(error: &Error) -> Option<&'static str> {
+    let Error::Io { object: Object::AuditLog, source, .. } = error.unnamed() else { return None };
+    Some(match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "run it as the owner of the key service file, whose log it is, or name a log of your \
+             own with --audit"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room where the log is, or name a log on another disk with --audit"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "name a log that can be written with --audit",
         _ => return None,
     })
 }
@@ -220,7 +316,7 @@ mod tests {
     use super::*;
 
     fn io(kind: io::ErrorKind) -> Error {
-        Error::Io { op: "write", object: efscrypt::Object::KeyService, source: kind.into() }
+        Error::Io { op: "write", object: Object::KeyService, source: kind.into() }
     }
 
     #[test]
@@ -240,7 +336,7 @@ mod tests {
             (Error::InUse, 50),
             (Error::NotAStore, 51),
             (Error::Truncated { have: 1, need: 2 }, 53),
-            (Error::WrongKey(efscrypt::Object::Store), 70),
+            (Error::WrongKey(Object::Store), 70),
             (Error::WrongPassphrase, 71),
             (Error::KeyDisabled { id: String::new(), state: "disabled" }, 73),
             (Error::Internal("x"), 99),
@@ -272,7 +368,7 @@ mod tests {
     #[test]
     fn the_table_ascends_and_stands_in_the_manual() {
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        let manual = include_str!("../../../docs/command.md");
+        let manual = include_str!("../../docs/command.md");
         for (code, meaning) in CODES {
             assert!(manual.contains(&format!("| {code} | {meaning} |")), "{code}");
         }
