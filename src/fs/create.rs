@@ -73,7 +73,7 @@ struct Node<'n> {
 }
 
 /// Mode and access control lists of a new inode.
-struct Lists {
+pub(super) struct Lists {
     mode: u32,
     access: Option<Acl>,
     default: Option<Acl>,
@@ -274,7 +274,22 @@ impl FileSystem {
         Ok(Lists { mode, access, default })
     }
 
-    fn put_lists(&self, draft: &mut Draft<'_>, ino: u64, lists: &Lists) -> Result<()> {
+    /// The row and the lists of a whiteout for a directory: what says, to an overlay of file
+    /// systems, that a name is not there.
+    pub(super) fn whiteout(
+        &self,
+        draft: &Draft<'_>,
+        dir: u64,
+        new: &NewAttr,
+    ) -> Result<(InodeRow, Lists)> {
+        let kind = FileType::CharDevice;
+        let node = Node { kind, new, rdev: 0, verifier: None, contents: &[] };
+        let parent = draft.row(dir)?;
+        let lists = self.inherited(dir, parent, &node)?;
+        Ok((new_row(draft, dir, parent, &node, lists.mode), lists))
+    }
+
+    pub(super) fn put_lists(&self, draft: &mut Draft<'_>, ino: u64, lists: &Lists) -> Result<()> {
         if let Some(list) = &lists.access {
             self.put_acl(draft, ino, AclKind::Access, list, XattrMode::Either)?;
         }
@@ -299,19 +314,6 @@ impl FileSystem {
         let dir = Wcc::of(dir, before, before);
         Ok(Created { attr: Attr::of(ino, &row), created: false, dir })
     }
-}
-
-/// The row of a whiteout for a directory: what says, to an overlay of file systems, that a name is
-/// not there.
-pub(super) fn whiteout_row(
-    draft: &Draft<'_>,
-    dir: u64,
-    parent: &InodeRow,
-    new: &NewAttr,
-) -> InodeRow {
-    let kind = FileType::CharDevice;
-    let node = Node { kind, new, rdev: 0, verifier: None, contents: &[] };
-    new_row(draft, dir, parent, &node, new.mode & !new.umask & PERMISSION_BITS)
 }
 
 fn new_row(draft: &Draft<'_>, dir: u64, parent: &InodeRow, node: &Node<'_>, mode: u32) -> InodeRow {

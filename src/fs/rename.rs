@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::FileSystem;
 use super::attr::{Attr, FileType, Time, Wcc};
-use super::create::{NewAttr, whiteout_row};
+use super::create::NewAttr;
 use super::dir::{Place, check_name, is_dot, live_directory};
 use super::draft::Draft;
 use super::inode::Inode;
@@ -220,13 +220,16 @@ impl FileSystem {
             return exchange(draft, (from, source), (to, target)).map(|()| None);
         }
         let row = match whiteout {
-            Some((_, new)) => Some(whiteout_row(draft, from.dir, draft.row(from.dir)?, new)),
+            Some((_, new)) => Some(self.whiteout(draft, from.dir, new)?),
             None => None,
         };
         let left = self.replace(draft, source, to, target)?;
         moved_entry(draft, source, from.dir, to.dir)?;
         match whiteout.zip(row) {
-            Some(((inode, _), row)) => leave(draft, inode, row, (from, source))?,
+            Some(((inode, _), (row, lists))) => {
+                leave(draft, inode, row, (from, source))?;
+                self.put_lists(draft, inode.ino(), &lists)?;
+            }
             None => draft.remove_entry(from.dir, from.name, source)?,
         }
         Ok(left)

@@ -180,6 +180,10 @@ fn what_is_made_starts_from_the_default_list() {
     assert_eq!((pipe.mode, fs.list_xattrs(pipe.ino).unwrap().len()), (0o4664, 1));
     let link = fs.symlink(dir, b"l", b"f", &new).unwrap().attr;
     assert_eq!((link.mode, fs.list_xattrs(link.ino).unwrap().len()), (0o4777, 0));
+    // What a rename leaves is made, too.
+    let white = fs.rename_whiteout(dir, b"p", dir, b"q", RenameMode::Replace, &new).unwrap();
+    let white = white.whiteout.unwrap();
+    assert_eq!((white.mode, fs.list_xattrs(white.ino).unwrap().len()), (0o4664, 1));
     // A default list that is a mode is kept, and gives no list.
     fs.set_acl(dir, AclKind::Default, Some(&Acl::from_mode(0o750))).unwrap();
     let plain = fs.create(dir, b"g", &new, CreateMode::Guarded).unwrap().attr;
