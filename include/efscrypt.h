@@ -1297,9 +1297,9 @@ efscrypt_status efscrypt_store_check(const struct efscrypt_store *store,
                                      struct efscrypt_error *error);
 
 /**
- * As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1 MiB
- * at least: what does not fit is checked in parts, each of which reads all metadata again. 16 bytes
- * for each directory come on top then.
+ * As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1
+ * MiB at least: what does not fit is checked in parts, each of which reads all metadata again. 16
+ * bytes for each directory come on top then.
  *
  * # Safety
  * As for `efscrypt_store_check`.
@@ -2326,9 +2326,9 @@ efscrypt_status efscrypt_store_rewrap(const struct efscrypt_store *store,
                                       struct efscrypt_error *error);
 
 /**
- * Writes a backup of the header of the store in `file` to the new file `backup`, only for its owner
- * to read: what the store cannot be read without, sealed and wrapped, and no state. One call of the
- * provider. Any program may have the store open for reading, none for writing.
+ * Writes a backup of the header of the store in `file` to the new file `backup`, only for its
+ * owner to read: what the store cannot be read without, sealed and wrapped, and no state. One call
+ * of the provider. Any program may have the store open for reading, none for writing.
  *
  * # Safety
  * Strings are NUL-terminated; objects are valid; `opts` is NULL or valid.
@@ -2342,9 +2342,9 @@ efscrypt_status efscrypt_header_backup(const char *file,
 /**
  * Puts the header of the store in `file` back from the file `backup`. Where a superblock is alive
  * the store gets the wrapped keys alone; else it does not open before `efscrypt check --repair`
- * found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer wrapped
- * keys, where there is another store, and where nothing of the store is there; unless `audit` names
- * a log of key uses, which is told of it before. One call of the provider.
+ * found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer
+ * wrapped keys, where there is another store, and where nothing of the store is there; unless
+ * `audit` names a log of key uses, which is told of it before. One call of the provider.
  *
  * # Safety
  * Strings are NUL-terminated; objects are valid; `opts` and `audit` are NULL or valid.

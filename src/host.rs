@@ -15,7 +15,8 @@ const FRACTION: u64 = 8;
 const LEAST: usize = 8 << 20;
 
 /// Bytes of a cache whose size nobody gave: `most`, or an eighth of the memory that this process
-/// may use where that is less, but no less than 8 MiB. The limit is read at the first call and kept.
+/// may use where that is less, but no less than 8 MiB. The limit is read at the first call, and
+/// kept.
 pub fn cache_bytes(most: usize) -> usize {
     static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
     fitting(most, *LIMIT.get_or_init(|| limit(Path::new("/"))))

@@ -182,22 +182,11 @@ impl RepairReport {
     }
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Damage {
+    /// Says how old the state is that serves.
+    fn age(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Damage as D;
         match self {
-            D::Unread { units: 1 } => {
-                write!(f, "1 block cannot be read: what stood there counts as lost")
-            }
-            D::Unread { units } => {
-                write!(f, "{units} blocks cannot be read: what stood there counts as lost")
-            }
-            D::Cut { have, need } => {
-                write!(f, "the store is truncated: it has {have} bytes, and had {need}")
-            }
-            D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
-            D::Unopened(error) => write!(f, "the log contradicts the rest of the store: {error}"),
-            D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
             D::Outdated(generation) => write!(
                 f,
                 "the newest superblock may be gone, or cannot be read; the state of generation \
@@ -206,7 +195,8 @@ impl fmt::Display for Damage {
             D::Newer { superblock, serves } => write!(
                 f,
                 "the superblocks are of generation {superblock}, {} generations behind what was \
-                 found: the state of generation {serves} serves, and what the log holds behind it",
+                 found: the state of generation {serves} serves, and what the log holds behind it. \
+                 Keys are wrapped as they were then: rewrap it if that was done since",
                 serves - superblock
             ),
             D::Restored(0) => write!(
@@ -224,6 +214,28 @@ impl fmt::Display for Damage {
                  generations behind others that were durable, up to generation {newest}",
                 newest - serves
             ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use Damage as D;
+        match self {
+            D::Unread { units: 1 } => {
+                write!(f, "1 block cannot be read: what stood there counts as lost")
+            }
+            D::Unread { units } => {
+                write!(f, "{units} blocks cannot be read: what stood there counts as lost")
+            }
+            D::Cut { have, need } => {
+                write!(f, "the store is truncated: it has {have} bytes, and had {need}")
+            }
+            D::Superblock(error) | D::Node(error) => write!(f, "{error}"),
+            D::Unopened(error) => write!(f, "the log contradicts the rest of the store: {error}"),
+            D::OneSuperblock => write!(f, "the newest superblock stands in one place only"),
+            D::Outdated(_) | D::Newer { .. } | D::Restored(_) | D::Older { .. } => self.age(f),
             D::NoRoot => write!(f, "nothing says where the file system starts"),
             D::MoreNodes { count } => write!(f, "{count} more copies of nodes do not verify"),
             D::ByHeader { nodes } => write!(
@@ -284,9 +296,8 @@ impl Repair {
     /// # Errors
     /// [`Error::NotAStore`], [`Error::Unsupported`]; [`Error::Truncated`] where less is left than
     /// the smallest store has; [`Error::Corrupt`] where no superblock is left that opens;
-    /// [`Error::Io`] where something cannot be read, tried twice,
-    /// that the repair would give up, unless `wanted` says that it may; those of the provider and
-    /// of the device.
+    /// [`Error::Io`] where something cannot be read, tried twice, that the repair would give up,
+    /// unless `wanted` says that it may; those of the provider and of the device.
     pub fn plan(
         device: Arc<dyn Device>,
         providers: &Providers,
@@ -386,9 +397,9 @@ impl Repair {
     /// # Errors
     /// [`Error::NoSpace`] where there is no room for what changes, [`Error::ReadOnly`] from
     /// a device that was opened so, [`Error::InUseBy`] where somebody has the store open, as
-    /// [`StoreOptions::takeover`] says: nothing was written. [`Error::InvalidArgument`] where the store
-    /// would go back to an older state ([`Damage::Older`]) and nobody accepted that. Those of the
-    /// device.
+    /// [`StoreOptions::takeover`] says: nothing was written. [`Error::InvalidArgument`] where the
+    /// store would go back to an older state ([`Damage::Older`]) and nobody accepted that. Those
+    /// of the device.
     pub fn commit(self) -> Result<RepairReport> {
         let mut report = self.report;
         if report.is_older() && !self.accept_older {

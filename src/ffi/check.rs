@@ -93,9 +93,9 @@ pub unsafe extern "C" fn efscrypt_store_check(
     unsafe { with_store(store, error, body) }
 }
 
-/// As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1 MiB
-/// at least: what does not fit is checked in parts, each of which reads all metadata again. 16 bytes
-/// for each directory come on top then.
+/// As `efscrypt_store_check`, in about `memory` bytes of memory beside the cache of the store, 1
+/// MiB at least: what does not fit is checked in parts, each of which reads all metadata again. 16
+/// bytes for each directory come on top then.
 ///
 /// # Safety
 /// As for `efscrypt_store_check`.

@@ -269,9 +269,9 @@ pub unsafe extern "C" fn efscrypt_store_rewrap(
     unsafe { with_store(store, error, body) }
 }
 
-/// Writes a backup of the header of the store in `file` to the new file `backup`, only for its owner
-/// to read: what the store cannot be read without, sealed and wrapped, and no state. One call of the
-/// provider. Any program may have the store open for reading, none for writing.
+/// Writes a backup of the header of the store in `file` to the new file `backup`, only for its
+/// owner to read: what the store cannot be read without, sealed and wrapped, and no state. One call
+/// of the provider. Any program may have the store open for reading, none for writing.
 ///
 /// # Safety
 /// Strings are NUL-terminated; objects are valid; `opts` is NULL or valid.
@@ -298,9 +298,9 @@ pub unsafe extern "C" fn efscrypt_header_backup(
 
 /// Puts the header of the store in `file` back from the file `backup`. Where a superblock is alive
 /// the store gets the wrapped keys alone; else it does not open before `efscrypt check --repair`
-/// found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer wrapped
-/// keys, where there is another store, and where nothing of the store is there; unless `audit` names
-/// a log of key uses, which is told of it before. One call of the provider.
+/// found its state. Refused with `EFSCRYPT_STATUS_INVALID_ARGUMENT` where the store has newer
+/// wrapped keys, where there is another store, and where nothing of the store is there; unless
+/// `audit` names a log of key uses, which is told of it before. One call of the provider.
 ///
 /// # Safety
 /// Strings are NUL-terminated; objects are valid; `opts` and `audit` are NULL or valid.

@@ -2,7 +2,8 @@
 //!
 //! A lossy table of sets of four, which grows as it fills. It is exact: whoever changes a name in a
 //! directory puts the new truth here before the directory's write lock goes, and whoever fills it
-//! after a miss holds at least the shared lock. Names are wiped when the table is cleared or dropped.
+//! after a miss holds at least the shared lock. Names are wiped when the table is cleared or
+//! dropped.
 
 use parking_lot::Mutex;
 use zeroize::Zeroize;

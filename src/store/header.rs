@@ -195,9 +195,9 @@ impl HeaderBackup {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a backup that was edited or is not of these keys; those of the
-    /// provider. Without `force`, [`Error::InvalidArgument`] where the store has newer wrapped keys,
-    /// where there is another store, and where nothing of the store is on the device. Those of the
-    /// device.
+    /// provider. Without `force`, [`Error::InvalidArgument`] where the store has newer wrapped
+    /// keys, where there is another store, and where nothing of the store is on the device.
+    /// Those of the device.
     pub fn restore(
         &self,
         device: Arc<dyn Device>,
@@ -327,8 +327,8 @@ impl HeaderBackup {
     }
 }
 
-const NEWER_KEYS: &str = "the store was put under other keys since this backup was made: its wrapped \
-                          keys are newer, and the old ones would come back";
+const NEWER_KEYS: &str = "the store was put under other keys since this backup was made: its \
+                          wrapped keys are newer, and the old ones would come back";
 const ANOTHER: &str = "another store's superblock is there, or one that this backup's keys do not \
                        open";
 const NOTHING: &str = "nothing of this backup's store is there";

@@ -64,7 +64,10 @@ fn an_older_state_serves_however_many_newer_ones_are_gone() {
             let report = repair(Arc::clone(&device)).unwrap_or_else(|e| panic!("{what}: {e}"));
             let serves = slots[count].1;
             let outdated = |damage: &Damage| matches!(damage, Damage::Outdated(n) if *n == serves);
-            let newer = |damage: &Damage| matches!(damage, Damage::Newer { superblock, .. } if *superblock == serves);
+            let newer = |damage: &Damage| match damage {
+                Damage::Newer { superblock, .. } => *superblock == serves,
+                _ => false,
+            };
             let found = report.damage.iter().any(newer);
             assert!(found || report.damage.iter().any(outdated), "{what}: {report:?}");
             assert!(found || report.is_lossy(), "{what}");

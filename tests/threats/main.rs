@@ -5,6 +5,7 @@
 
 mod bed;
 mod domains;
+mod freed;
 mod keys;
 mod leaks;
 mod memory;

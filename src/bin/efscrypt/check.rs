@@ -49,8 +49,8 @@ pub struct CheckArgs {
     #[arg(long, conflicts_with = "metadata_only")]
     keyless: bool,
 
-    /// Memory for the check itself, beside --cache, MiB: what does not fit is checked in parts, each
-    /// of which reads all metadata again (default: 250 bytes for each inode)
+    /// Memory for the check itself, beside --cache, MiB: what does not fit is checked in parts,
+    /// each of which reads all metadata again (default: 250 bytes for each inode)
     #[arg(long, value_name = "MIB", conflicts_with_all = ["repair", "keyless"],
         value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     memory: Option<u32>,

@@ -165,11 +165,7 @@ impl Salvage {
         options: &EngineOptions,
         suspicious: bool,
     ) -> Result<Salvage> {
-        // What only a cache of the host holds may never reach the medium.
-        if device.flush().is_ok() {
-            let seen = device.drop_cache();
-            seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
-        }
+        see_medium(&*device)?;
         let watched = Arc::new(Watched::new(device));
         let device: Arc<dyn Device> = Arc::clone(&watched) as _;
         let chosen = choose(&watched, &mut unlock)?;
@@ -179,20 +175,13 @@ impl Salvage {
         let sealer = Arc::new(chosen.sealer);
         // As if read-only: nodes get no places, and nothing can be written by mistake.
         let options = EngineOptions { read_only: true, ..options.clone() };
+        let restored = superblock.body.restored != 0;
         let assemble = |superblock: Superblock| {
             let (device, sealer) = (Arc::clone(&device), Arc::clone(&sealer));
             Engine::assemble(device, sealer, superblock, &options, Recovery::default())
         };
-        let mut engine = assemble(fitted.clone())?;
-        let restored = superblock.body.restored != 0;
-        let (start, evidence) = seek::seek(&engine, restored, suspicious || chosen.outdated)?;
-        if !matches!(start, Start::Superblock) {
-            // Its map of space is that of another state.
-            let mut without = fitted;
-            without.body.space = FromZeros::new_zeroed();
-            engine = assemble(without)?;
-            engine.space.distrust();
-        }
+        let (mut engine, start, evidence) =
+            begin(&assemble, fitted, restored, suspicious || chosen.outdated)?;
         // Each state that was lost may have begun an epoch, and promised numbers of inodes.
         let opened_later = evidence.epoch > superblock.body.epoch.get();
         let lost = match (&start, chosen.outdated || opened_later) {
@@ -204,20 +193,14 @@ impl Salvage {
         engine.set_epoch(epoch, Recovery::default());
         let promised = superblock.body.next_ino.get();
         engine.raise_ino(promised.saturating_add(lost * AHEAD).saturating_sub(1));
-        let wreck = Wreck {
-            generation: evidence.serves,
-            refused: chosen.refused,
-            alone: chosen.alone,
-            cut,
-            outdated: match start {
-                Start::Superblock => chosen.outdated || opened_later,
-                Start::Root(_) => false,
-                Start::Headers => true,
-            },
-            restored,
-            evidence,
-            ..Wreck::default()
+        let outdated = match start {
+            Start::Superblock => chosen.outdated || opened_later,
+            Start::Root(_) => false,
+            Start::Headers => true,
         };
+        let (generation, refused, alone) = (evidence.serves, chosen.refused, chosen.alone);
+        let wreck = Wreck { cut, restored, evidence, ..Wreck::default() };
+        let wreck = Wreck { generation, refused, alone, outdated, ..wreck };
         let (kept, unsound) = (Owners::new(&engine.space), chosen.unsound);
         let body = &superblock.body;
         let tail =
@@ -530,6 +513,35 @@ impl Salvage {
         logged.extend(retired.map(|unit| (unit, NODE_UNITS as u32, false)));
         Ok(self.engine.space.rebuild(&owners.regions, &self.kept.regions, &logged))
     }
+}
+
+/// Sees what the medium holds: what only a cache of the host holds may never reach it.
+fn see_medium(device: &dyn Device) -> Result<()> {
+    if device.flush().is_ok() {
+        let seen = device.drop_cache();
+        seen.map_err(|error| Error::io("read anew", Object::Store, error))?;
+    }
+    Ok(())
+}
+
+/// The engine of the state that salvage starts from, and which that is.
+fn begin(
+    assemble: &dyn Fn(Superblock) -> Result<Engine>,
+    superblock: Superblock,
+    restored: bool,
+    suspicious: bool,
+) -> Result<(Engine, Start, Evidence)> {
+    let engine = assemble(superblock.clone())?;
+    let (start, evidence) = seek::seek(&engine, restored, suspicious)?;
+    if let Start::Superblock = start {
+        return Ok((engine, start, evidence));
+    }
+    // Its map of space is that of another state.
+    let mut without = superblock;
+    without.body.space = FromZeros::new_zeroed();
+    let engine = assemble(without)?;
+    engine.space.distrust();
+    Ok((engine, start, evidence))
 }
 
 /// Openings of a store that may have left no trace where its newest superblocks are lost.
