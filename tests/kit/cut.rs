@@ -52,7 +52,8 @@ impl Device for Cut {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         if offset + buf.len() as u64 > self.len()? {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            let why = "the device ends before it";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         self.inner.read_at(offset, buf)
     }
