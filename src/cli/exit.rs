@@ -26,6 +26,8 @@ pub const NO_SPACE: u8 = 30;
 pub const IN_USE: u8 = 50;
 /// A copy that is not the same as its source.
 pub const DIFFERS: u8 = 90;
+/// A copy that is whole but for what the file system there cannot hold.
+pub const UNHELD: u8 = 97;
 /// Names, attributes or structure that do not authenticate or make no sense.
 pub const METADATA_DAMAGED: u8 = 91;
 /// Contents that do not authenticate.
@@ -90,6 +92,7 @@ pub const CODES: &[(u8, &str)] = &[
     (94, "the check could not read everything, and found no damage"),
     (95, "the check without keys found blocks that only a check with them can judge"),
     (96, "all was done, but the output could not be written"),
+    (97, "the destination of an export cannot hold everything as the store has it"),
     (99, "a bug in efscrypt"),
 ];
 
@@ -100,6 +103,8 @@ pub struct Failure {
     why: String,
     hint: Option<&'static str>,
     code: u8,
+    /// Whether it ends work on many things, whatever its code.
+    ends: bool,
 }
 
 impl Failure {
@@ -119,18 +124,18 @@ impl Failure {
         let (hint, code) = (hint(error.unnamed()), code(error.unnamed()));
         // What was tried names the object already.
         let why = error.unnamed().to_string();
-        Failure { doing, why, hint, code }
+        Failure { doing, why, hint, code, ends: false }
     }
 
     /// Wrong arguments that the parser cannot see.
     pub fn usage(doing: impl Into<String>, why: &str) -> Self {
-        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code: USAGE }
+        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code: USAGE, ends: false }
     }
 
     /// Of a file that the library does not know.
     pub fn file(doing: impl Into<String>, source: &io::Error) -> Self {
         let code = number(io_kind(source.kind()));
-        Failure { doing: doing.into(), why: source.to_string(), hint: None, code }
+        Failure { doing: doing.into(), why: source.to_string(), hint: None, code, ends: false }
     }
 
     /// With what to do about it.
@@ -140,7 +145,12 @@ impl Failure {
 
     /// Of something that the library has no error for.
     pub fn of_code(doing: impl Into<String>, why: &str, code: u8) -> Self {
-        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code }
+        Failure { doing: doing.into(), why: why.to_owned(), hint: None, code, ends: false }
+    }
+
+    /// As one after which nothing else can succeed.
+    pub fn ending(self) -> Self {
+        Failure { ends: true, ..self }
     }
 
     /// Of telling what was done, in the form `STORE was made`: no reason to do it again.
@@ -165,7 +175,7 @@ impl Failure {
             ErrorKind::KeyUnavailable,
             ErrorKind::Forked,
         ];
-        FINAL.iter().any(|kind| number(*kind) == self.code)
+        self.ends || FINAL.iter().any(|kind| number(*kind) == self.code)
     }
 
     /// What to do about it, for a failure that has no word on that yet.
@@ -176,7 +186,7 @@ impl Failure {
     /// Says on standard error what failed, why, and what to do; in JSON where that was asked for.
     pub fn print(&self) {
         if say::in_json() {
-            let Failure { doing, why, hint, code } = self;
+            let Failure { doing, why, hint, code, .. } = self;
             let view = FailureView { code: *code, doing, why, hint: *hint };
             if let Ok(line) = serde_json::to_string(&ErrorView { error: view }) {
                 return say::say_json(&line);

@@ -6,6 +6,7 @@ mod attributes;
 mod bench;
 mod checking;
 mod damage;
+mod destinations;
 mod exporting;
 mod heading;
 mod importing;

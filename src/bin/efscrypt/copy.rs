@@ -71,7 +71,7 @@ impl CopyArgs {
     }
 
     pub fn how(&self, rights: Rights) -> How {
-        How { rights, checksum: self.checksum, keep_damaged: false }
+        How { rights, checksum: self.checksum, overwrite: false, keep_damaged: false }
     }
 
     /// What earlier copies between this machine and a store left to know. It only saves time:

@@ -11,7 +11,9 @@ use efscrypt::fs::{FileSystem, FileType};
 use crate::copy::{CopyArgs, Outcome};
 use crate::exit::{Failure, IN_USE, NOT_EMPTY};
 use crate::store::{Access, StoreArgs};
-use crate::transfer::{Exporter, HostDir, How, Monitor, Rights, Source, Trouble, Verifier, walk};
+use crate::transfer::{
+    Destination, Exporter, HostDir, How, Monitor, Rights, Source, Trouble, Verifier, walk,
+};
 
 #[derive(Args)]
 pub struct ExportArgs {
@@ -64,10 +66,14 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
     args.check_empty(&root)?;
 
     let monitor = how.monitor("exporting");
-    let way = How { keep_damaged: args.keep_damaged, ..how.how(args.rights()) };
+    let way = How {
+        overwrite: args.overwrite,
+        keep_damaged: args.keep_damaged,
+        ..how.how(args.rights())
+    };
     let cache = how.files_cache(file_system)?;
-    let again = args.open_destination()?;
-    let export = Arc::new(Exporter::new(file_system, &monitor, way, &cache, again));
+    let (again, place) = (args.open_destination()?, Destination::default());
+    let export = Arc::new(Exporter::new(file_system, &monitor, way, &cache, &place, again));
     let at_root =
         |trouble: Trouble| trouble.at(&format!("cannot export to {}", args.destination.display()));
     let root = export.root(root, from.ino).map_err(at_root)?;
@@ -82,7 +88,7 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
     let copied = monitor.summary();
 
     let verified = match how.verify && durable.is_ok() && !monitor.has_stopped() {
-        true => Some(verify(file_system, &args, lasting, from.ino)?),
+        true => Some(verify(file_system, &args, lasting, from.ino, &place)?),
         false => None,
     };
     let compared = verified.as_ref().map(Monitor::summary);
@@ -148,9 +154,11 @@ fn verify(
     args: &ExportArgs,
     destination: HostDir,
     ino: u64,
+    place: &Destination,
 ) -> Result<Monitor, Failure> {
     let monitor = args.how.monitor("verifying");
-    let verifier = Arc::new(Verifier::new(store, &monitor, Source::Store, args.rights()));
+    let verifier = Verifier::new(store, &monitor, Source::Store, args.rights()).at(place);
+    let verifier = Arc::new(verifier);
     let root = verifier.root(destination, ino);
     monitor.watch(|| {}, || walk(&verifier, root, args.how.workers()))?;
     drop(verifier);

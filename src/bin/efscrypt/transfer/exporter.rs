@@ -5,23 +5,25 @@
 //! and stays where something fails. What is there already is left alone if it is the same, as the
 //! [`FilesCache`] knows or a comparison shows. Names that only the machine has are left alone too.
 
-use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use efscrypt::fs::{AclKind, COOKIE_DOT_DOT, FileSystem};
+use efscrypt::fs::{COOKIE_DOT_DOT, FileSystem};
 
 use super::How;
-use super::contents::{Copy, Losses, Same, is_damage};
+use super::contents::{Copy, Same};
 use super::files_cache::FilesCache;
-use super::host::{HostDir, private_name, set_mode_and_times_of, set_owner_of};
+use super::holds::{Destination, Holds};
+use super::host::HostDir;
 use super::links::{self, Copier, Links};
+use super::making::{LINKS, is_any};
 use super::meta::{Kind, Meta};
 use super::monitor::{Count, Monitor};
+use super::names::Names;
 use super::rights::Rights;
 use super::staging;
 use super::trail::Trail;
@@ -33,32 +35,32 @@ use super::xattrs::{self, Place};
 const LIST: usize = 512;
 /// What the owner of a directory needs to change what is in it.
 const OWNER: u32 = 0o700;
-/// Permission bits without those of group and others.
-const OWNER_ALONE: u32 = 0o7700;
-
-/// Device and inode.
-type Id = (u64, u64);
 
 /// An export.
 pub struct Exporter<'a> {
-    store: &'a FileSystem,
-    monitor: &'a Monitor,
-    how: How,
+    pub(super) store: &'a FileSystem,
+    pub(super) monitor: &'a Monitor,
+    pub(super) how: How,
     cache: &'a FilesCache,
+    pub(super) place: &'a Destination,
     /// Where it goes, once more: links are made from here.
     root: HostDir,
     /// The number of the next private name; the first is anyone's guess.
-    private: AtomicU64,
+    pub(super) private: AtomicU64,
     links: Links<Made, Job<Self>>,
 }
 
 /// A directory of the store, and the one that it becomes.
 pub struct ExportDir {
-    host: HostDir,
+    pub(super) host: HostDir,
     meta: Meta,
-    ino: u64,
+    pub(super) ino: u64,
     /// Whether the export made it, so that there is nothing in it that it has to look at.
-    fresh: bool,
+    pub(super) fresh: bool,
+    pub(super) is_root: bool,
+    pub(super) holds: Holds,
+    /// What is in it already, where different names may lead to the same.
+    pub(super) names: Option<Names>,
 }
 
 /// Where something was made: its directory by the way from the root, and its name.
@@ -74,10 +76,11 @@ impl<'a> Exporter<'a> {
         monitor: &'a Monitor,
         how: How,
         cache: &'a FilesCache,
+        place: &'a Destination,
         root: HostDir,
     ) -> Self {
         let private = AtomicU64::new(RandomState::new().build_hasher().finish());
-        Exporter { store, monitor, how, cache, root, private, links: Links::new() }
+        Exporter { store, monitor, how, cache, place, root, private, links: Links::new() }
     }
 
     /// The directory where it begins, and the one that takes its place.
@@ -87,7 +90,39 @@ impl<'a> Exporter<'a> {
             host.open_to_owner()?;
         }
         host.clean()?;
-        Ok(ExportDir { host, meta, ino, fresh: false })
+        self.dir(host, meta, false, true)
+    }
+
+    fn dir(&self, host: HostDir, meta: Meta, fresh: bool, is_root: bool) -> Result<ExportDir> {
+        let (device, privileged) = (host.stat_self()?.id.0, self.how.rights.privileged);
+        let holds = self.place.holds(&host, device, &self.private(), privileged);
+        let names = match holds.exact_names {
+            true => None,
+            false => Some(Names::of(&host)?),
+        };
+        Ok(ExportDir { host, ino: meta.id.1, meta, fresh, is_root, holds, names })
+    }
+
+    /// Tells of names that became others, where that may be, when all are there.
+    fn check_names(&self, dir: &ExportDir) -> Result<()> {
+        if dir.names.is_none() {
+            return Ok(());
+        }
+        let now = Names::of(&dir.host)?;
+        let (mut resume, mut found, mut more) = (0, Vec::new(), true);
+        while more {
+            more = self.list(dir, &mut resume, &mut found)?;
+            for entry in found.drain(..) {
+                let name = &*entry.name;
+                if !now.has(name)
+                    && !self.place.has_lost(dir.ino, name)
+                    && dir.host.find(name).is_ok_and(|there| there.is_some())
+                {
+                    self.tell_lack(&dir.host, name, Trouble::Lacks(vec!["name as it is written"]));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The attributes that an inode gets on the machine; says so where they are less than it has.
@@ -97,10 +132,6 @@ impl<'a> Exporter<'a> {
             self.monitor.less(&path(), left);
         }
         Ok(meta)
-    }
-
-    fn find(&self, dir: &ExportDir, name: &[u8]) -> Result<Option<Meta>> {
-        if dir.fresh { Ok(None) } else { Ok(dir.host.find(name)?) }
     }
 
     /// Whether what has the name on the machine is what the store has; it then gets the attributes
@@ -122,7 +153,7 @@ impl<'a> Exporter<'a> {
             Same::Lasting => true,
         };
         let place = Place::Path(dir.host.proc_path(name));
-        let complete = self.is_complete(there, meta, &place)?;
+        let complete = self.is_complete(dir, there, meta, &place)?;
         if there.links > 1 {
             let take = || self.links.take(meta.id, there.id, there.links);
             if !complete || meta.links < 2 || !take() {
@@ -135,17 +166,16 @@ impl<'a> Exporter<'a> {
         if !complete {
             self.set_by_name(dir, name, meta, name)?;
         }
-        if lasting {
-            let now = if complete { *there } else { dir.host.stat(name)? };
-            if (now.id, now.size) == (there.id, there.size) {
-                self.learn(dir, name, &now, meta);
-            }
+        let now = if complete { *there } else { dir.host.stat(name)? };
+        self.tell_lacks(dir, name, &now, meta);
+        if lasting && (now.id, now.size) == (there.id, there.size) {
+            self.learn(dir, name, &now, meta);
         }
         Ok(true)
     }
 
     /// Remembers that both sides are the same.
-    fn learn(&self, dir: &ExportDir, name: &[u8], host: &Meta, store: &Meta) {
+    pub(super) fn learn(&self, dir: &ExportDir, name: &[u8], host: &Meta, store: &Meta) {
         self.cache.learn(&dir.host, name, host, store);
         self.cache.save_much(|| self.root.sync().is_ok());
     }
@@ -156,40 +186,6 @@ impl<'a> Exporter<'a> {
         let rights = &self.how.rights;
         let capability = || xattrs::changes_capability(self.store, meta.id.1, place, rights);
         Ok(rights.may_refit(there, meta) && !(rights.privileged && capability()?))
-    }
-
-    /// Sets the extended attributes of something, and tells of those that it does not take. `name`
-    /// is the one that it has or is to have. Returns the mode that goes with what it took.
-    fn set_xattrs(
-        &self,
-        dir: &HostDir,
-        name: &[u8],
-        meta: &Meta,
-        place: &Place<'_>,
-    ) -> Result<u32> {
-        let without_list = || match self.store.get_acl(meta.id.1, AclKind::Access) {
-            Ok(list) => list.map_or(meta.mode, |list| list.mode_without(meta.mode)),
-            Err(_) => meta.mode & OWNER_ALONE,
-        };
-        match xattrs::export(self.store, meta.id.1, place, &self.how.rights) {
-            Ok(None) => Ok(meta.mode),
-            Ok(Some(refused)) => {
-                let mode = if refused.list { without_list() } else { meta.mode };
-                self.tell(dir, name, Trouble::Refused(refused));
-                Ok(mode)
-            }
-            Err(Trouble::Store(error)) if self.how.keep_damaged && is_damage(&error) => {
-                self.tell(dir, name, error.into());
-                Ok(without_list())
-            }
-            Err(trouble) => Err(trouble),
-        }
-    }
-
-    /// Tells of something that a copy lacks.
-    fn tell(&self, dir: &HostDir, name: &[u8], trouble: Trouble) {
-        let doing = format!("cannot export all of {}", dir.path_of(name).display());
-        self.monitor.failed(trouble.at(&doing));
     }
 
     fn compare(
@@ -217,8 +213,15 @@ impl<'a> Exporter<'a> {
         meta: &Meta,
         buffer: &mut [u8],
     ) -> Result<Same> {
-        if there.size != meta.size || !(there.mtime == meta.mtime || self.how.checksum) {
+        if there.size != meta.size {
             return Ok(Same::No);
+        }
+        let same_time = || self.place.has_time(&dir.holds, there.mtime, meta.mtime);
+        if !self.how.checksum && !same_time() {
+            self.place.try_time(&dir.host, &self.private(), meta);
+            if !same_time() {
+                return Ok(Same::No);
+            }
         }
         if !self.how.checksum && self.cache.knows(&dir.host, name, there, meta) {
             return Ok(Same::Lasting);
@@ -230,157 +233,36 @@ impl<'a> Exporter<'a> {
         };
         let (store, ino, size) = (self.store, meta.id.1, meta.size);
         let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
-        Ok(match copy.is_same(Count::Compared, buffer)? {
+        let (same, bytes) = copy.compare(there.size, buffer)?;
+        self.monitor.add(Count::Compared, bytes);
+        Ok(match same {
             false => Same::No,
             true if there.is_settled(now) => Same::Lasting,
             true => Same::Now,
         })
     }
 
-    /// Sets the attributes of what is no file and no directory, or of a file that is there, and has
-    /// the name `last` at last.
-    fn set_by_name(&self, dir: &ExportDir, name: &[u8], meta: &Meta, last: &[u8]) -> Result<()> {
-        let rights = &self.how.rights;
-        if rights.privileged {
-            dir.host.set_owner(name, meta)?;
-        }
-        let (place, mut mode) = (Place::Path(dir.host.proc_path(name)), meta.mode);
-        if !xattrs::is_exported(self.store, meta.id.1, &place, rights)? {
-            // The owner of a file that he may not write cannot set them either.
-            if !rights.privileged && meta.kind == Kind::Regular {
-                dir.host.set_mode(name, meta.mode | 0o600)?;
-            }
-            mode = self.set_xattrs(&dir.host, last, meta, &place)?;
-        }
-        if meta.kind != Kind::Symlink {
-            dir.host.set_mode(name, mode)?;
-        }
-        Ok(dir.host.set_times(name, meta)?)
-    }
-
-    /// Sets the attributes of an open file or directory that its owner may write.
-    fn set_open(&self, file: impl AsFd, meta: &Meta, dir: &HostDir, name: &[u8]) -> Result<()> {
-        if self.how.rights.privileged {
-            set_owner_of(&file, meta)?;
-        }
-        let mode = self.set_xattrs(dir, name, meta, &Place::Open(file.as_fd()))?;
-        Ok(set_mode_and_times_of(&file, mode, meta)?)
-    }
-
     /// Whether something of the machine has all attributes that it should have.
-    fn is_complete(&self, there: &Meta, meta: &Meta, place: &Place<'_>) -> Result<bool> {
-        let rights = &self.how.rights;
-        let owner = if rights.privileged { (meta.uid, meta.gid) } else { (there.uid, there.gid) };
-        let mode = if meta.kind == Kind::Symlink { there.mode } else { meta.mode };
-        let wanted = Meta { uid: owner.0, gid: owner.1, mode, ..*meta };
+    fn is_complete(
+        &self,
+        dir: &ExportDir,
+        there: &Meta,
+        meta: &Meta,
+        place: &Place<'_>,
+    ) -> Result<bool> {
+        let (rights, holds) = (&self.how.rights, &dir.holds);
+        let mut wanted = *meta;
+        if !(rights.privileged && holds.owners) {
+            (wanted.uid, wanted.gid) = (there.uid, there.gid);
+        }
+        if meta.kind == Kind::Symlink || !holds.modes {
+            wanted.mode = there.mode;
+        }
+        if self.place.has_time(holds, there.mtime, meta.mtime) {
+            wanted.mtime = there.mtime;
+        }
         Ok(there.has_attributes_of(&wanted)
             && xattrs::is_exported(self.store, meta.id.1, place, rights)?)
-    }
-
-    /// Makes something under a private name and gives it its own. Where that fails nothing is left
-    /// of it, and what had the name before still has it, unless a directory takes its place or
-    /// the other way round: one cannot be renamed over the other.
-    fn settle(
-        &self,
-        dir: &ExportDir,
-        name: &[u8],
-        kind: Kind,
-        there: Option<&Meta>,
-        make: impl FnOnce(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let is_dir = |kind| kind == Kind::Directory;
-        let private = private_name(self.private.fetch_add(1, Ordering::Relaxed));
-        let settled = make(&private).and_then(|()| {
-            if let Some(there) = there.filter(|there| is_dir(there.kind) != is_dir(kind)) {
-                remove(dir, name, there.kind)?;
-            }
-            Ok(dir.host.rename(&private, name)?)
-        });
-        match (&settled, there) {
-            (Ok(()), Some(_)) => self.monitor.add(Count::Replaced, 1),
-            (Ok(()), None) => {}
-            // It may not even have been made.
-            (Err(_), _) => drop(dir.host.remove(&private, kind)),
-        }
-        settled
-    }
-
-    /// A file under a private name, for one of its own. A damaged one never takes the place of
-    /// another, which may be whole, and does not get its time: a later export copies it again.
-    /// Returns which one it is if it is whole.
-    fn file(
-        &self,
-        dir: &ExportDir,
-        (private, name): (&[u8], &[u8]),
-        meta: &Meta,
-        replaces: bool,
-        buffer: &mut [u8],
-    ) -> Result<Option<Id>> {
-        let file: File = dir.host.create_file(private)?;
-        let (ino, size) = (meta.id.1, meta.size);
-        let copy = Copy { store: self.store, ino, file: &file, size, monitor: self.monitor };
-        let mut losses = Losses::default();
-        copy.export(buffer, self.how.keep_damaged.then_some(&mut losses))?;
-        let mut meta = *meta;
-        let whole = losses.why.is_none();
-        if let Some(why) = losses.why {
-            if replaces || losses.ranges.first() == Some(&(0..size)) {
-                return Err(why.into());
-            }
-            meta.mtime = Meta::now();
-            self.monitor.add(Count::Damaged, 1);
-            self.tell(&dir.host, name, Trouble::Zeros(why, losses.ranges));
-        }
-        self.set_open(&file, &meta, &dir.host, name)?;
-        if replaces {
-            // A power cut must not leave the new name with contents that never arrived.
-            file.sync_all()?;
-        }
-        let id = Meta::of_stat(&rustix::fs::fstat(&file)?).id;
-        Ok(whole.then_some(id))
-    }
-
-    fn make(
-        &self,
-        dir: &ExportDir,
-        name: &[u8],
-        meta: &Meta,
-        there: Option<&Meta>,
-        buffer: &mut [u8],
-    ) -> Result<Count> {
-        if there.is_some_and(|there| there.kind == Kind::Directory)
-            && !dir.host.enter(name)?.is_empty()?
-        {
-            return Err(Trouble::InTheWay);
-        }
-        let count = match meta.kind {
-            Kind::Directory => return Err(Trouble::Changed),
-            Kind::Regular => Count::Files,
-            Kind::Symlink => Count::Symlinks,
-            _ => Count::Special,
-        };
-        let mut whole = None;
-        self.settle(dir, name, meta.kind, there, |private| match meta.kind {
-            Kind::Regular => {
-                whole = self.file(dir, (private, name), meta, there.is_some(), buffer)?;
-                Ok(())
-            }
-            Kind::Symlink => {
-                dir.host.make_symlink(private, &self.store.readlink(meta.id.1)?)?;
-                self.set_by_name(dir, private, meta, name)
-            }
-            _ => {
-                dir.host.make_node(private, meta)?;
-                self.set_by_name(dir, private, meta, name)
-            }
-        })?;
-        if whole.is_some() {
-            let made = dir.host.stat(name)?;
-            if whole == Some(made.id) {
-                self.learn(dir, name, &made, meta);
-            }
-        }
-        Ok(count)
     }
 }
 
@@ -416,7 +298,7 @@ impl Tree for Exporter<'_> {
                 false
             }
             None => {
-                dir.host.make_dir(name)?;
+                self.make_dir(dir, name)?;
                 true
             }
             Some(there) => {
@@ -429,8 +311,7 @@ impl Tree for Exporter<'_> {
         if !fresh {
             host.clean()?;
         }
-        self.monitor.add(Count::Directories, 1);
-        Ok(ExportDir { host, meta, ino, fresh })
+        self.dir(host, meta, fresh, false)
     }
 
     fn work(&self, job: Job<Self>, buffer: &mut [u8]) {
@@ -438,11 +319,22 @@ impl Tree for Exporter<'_> {
     }
 
     fn leave(&self, dir: &ExportDir) -> Result<()> {
-        let place = Place::Open(dir.host.as_fd());
-        match self.is_complete(&dir.host.stat_self()?, &dir.meta, &place)? {
-            true => Ok(()),
-            false => self.set_open(&dir.host, &dir.meta, &dir.host, b""),
+        self.check_names(dir)?;
+        let (place, mut there) = (Place::Open(dir.host.as_fd()), dir.host.stat_self()?);
+        if !self.is_complete(dir, &there, &dir.meta, &place)? {
+            self.set_open(&dir.host, &dir.meta, &dir.holds, (&dir.host, b""))?;
+            there = dir.host.stat_self()?;
         }
+        self.tell_lacks(dir, b"", &there, &dir.meta);
+        self.monitor.add(Count::Directories, u64::from(!dir.is_root));
+        Ok(())
+    }
+
+    fn failed(&self, dir: &ExportDir, name: &[u8], trouble: Trouble) {
+        if matches!(trouble, Trouble::Folded(_) | Trouble::Unheld(..)) {
+            self.place.lose(dir.ino, name);
+        }
+        self.say(dir, name, trouble);
     }
 }
 
@@ -473,7 +365,7 @@ impl Copier for Exporter<'_> {
         Ok(Made { dir: Arc::clone(dir.host.trail()), name: name.into() })
     }
 
-    fn link(&self, job: &Job<Self>, made: &Made) -> Result<bool> {
+    fn link(&self, job: &Job<Self>, made: &Made, buffer: &mut [u8]) -> Result<bool> {
         let (dir, name) = (&job.node.dir, &*job.name);
         let first = self.root.follow(&made.dir)?;
         let there = self.find(dir, name)?;
@@ -484,10 +376,27 @@ impl Copier for Exporter<'_> {
             return Ok(true);
         }
         // Of what kind it is nobody looks at: it is no directory.
-        self.settle(dir, name, Kind::Regular, there.as_ref(), |private| {
+        let linked = self.settle(dir, name, Kind::Regular, there.as_ref(), |private| {
             Ok(dir.host.link(&first, &made.name, private)?)
-        })?;
-        self.monitor.add(Count::HardLinks, 1);
+        });
+        match linked {
+            // A file of its own is better than none.
+            Err(Trouble::Host(why)) if is_any(&why, &LINKS) => {
+                self.place.split();
+                let (meta, _) = lend(self.store, job.ino, &self.how.rights)?;
+                let count = match &there {
+                    Some(there) if self.keep(dir, name, there, &meta, buffer)? => Count::Unchanged,
+                    there => self.make(dir, name, &meta, there.as_ref(), buffer)?,
+                };
+                self.monitor.add(count, 1);
+                let lack = Trouble::Lacks(vec!["link to the same file as other names"]);
+                self.tell_lack(&dir.host, name, lack);
+            }
+            linked => {
+                linked?;
+                self.monitor.add(Count::HardLinks, 1);
+            }
+        }
         Ok(false)
     }
 }
@@ -498,13 +407,6 @@ pub fn lend(store: &FileSystem, ino: u64, rights: &Rights) -> Result<(Meta, Opti
     let left;
     (meta.mode, left) = xattrs::exported_mode(store, ino, meta.mode, rights)?;
     Ok((meta, left))
-}
-
-fn remove(dir: &ExportDir, name: &[u8], kind: Kind) -> Result<()> {
-    dir.host.remove(name, kind).map_err(|error| match error.kind() {
-        io::ErrorKind::DirectoryNotEmpty => Trouble::InTheWay,
-        _ => Trouble::Host(error),
-    })
 }
 
 /// Reads some entries of a directory of a store, without "." and ".."; returns whether there are

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, Dev, FileType as HostType, FlockOperation, Gid, Mode, OFlags, RawDir, SeekFrom,
-    Stat, Timespec, Timestamps, Uid,
+    AtFlags, CWD, Dev, FileType as HostType, FlockOperation, Gid, Mode, OFlags, RawDir,
+    RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
 };
 use rustix::io::Errno;
 use rustix::process::Resource;
@@ -135,6 +135,16 @@ impl HostDir {
         Ok(File::from(self.open_at(name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
+    /// Makes a file to try something on, under a private name where `named` or where the file
+    /// system has none without; returns whether it has the name, for the caller to remove.
+    pub fn scratch(&self, private: &[u8], named: bool) -> Result<(File, bool)> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE;
+        match self.open_at(b".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) if !named => Ok((File::from(file), false)),
+            _ => Ok((self.create_file(private)?, true)),
+        }
+    }
+
     /// Makes a directory that only its owner can use so far.
     pub fn make_dir(&self, name: &[u8]) -> Result<()> {
         Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?)
@@ -166,6 +176,22 @@ impl HostDir {
     /// Renames something in it, over what has the new name unless that is a directory.
     pub fn rename(&self, name: &[u8], new: &[u8]) -> Result<()> {
         Ok(rustix::fs::renameat(&self.fd, name, &self.fd, new)?)
+    }
+
+    /// Renames something in it to a name that nothing has: fails with `EEXIST`.
+    pub fn rename_new(&self, name: &[u8], new: &[u8], kind: Kind) -> Result<()> {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, name, &self.fd, new, flags) {
+            // Not every file system knows how. One that does refused the name, and does again.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            renamed => return Ok(renamed?),
+        }
+        // Something empty of our own has the name first.
+        match kind {
+            Kind::Directory => self.make_dir(new)?,
+            _ => drop(self.create_file(new)?),
+        }
+        self.rename(name, new).inspect_err(|_| drop(self.remove(new, kind)))
     }
 
     /// The target of a symbolic link.
@@ -319,9 +345,13 @@ pub fn set_owner_of(file: impl AsFd, meta: &Meta) -> Result<()> {
     Ok(rustix::fs::fchown(file, Some(uid), Some(gid))?)
 }
 
-/// Sets permissions and times of an open file or directory.
-pub fn set_mode_and_times_of(file: impl AsFd, mode: u32, meta: &Meta) -> Result<()> {
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+/// Sets permissions of an open file or directory.
+pub fn set_mode_of(file: impl AsFd, mode: u32) -> Result<()> {
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+}
+
+/// Sets the times of an open file or directory.
+pub fn set_times_of(file: impl AsFd, meta: &Meta) -> Result<()> {
     Ok(rustix::fs::futimens(file, &timestamps(meta))?)
 }
 

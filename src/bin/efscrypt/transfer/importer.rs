@@ -14,7 +14,7 @@ use efscrypt::fs::{AclKind, Attr, CreateMode, Created, FileSystem, NewAttr, Rena
 use efscrypt::limits::MAX_INLINE_LEN;
 
 use super::How;
-use super::contents::{Copy, Same, read_exact};
+use super::contents::{Copy, Same, read_until_full};
 use super::except::Except;
 use super::files_cache::FilesCache;
 use super::host::HostDir;
@@ -29,6 +29,9 @@ use super::xattrs::{self, Place};
 
 /// Permissions of what is not complete.
 const PRIVATE: u32 = 0o700;
+
+/// Bytes that files of `/sys` say they have.
+const MADE_UP: u64 = 4096;
 
 /// An import.
 pub struct Importer<'a> {
@@ -50,6 +53,7 @@ pub struct ImportDir {
     ino: u64,
     /// Whether the import made it, so that there is nothing in it that it has to look at.
     fresh: bool,
+    is_root: bool,
 }
 
 /// What something became.
@@ -80,7 +84,17 @@ impl<'a> Importer<'a> {
     /// The directory where it begins, and the one that takes its place.
     pub fn root(&self, host: HostDir, ino: u64) -> Result<ImportDir> {
         let meta = self.source_dir(&host)?;
-        Ok(ImportDir { host, meta, ino, fresh: false })
+        Ok(ImportDir { host, meta, ino, fresh: false, is_root: true })
+    }
+
+    fn stat_dir(&self, host: &HostDir) -> Result<Meta> {
+        let meta = host.stat_self()?;
+        if meta.size > 0 {
+            return Ok(meta);
+        }
+        // As of files of `/sys`.
+        xattrs::any(&Place::Open(host.as_fd()), &self.how.rights)?;
+        Ok(host.stat_self()?)
     }
 
     /// The attributes that something gets in the store; says so where they are less than it has.
@@ -93,7 +107,7 @@ impl<'a> Importer<'a> {
     }
 
     fn source_dir(&self, host: &HostDir) -> Result<Meta> {
-        self.source(host.stat_self()?, &Place::Open(host.as_fd()), || host.path_of(b""))
+        self.source(self.stat_dir(host)?, &Place::Open(host.as_fd()), || host.path_of(b""))
     }
 
     /// Whether what is made in a directory gets access control lists of its own accord.
@@ -105,7 +119,7 @@ impl<'a> Importer<'a> {
     fn set_xattrs(&self, at: (&HostDir, &[u8]), ino: u64, place: &Place<'_>) -> Result<()> {
         if let Some(refused) = xattrs::import(place, self.store, ino, &self.how.rights)? {
             let doing = format!("cannot import all of {}", at.0.path_of(at.1).display());
-            self.monitor.failed(Trouble::Refused(refused).at(&doing));
+            self.monitor.incomplete(Trouble::Refused(refused).at(&doing));
         }
         Ok(())
     }
@@ -205,7 +219,7 @@ impl<'a> Importer<'a> {
         meta: &Meta,
         buffer: &mut [u8],
     ) -> Result<Same> {
-        if there.size != meta.size || !(there.mtime == meta.mtime || self.how.checksum) {
+        if !(there.mtime == meta.mtime || self.how.checksum) {
             return Ok(Same::No);
         }
         if !self.how.checksum && self.cache.knows(&dir.host, name, meta, &Meta::of_attr(there)) {
@@ -213,9 +227,11 @@ impl<'a> Importer<'a> {
         }
         let now = Meta::now();
         let file = dir.host.open_file(name)?;
-        let (store, ino, size) = (self.store, there.ino, meta.size);
+        let (store, ino, size) = (self.store, there.ino, there.size);
         let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
-        Ok(match copy.is_same(Count::Compared, buffer)? {
+        let (same, bytes) = copy.compare(meta.size, buffer)?;
+        self.monitor.add(Count::Compared, bytes);
+        Ok(match same {
             false => Same::No,
             true if meta.is_settled(now) => Same::Lasting,
             true => Same::Now,
@@ -353,7 +369,12 @@ impl<'a> Importer<'a> {
     ) -> Result<Copied> {
         let now = Meta::now();
         let file = dir.host.open_file(name)?;
-        let meta = Meta::of_stat(&rustix::fs::fstat(&file)?);
+        let mut meta = Meta::of_stat(&rustix::fs::fstat(&file)?);
+        if meta.size == MADE_UP {
+            // Where a kernel makes files up, asking for attributes moves their times once.
+            xattrs::any(&Place::Open(file.as_fd()), &self.how.rights)?;
+            meta = Meta::of_stat(&rustix::fs::fstat(&file)?);
+        }
         if meta.kind != Kind::Regular {
             return Err(Trouble::Changed);
         }
@@ -361,23 +382,31 @@ impl<'a> Importer<'a> {
         let place = Place::Open(file.as_fd());
         let (meta, _) = lend(meta, &place, &self.how.rights)?;
         let still = || check_still(&file, &meta);
-        if meta.size <= MAX_INLINE_LEN as u64 {
-            let bytes = &mut buffer[..meta.size as usize];
-            read_exact(&file, 0, bytes)?;
+        // One byte more shows whether that is all.
+        let len = match meta.size <= MAX_INLINE_LEN as u64 {
+            true => read_until_full(&file, &mut buffer[..=MAX_INLINE_LEN])?,
+            false => usize::MAX,
+        };
+        if len <= MAX_INLINE_LEN {
+            let bytes = &mut buffer[..len];
             let ino = self.small_file(dir, name, there, &meta, bytes, &place, still)?;
             return Ok(Copied { ino, lasting });
         }
+        let mut bytes = 0;
         let ino = self.settle(dir, name, Kind::Regular, there, |from, private| {
             let new = NewAttr { mode: PRIVATE, ..NewAttr::default() };
             let made = self.store.create(from, private, &new, CreateMode::Guarded)?.attr;
             let (store, ino, size) = (self.store, made.ino, meta.size);
-            Copy { store, ino, file: &file, size, monitor: self.monitor }.import(buffer)?;
+            let copy = Copy { store, ino, file: &file, size, monitor: self.monitor };
+            let (size, copied) = copy.import(buffer, still)?;
+            bytes = copied;
             self.set_xattrs((&dir.host, name), ino, &place)?;
             still()?;
             let size = (store.getattr(ino)?.size != size).then_some(size);
             store.setattr(ino, &SetAttr { size, ..meta.to_set() })?;
             Ok(ino)
         })?;
+        self.monitor.add(Count::Bytes, bytes);
         Ok(Copied { ino, lasting })
     }
 
@@ -412,7 +441,9 @@ impl<'a> Importer<'a> {
                 Ok(made.attr.ino)
             })?
         };
-        self.monitor.add(Count::Bytes, bytes.len() as u64);
+        for count in [Count::Bytes, Count::Moved] {
+            self.monitor.add(count, bytes.len() as u64);
+        }
         Ok(ino)
     }
 }
@@ -453,8 +484,7 @@ impl Tree for Importer<'_> {
             let why = "what is in it is on another file system";
             self.monitor.left_out(&host.path_of(b""), why);
         }
-        self.monitor.add(Count::Directories, 1);
-        Ok(ImportDir { host, meta, ino, fresh })
+        Ok(ImportDir { host, meta, ino, fresh, is_root: false })
     }
 
     fn work(&self, job: Job<Self>, buffer: &mut [u8]) {
@@ -464,7 +494,9 @@ impl Tree for Importer<'_> {
     fn leave(&self, dir: &ImportDir) -> Result<()> {
         self.with_room(|| {
             self.refresh((&dir.host, b""), dir.ino, &dir.meta, &Place::Open(dir.host.as_fd()))
-        })
+        })?;
+        self.monitor.add(Count::Directories, u64::from(!dir.is_root));
+        Ok(())
     }
 }
 
@@ -505,7 +537,7 @@ impl Copier for Importer<'_> {
         Ok(copied)
     }
 
-    fn link(&self, job: &Job<Self>, copied: &Copied) -> Result<bool> {
+    fn link(&self, job: &Job<Self>, copied: &Copied, _: &mut [u8]) -> Result<bool> {
         let (dir, name, ino) = (&job.node.dir, &*job.name, &copied.ino);
         let there = self.find(dir, name)?;
         if there.is_some_and(|there| there.ino == *ino) {

@@ -26,7 +26,7 @@ pub trait Copier: Tree {
     fn copy(&self, job: &Job<Self>, meta: &Meta, buffer: &mut [u8]) -> Result<Self::Place>;
 
     /// Makes it one more name of a copy. Returns whether it was one already.
-    fn link(&self, job: &Job<Self>, place: &Self::Place) -> Result<bool>;
+    fn link(&self, job: &Job<Self>, place: &Self::Place, buffer: &mut [u8]) -> Result<bool>;
 }
 
 /// Copies or links what a job names, and those that waited for it.
@@ -53,8 +53,8 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
         copied.map(|_| ()).unwrap_or_else(|trouble| job.failed(trouble));
         return Vec::new();
     }
-    let link = |job: Job<T>, place: &T::Place| {
-        let was_there = tree.link(&job, place).unwrap_or_else(|trouble| {
+    let link = |job: Job<T>, place: &T::Place, buffer: &mut [u8]| {
+        let was_there = tree.link(&job, place, buffer).unwrap_or_else(|trouble| {
             job.failed(trouble);
             false
         });
@@ -63,7 +63,7 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
     let job = match links.claim(meta.id, job) {
         Claim::First(job) => job,
         Claim::Link(job, place) => {
-            link(job, &place);
+            link(job, &place, buffer);
             return Vec::new();
         }
         Claim::Waits => return Vec::new(),
@@ -71,7 +71,7 @@ fn copy_or_link<T: Copier>(tree: &T, job: Job<T>, buffer: &mut [u8]) -> Vec<Job<
     match tree.copy(&job, &meta, buffer) {
         Ok(place) => {
             let waited = links.made(meta.id, place.clone());
-            waited.into_iter().for_each(|job| link(job, &place));
+            waited.into_iter().for_each(|job| link(job, &place, buffer));
             Vec::new()
         }
         Err(trouble) => {

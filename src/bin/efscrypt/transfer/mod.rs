@@ -8,13 +8,16 @@ mod except;
 mod exporter;
 mod files_cache;
 mod gate;
+mod holds;
 mod host;
 mod host_kind;
 mod importer;
 mod links;
 mod lists;
+mod making;
 mod meta;
 mod monitor;
+mod names;
 mod reader;
 mod rights;
 mod staging;
@@ -30,6 +33,7 @@ mod tests;
 pub use except::Except;
 pub use exporter::{Exporter, list};
 pub use files_cache::FilesCache;
+pub use holds::Destination;
 pub use host::{HostDir, check_descriptor_paths, raise_open_files};
 pub use importer::Importer;
 pub use monitor::{Monitor, Summary};
@@ -47,6 +51,8 @@ pub struct How {
     pub rights: Rights,
     /// Whether contents of one size are compared, whatever their times.
     pub checksum: bool,
+    /// Whether what is in the destination of an export may be replaced.
+    pub overwrite: bool,
     /// Whether a damaged file is copied with zeros for what cannot be read.
     pub keep_damaged: bool,
 }

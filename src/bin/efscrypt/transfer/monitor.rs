@@ -32,19 +32,23 @@ pub enum Count {
     Unchanged,
     /// Those that took the place of something else.
     Replaced,
+    /// Those of which the destination does not keep everything, as a message says of each.
+    Incomplete,
     /// Files with zeros for what could not be read.
     Damaged,
     /// Those that were left out, as a message says of each.
     LeftOut,
     /// Names of a copy that its source does not have.
     OnlyInCopy,
-    /// Bytes of contents that were copied, or read to verify them.
+    /// Bytes of contents of what was copied, or verified.
     Bytes,
+    /// Bytes of contents that went by so far, of what fails later, too.
+    Moved,
     /// Bytes of contents that were read to see whether they have to be copied.
     Compared,
 }
 
-const COUNTS: usize = 12;
+const COUNTS: usize = 14;
 
 /// Progress of work by many threads.
 pub struct Monitor {
@@ -67,6 +71,7 @@ pub struct Summary {
     pub hard_links: u64,
     pub unchanged: u64,
     pub replaced: u64,
+    pub incomplete: u64,
     pub damaged: u64,
     pub left_out: u64,
     pub only_in_copy: u64,
@@ -74,6 +79,8 @@ pub struct Summary {
     pub compared: u64,
     pub seconds: f64,
     pub failed: u64,
+    /// Whether a failure ended all work, so that there is more that was not copied.
+    pub stopped: bool,
 }
 
 impl Monitor {
@@ -117,6 +124,18 @@ impl Monitor {
             return;
         }
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.tell(&failure);
+    }
+
+    /// Says what a copy lacks, which is one all the same.
+    pub fn incomplete(&self, failure: Failure) {
+        if !self.has_stopped() {
+            self.add(Count::Incomplete, 1);
+            self.tell(&failure);
+        }
+    }
+
+    fn tell(&self, failure: &Failure) {
         let code = failure.code();
         let _ = self.code.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
         self.bar.suspend(|| failure.print());
@@ -178,7 +197,7 @@ impl Monitor {
         if self.bar.is_hidden() {
             return;
         }
-        let (bytes, seconds) = (self.get(Count::Bytes), self.seconds());
+        let (bytes, seconds) = (self.get(Count::Moved), self.seconds());
         let message = format!(
             "{}, {}, {}/s,",
             output::count(self.get(Count::Files), "file"),
@@ -203,6 +222,7 @@ impl Monitor {
             hard_links: self.get(Count::HardLinks),
             unchanged: self.get(Count::Unchanged),
             replaced: self.get(Count::Replaced),
+            incomplete: self.get(Count::Incomplete),
             damaged: self.get(Count::Damaged),
             left_out: self.get(Count::LeftOut),
             only_in_copy: self.get(Count::OnlyInCopy),
@@ -210,15 +230,21 @@ impl Monitor {
             compared: self.get(Count::Compared),
             seconds: self.seconds(),
             failed: self.failures.load(Ordering::Relaxed),
+            stopped: self.has_stopped(),
         }
     }
 
     /// Fails where something failed, with the code of the first.
     pub fn verdict(&self, doing: &str, hint: &'static str) -> Result<(), Failure> {
-        match self.failures.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            n => {
-                let code = self.code.load(Ordering::Relaxed);
+        let failed = self.failures.load(Ordering::Relaxed);
+        let code = self.code.load(Ordering::Relaxed);
+        match (failed, self.get(Count::Incomplete)) {
+            (0, 0) => Ok(()),
+            (0, n) => {
+                let why = format!("{} incomplete", output::count(n, "thing"));
+                Err(Failure::of_code(doing, &why, code))
+            }
+            (n, _) => {
                 Err(Failure::of_code(doing, &output::count(n, "failure"), code).with_hint(hint))
             }
         }
@@ -249,6 +275,7 @@ impl Summary {
         for (n, what) in [
             (self.replaced, "replaced"),
             (self.unchanged, "unchanged"),
+            (self.incomplete, "INCOMPLETE"),
             (self.damaged, "DAMAGED"),
             (self.left_out, "left out"),
             (self.only_in_copy, "only in the copy"),
@@ -257,6 +284,9 @@ impl Summary {
             if n > 0 {
                 line += &format!(", {n} {what}");
             }
+        }
+        if self.stopped {
+            line += ", STOPPED before all was done";
         }
         if self.compared > 0 {
             line += &format!(", {} compared", output::bytes(self.compared));

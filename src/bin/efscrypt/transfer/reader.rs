@@ -70,6 +70,7 @@ impl<'a> Reader<'a> {
                 while let Some(data) = self.store.seek_data(ino, next)? {
                     let len = self.store.read(ino, data, buffer)?.len as u64;
                     self.monitor.add(Count::Bytes, len);
+                    self.monitor.add(Count::Moved, len);
                     next = data + len.max(1);
                 }
                 self.monitor.add(Count::Files, 1);

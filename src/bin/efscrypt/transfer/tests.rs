@@ -59,7 +59,7 @@ impl Bench {
 
     fn import_without(&self, except: Except) -> Summary {
         let monitor = Monitor::new("importing", true);
-        let how = How { rights: RIGHTS(), checksum: false, keep_damaged: false };
+        let how = How { rights: RIGHTS(), checksum: false, overwrite: false, keep_damaged: false };
         let fs = self.store.file_system();
         let cache = FilesCache::none();
         let import = Importer::new(fs, &monitor, how, except, &cache).unwrap();

@@ -35,6 +35,14 @@ pub enum Trouble {
     Missing,
     /// Something that has the name under which an import makes what is not whole yet.
     Reserved,
+    /// Something that was not there before has the name.
+    Taken,
+    /// A name that the destination takes for another one of the store, perhaps this.
+    Folded(Option<Vec<u8>>),
+    /// Something that the destination cannot hold at all, and what it says.
+    Unheld(&'static str, io::Error),
+    /// What the destination does not keep; all else is copied.
+    Lacks(Vec<&'static str>),
     /// Attributes that the machine did not take; all else is copied.
     Refused(Refused),
     /// Contents that could not be read; zeros stand for them in the copy.
@@ -66,21 +74,8 @@ impl Trouble {
     pub fn at(self, doing: &str) -> Failure {
         let failure = |why: &str, code, hint| Failure::of_code(doing, why, code).with_hint(hint);
         match self {
-            Trouble::Host(error) => {
-                let failure = Failure::file(doing, &error);
-                match host_hint(&error) {
-                    Some(hint) => failure.with_hint(hint),
-                    None => failure,
-                }
-            }
-            Trouble::Store(error) => {
-                let hint = store_hint(&error);
-                let failure = Failure::of_part(doing, error);
-                match hint {
-                    Some(hint) => failure.with_hint(hint),
-                    None => failure,
-                }
-            }
+            Trouble::Host(error) => host_failure(doing, &error),
+            Trouble::Store(error) => store_failure(doing, error),
             Trouble::Changed => failure(
                 "it changed while it was copied",
                 exit::DIFFERS,
@@ -106,9 +101,28 @@ impl Trouble {
             ),
             Trouble::Refused(refused) => failure(
                 &refused_why(&refused),
-                exit::DIFFERS,
+                exit::UNHELD,
                 "all else is copied; --no-xattrs leaves all of them out",
             ),
+            Trouble::Taken => failure(
+                "something of this name was made there meanwhile",
+                exit::NAME_TAKEN,
+                "move it away, or give --overwrite",
+            ),
+            Trouble::Folded(other) => failure(
+                &folded_why(other),
+                exit::UNHELD,
+                "give one of them another name, or export to a file system that tells them apart",
+            ),
+            Trouble::Unheld(what, error) => failure(
+                &format!("the file system there does not take {what}: {error}"),
+                exit::UNHELD,
+                "export it to another file system, or keep it in an archive there",
+            ),
+            Trouble::Lacks(what) => {
+                let why = format!("the file system there does not keep its {}", what.join(", "));
+                Failure::of_code(doing, &why, exit::UNHELD)
+            }
             Trouble::Zeros(error, ranges) => {
                 let kept = format!("{doing}; {}", zeros(&ranges));
                 Failure::of_part(kept, error).with_hint("put it back from a backup")
@@ -122,6 +136,25 @@ impl Trouble {
     }
 }
 
+fn host_failure(doing: &str, error: &io::Error) -> Failure {
+    let failure = Failure::file(doing, error);
+    let failure = match host_hint(error) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    };
+    // Without descriptors everything else would fail in the same way.
+    if is_out_of_files(error) { failure.ending() } else { failure }
+}
+
+fn store_failure(doing: &str, error: Error) -> Failure {
+    let hint = store_hint(&error);
+    let failure = Failure::of_part(doing, error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
 /// `zeros stand for bytes 0-4095, 8192-12287`.
 fn zeros(ranges: &[Range<u64>]) -> String {
     let shown = ranges.iter().take(MOST_RANGES);
@@ -131,6 +164,14 @@ fn zeros(ranges: &[Range<u64>]) -> String {
         n => format!(" and {}", output::count(n as u64, "more range")),
     };
     format!("zeros stand for bytes {}{more}", shown.join(", "))
+}
+
+fn folded_why(other: Option<Vec<u8>>) -> String {
+    let same = "the file system there takes its name for that of";
+    match other {
+        Some(other) => format!("{same} {}", String::from_utf8_lossy(&other)),
+        None => format!("{same} something else"),
+    }
 }
 
 fn refused_why(refused: &Refused) -> String {
@@ -150,6 +191,11 @@ fn differs_hint(what: &str) -> &'static str {
         CONTENTS => "run the command again with --checksum, which compares all contents",
         _ => "run the command again, which mends this",
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE))
 }
 
 fn host_hint(error: &io::Error) -> Option<&'static str> {
@@ -189,7 +235,7 @@ mod tests {
             let refused = Refused { name: b"user.k".to_vec(), why, count: 3, list: false };
             let failure = Trouble::Refused(refused).at("cannot export f");
             assert!(!failure.is_final());
-            assert_eq!(failure.code(), exit::DIFFERS);
+            assert_eq!(failure.code(), exit::UNHELD);
             let room = matches!(errno, Errno::NOSPC | Errno::DQUOT);
             assert_eq!(Trouble::Host(errno.into()).at("x").is_final(), room);
         }
