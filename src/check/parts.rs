@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::census::{Census, Parents, Seen};
 use super::finding::CheckReport;
 use crate::error::Result;
-use crate::format::{DataRow, EntryRow, FIRST_FS_TREE, FsKey, TreeId};
+use crate::format::{DataRow, EntryRow, FIRST_FS_TREE, FsKey, InodeRow, TreeId};
 use crate::fs::{FileSystem, FileType};
 
 /// Bytes of memory that an inode takes with its data key, and what their tables have free.
@@ -18,7 +18,8 @@ struct Plan {
     inodes: u64,
     /// First numbers of the parts behind the first.
     starts: Vec<u64>,
-    /// Directories and what they are in.
+    /// Numbers of directories, and what they are in.
+    dirs: Vec<u64>,
     parents: Vec<(u64, u64)>,
 }
 
@@ -34,10 +35,15 @@ impl Plan {
                     self.starts.push(ino);
                 }
                 self.inodes += 1;
+                let kind = InodeRow::parse(value, ino).ok();
+                let kind = kind.and_then(|row| FileType::of_mode(row.mode.get()));
+                if kind == Some(FileType::Directory) {
+                    self.dirs.push(ino);
+                }
             }
             Ok(FsKey::Entry(dir, _)) if parted => {
                 if let Ok(entry) = EntryRow::parse(value)
-                    && FileType::from_code(entry.kind) == Some(FileType::Directory)
+                    && self.dirs.binary_search(&entry.ino).is_ok()
                 {
                     self.parents.push((entry.ino, dir));
                 }
@@ -62,7 +68,8 @@ type Row<'a> = (TreeId, &'a [u8], &'a [u8]);
 /// Checks a file system in about so many bytes of memory.
 pub(super) fn check(fs: &FileSystem, memory: usize) -> Result<CheckReport> {
     let most = (memory / INODE).max(1) as u64;
-    let mut plan = Plan { most, inodes: 0, starts: Vec::new(), parents: Vec::new() };
+    let mut plan =
+        Plan { most, inodes: 0, starts: Vec::new(), dirs: Vec::new(), parents: Vec::new() };
     // All at once, as long as it fits: inodes come before what belongs to them.
     let mut all = Some(Census::new(fs.buckets()?));
     let structure = fs.engine().check_structure(|tree, key, value, own| {
@@ -75,6 +82,7 @@ pub(super) fn check(fs: &FileSystem, memory: usize) -> Result<CheckReport> {
     if let Some(census) = all {
         return Ok(census.report(structure));
     }
+    plan.dirs = Vec::new();
     let (parts, parents) = (plan.parts(), Parents::new(plan.parents));
     let mut report = CheckReport { structure, ..CheckReport::default() };
     for part in parts {
@@ -92,7 +100,7 @@ mod tests {
     use zerocopy::{FromZeros, IntoBytes};
 
     use super::*;
-    use crate::format::{InodeRow, STORE_TREE, StoreKey};
+    use crate::format::{STORE_TREE, StoreKey};
 
     /// Rows of `inodes` inodes, of which some are missing, have wrong counts, no name, or another
     /// type, and rows that do not parse.
@@ -117,8 +125,9 @@ mod tests {
         for ino in (2..=inodes).filter(|ino| ino % 41 != 1) {
             let dir = if ino % 43 == 2 { ino } else { (ino / 14 * 7).max(1) };
             let name = ino.to_string();
-            let kind = if ino % 29 == 0 || is_dir(ino) { 2 } else { 1 };
-            let entry = EntryRow { ino, kind, name: name.as_bytes() };
+            let dir_kind = ino % 29 == 0 || is_dir(ino);
+            let kind = if dir_kind { FileType::Directory } else { FileType::Regular };
+            let entry = EntryRow { ino, kind: kind as u8, name: name.as_bytes() };
             let mut bytes = entry.encode().to_vec();
             if ino % 97 == 4 {
                 bytes.truncate(3);
@@ -152,7 +161,8 @@ mod tests {
         let all = all.report(Default::default());
         assert!(all.findings.len() > 500, "{}", all.findings.len());
         for most in [100, 333, 2999, 10_000] {
-            let mut plan = Plan { most, inodes: 0, starts: Vec::new(), parents: Vec::new() };
+            let mut plan =
+                Plan { most, inodes: 0, starts: Vec::new(), dirs: Vec::new(), parents: Vec::new() };
             for (tree, key, value) in &rows {
                 plan.row((*tree, key, value), true, &mut |_, _| {});
             }

@@ -469,7 +469,10 @@ impl<B: Fn(&[u8]) -> u64> Census<B> {
         };
         let above = |ino: &u64| match all {
             Some(parents) => parents.get(ino).copied(),
-            None => self.inodes.get(ino).filter(|seen| seen.names > 0).map(|seen| seen.above),
+            None => {
+                let dir = self.inodes.get(ino).filter(|seen| seen.names > 0 && seen.is_dir());
+                dir.map(|seen| seen.above)
+            }
         };
         let len = all.map_or(self.inodes.len(), |all| all.len());
         // Directories that are known to be reached, and those that are known to be, or not.
