@@ -221,7 +221,8 @@ impl Workload {
     }
 
     fn rename(&mut self, paths: &[(String, FileType)]) -> Operation {
-        let mode = match self.rng.below(6) {
+        let kind = self.rng.below(6);
+        let mode = match kind {
             0 => RenameMode::NoReplace,
             1 => RenameMode::Exchange,
             _ => RenameMode::Replace,
@@ -235,9 +236,9 @@ impl Workload {
             0 => self.existing(paths, |_| true).unwrap_or(fresh),
             _ => fresh,
         };
-        match self.rng.one_in(5) {
-            true => Operation::Whiteout { from, to, mode },
-            false => Operation::Rename { from, to, mode },
+        match kind {
+            2 => Operation::Whiteout { from, to, mode },
+            _ => Operation::Rename { from, to, mode },
         }
     }
 
