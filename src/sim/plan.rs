@@ -215,10 +215,10 @@ impl Model {
     }
 
     fn expect_rename(&self, from: &str, to: &str, mode: RenameMode, whiteout: bool) -> Answer {
+        let (from, to) = (self.parent(from)?, self.parent(to)?);
         if whiteout && mode == RenameMode::Exchange {
             return Err(Kind::InvalidArgument);
         }
-        let (from, to) = (self.parent(from)?, self.parent(to)?);
         let source = self.entry(from.0, &from.1)?.ok_or(Kind::NotFound)?;
         let target = self.entry(to.0, &to.1)?;
         let node = &self.nodes[&source];
