@@ -162,6 +162,7 @@ impl FileSystem {
         }
         let inode = self.inodes.get(source.ino);
         let other = self.inodes.get(target.map_or(source.ino, |target| target.ino));
+        #[expect(clippy::needless_late_init, reason = "it outlives the draft, which borrows it")]
         let made: Option<Arc<Inode>>;
         let mut draft = match self.draft(&[&from_dir, &to_dir, &inode, &other]) {
             Err(Error::Stale) => {
