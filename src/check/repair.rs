@@ -286,6 +286,9 @@ impl fmt::Display for Damage {
     }
 }
 
+/// Has the keys of a superblock unlocked.
+type Unlock<'a> = dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)> + 'a;
+
 impl Repair {
     /// Works out a repair of a store that nobody has open, whether it can be opened or not. Needs
     /// the key of metadata, not that of contents; two provider calls, and one for each superblock
@@ -340,7 +343,7 @@ impl Repair {
     /// As [`Repair::plan_with`]; with `suspicious` all of the device is searched for newer states.
     fn plan_from(
         device: Arc<dyn Device>,
-        unlock: &mut dyn FnMut(&UnverifiedSuperblock) -> Result<(Slot<MetaKeys>, Arc<Rng>)>,
+        unlock: &mut Unlock<'_>,
         options: &EngineOptions,
         wanted: RepairOptions,
         suspicious: bool,

@@ -285,7 +285,9 @@ pub unsafe extern "C" fn efscrypt_header_backup(
 ) -> efscrypt_status {
     guard(error, || {
         // SAFETY: as the caller promises.
-        let (file, backup) = unsafe { (path(file)?, path(backup)?) };
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let backup = unsafe { path(backup)? };
         // SAFETY: as the caller promises.
         let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.
@@ -315,7 +317,9 @@ pub unsafe extern "C" fn efscrypt_header_restore(
 ) -> efscrypt_status {
     guard(error, || {
         // SAFETY: as the caller promises.
-        let (file, backup) = unsafe { (path(file)?, path(backup)?) };
+        let file = unsafe { path(file)? };
+        // SAFETY: as the caller promises.
+        let backup = unsafe { path(backup)? };
         // SAFETY: as the caller promises.
         let opts = unsafe { options(opts)? };
         // SAFETY: as the caller promises.

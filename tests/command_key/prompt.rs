@@ -61,7 +61,8 @@ fn with_passphrase() -> Bench {
 #[test]
 fn whatever_ends_the_prompt_leaves_a_terminal_that_shows_what_is_typed() {
     let bench = with_passphrase();
-    let ends: [(&str, &dyn Fn(&mut Session), i32); 5] = [
+    type End<'a> = (&'a str, &'a dyn Fn(&mut Session), i32);
+    let ends: [End<'_>; 5] = [
         ("^C", &|session| session.type_in(b"\x03"), 130),
         ("^\\", &|session| session.type_in(b"\x1c"), 131),
         ("kill", &|session| send(session, Signal::TERM), 143),

@@ -364,9 +364,9 @@ pub fn set_attr() -> efscrypt_set_attr {
 }
 
 fn small() -> StoreOptions {
-    let mut options = StoreOptions::default();
     // A store that a test leaves as if the process died is not open.
-    options.takeover = efscrypt::Takeover::AtOnce;
+    let takeover = efscrypt::Takeover::AtOnce;
+    let mut options = StoreOptions { takeover, ..StoreOptions::default() };
     options.engine.log_bytes = 512 << 10;
     options
 }

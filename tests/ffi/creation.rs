@@ -52,8 +52,11 @@ fn a_creation_never_touches_what_is_in_a_file() {
     assert_eq!(keys.toy.wraps.load(Ordering::SeqCst), 0, "a refused creation called the provider");
 }
 
+/// What an opening and a creation were answered.
+type Seen = (Option<S>, Option<S>);
+
 /// Opens and makes another store of the same name whenever a provider is called.
-fn intrude(keys: &Provider, path: &Path) -> Arc<Mutex<Vec<(Option<S>, Option<S>)>>> {
+fn intrude(keys: &Provider, path: &Path) -> Arc<Mutex<Vec<Seen>>> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (name, noted) = (path.to_owned(), Arc::clone(&seen));
     *keys.toy.hook.lock().unwrap() = Some(Box::new(move || {

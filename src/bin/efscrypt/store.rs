@@ -176,8 +176,8 @@ impl StoreArgs {
 
     /// The options that the arguments give.
     pub fn options(&self) -> Result<StoreOptions, Failure> {
-        let mut options = StoreOptions::default();
-        options.takeover = self.takeover;
+        let takeover = self.takeover;
+        let mut options = StoreOptions { takeover, ..StoreOptions::default() };
         let given = self.cache.map(|mib| (mib as usize) << 20);
         options.engine.cache_bytes = given.unwrap_or_else(|| host::cache_bytes(CACHE));
         options.context = self
