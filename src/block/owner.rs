@@ -297,7 +297,10 @@ mod tests {
         assert_eq!(presence(&here(dead, namespace), &own), Gone, "a process that ended");
         assert_eq!(presence(&here(dead, namespace + 1), &own), Perhaps, "in another container");
         assert_eq!(presence(&here(dead, 0), &own), Perhaps, "in an unknown one");
-        assert_eq!(presence(&here(1, namespace), &own), Gone, "another process of the number");
+        let mut other = here(1, namespace);
+        assert_eq!(presence(&other, &own), Perhaps, "a process that started nobody knows when");
+        other.started = U64::new(u64::MAX);
+        assert_eq!(presence(&other, &own), Gone, "another process of the number");
         assert_eq!(presence(&own, &own), Gone, "this process, which dropped it");
         LIVE.lock().insert(own.incarnation.get());
         assert_eq!(presence(&own, &own), Perhaps, "this process");

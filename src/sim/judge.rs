@@ -130,7 +130,8 @@ impl Judge<'_> {
 
     /// Whether a failure is what a lying device deserves.
     fn excused(&self, error: &Error) -> bool {
-        self.story.trust == Trust::Lying && matches!(error.kind(), ErrorKind::Corrupt)
+        self.story.trust == Trust::Lying
+            && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TakenOver)
     }
 
     /// Checks the structure, and reads everything of each caller. `None` where the device lied and

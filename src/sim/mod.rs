@@ -26,8 +26,9 @@
 //! With [`Campaign::faults`] runs are repeated with one operation of the device going wrong. An
 //! operation that fails then changed nothing, or ended between two of its transactions; what was
 //! acknowledged stays; only a device that lies (a write that is lost or goes elsewhere, lasting
-//! rot) may cost anything, and then by [`Error::Corrupt`](crate::Error::Corrupt), never by other
-//! contents.
+//! rot) may cost anything, and then by [`Error::Corrupt`](crate::Error::Corrupt), or by
+//! [`Error::TakenOver`](crate::Error::TakenOver) where the owner unit is what was lost, never by
+//! other contents.
 //!
 //! # A device of one's own
 //!

@@ -38,6 +38,8 @@ impl Trust {
             K::NoSpace => self != Trust::Sound,
             K::Io | K::Poisoned => !matches!(self, Trust::Sound | Trust::Full),
             K::Corrupt => matches!(self, Trust::Rotting | Trust::Lying),
+            // The owner unit was not written, and another's is found in its place.
+            K::TakenOver => self == Trust::Lying,
             _ => false,
         }
     }
