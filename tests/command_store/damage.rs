@@ -99,7 +99,7 @@ fn a_damaged_file_is_copied_with_zeros_if_that_is_asked_for() {
     let lost: Vec<_> = (0..whole.len()).step_by(4096).filter(differs).collect();
     assert_eq!((copy.len(), lost.len()), (whole.len(), 1));
     assert!(copy[lost[0]..lost[0] + 4096] == [0; 4096]);
-    let range = format!("zeros stand for bytes {}-{}:", lost[0], lost[0] + 4095);
+    let range = format!("zeros stand for bytes {}-{}\"", lost[0], lost[0] + 4095);
     assert!(message.contains(&range) && message.contains("out/f"), "{message}");
     assert_eq!(bench.fail(&["cat", "s", "/f"]).0, 54);
 

@@ -41,7 +41,7 @@ fn damage_is_told_apart() {
     assert_eq!(code, 53, "{message}");
     assert!(message.contains("truncated") && message.contains("--give-up-unreadable"), "{message}");
     fs::write(bench.path("half"), &whole[..whole.len() / 2]).unwrap();
-    describe(&bench, "half", 53, &["truncated"]);
+    bench.ok(&["describe", "half"]);
 
     // All superblocks of both places but for their magic numbers.
     let mut forged = whole;

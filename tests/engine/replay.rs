@@ -28,12 +28,17 @@ fn logged() -> (MemoryDevice, u64) {
     let device = Arc::new(MemoryDevice::new());
     let keys = fixed_keys(1).unwrap();
     let engine = Engine::create(device.clone(), keys, &options(64 << 20)).unwrap();
-    let mut unit = 0;
+    // What the durable superblock says that the device has: the contents stand behind it.
+    let made = device.len().unwrap();
+    let (mut unit, mut held) = (0, Vec::new());
     for n in 0..ROWS {
         let mut edits = Edits::new();
         edits.put(FIRST_FS_TREE, &key(n), &[7; 3000]);
         let mut run = engine.reserve(1).unwrap();
         if n == LOST {
+            while run.unit() * 4096 < made {
+                held.push(std::mem::replace(&mut run, engine.reserve(1).unwrap()));
+            }
             let block = [9; 4096];
             run.write(&[&block]).unwrap();
             unit = run.unit();
@@ -45,6 +50,7 @@ fn logged() -> (MemoryDevice, u64) {
         }
     }
     engine.sync(engine.last()).unwrap();
+    drop(held);
     drop(engine);
     (device.snapshot(), unit)
 }
