@@ -164,7 +164,8 @@ impl Scene {
 
     /// The superblock slots of the last checkpoint, one in each place.
     pub fn newest_slots(&self) -> [usize; 2] {
-        let ring = self.writes.iter().filter(|(at, _)| *at < LOG as u64);
+        let slot = |(at, bytes): &&(u64, Vec<u8>)| *at < LOG as u64 && bytes.len() == SLOT;
+        let ring = self.writes.iter().filter(slot);
         let mut last = ring.rev().map(|(at, _)| *at as usize);
         [last.next().unwrap(), last.next().unwrap()]
     }

@@ -5,7 +5,6 @@
 
 mod bed;
 mod domains;
-mod freed;
 mod keys;
 mod leaks;
 mod memory;

@@ -157,7 +157,7 @@ fn a_store_that_is_gone_below_the_mount_commits_nothing() {
         mounted.signal(Signal::TERM);
         let status = mounted.ended();
         let said = mounted.said();
-        assert_eq!(status.code(), Some(1), "{what}: {said}");
+        assert_eq!(status.code(), Some(32), "{what}: {said}");
         assert!(said.contains(what) && said.contains("changes may be lost"), "{said}");
         assert!(!said.contains("everything is committed"), "{said}");
     }
