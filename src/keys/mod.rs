@@ -4,10 +4,18 @@
 //! [`EncryptionContext`], and keeps only [`WrappedKey`]s. [`LocalKms`] is a provider in one file,
 //! for those who have no key service; [`Audited`] records what any provider is asked.
 
+#[cfg_attr(
+    not(feature = "local-kms"),
+    expect(dead_code, reason = "the key service in a file begins logs and keeps rights")
+)]
 mod audit;
 mod clock;
 mod context;
 mod description;
+#[cfg_attr(
+    not(feature = "local-kms"),
+    expect(dead_code, reason = "the key service in a file keeps rights")
+)]
 mod disk;
 mod domain;
 mod hex;

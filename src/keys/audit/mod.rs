@@ -19,6 +19,7 @@ pub use anchor::{AuditAnchor, ContinuedLog};
 pub use audited::{AuditPolicy, Audited};
 pub use begin::BegunLog;
 pub use event::{AuditEvent, AuditOp, AuditSink};
+#[cfg(feature = "local-kms")]
 pub(super) use log::Owner;
 pub use log::{AuditDurability, AuditLog, AuditSummary};
 pub use memory::MemoryAudit;
